@@ -1,0 +1,122 @@
+"""The contract between the harness and a model. Structural: a model package imports nothing here.
+
+Token ids: 0 is at once BOS, EOS and padding (R2Gen's convention); words are 1..V. A report is
+`0, words, 0`, cut to the dataset's max_length, so that a long one has no closing 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model sees of B studies in training.
+
+    images: (B, V, C, H, W) float32 pixels as the model's `image` declares them, or
+        (B, V, L) int64 codes when it declares `kind: codes`.
+    tokens: (B, T) int64, padded with 0. lengths: (B,) int64 ids that count, BOS and EOS included.
+    texts: the B cleaned reports, for models that bring a tokenizer of their own.
+    progress: share of the budget spent so far, 0 to 1 (for schedules inside a model).
+    """
+
+    images: Tensor
+    tokens: Tensor
+    lengths: Tensor
+    texts: Sequence[str] = ()
+    progress: float = 0.0
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a model wants to see of an image, as data; recorded in every row.
+
+    Training: resize to `resize` pixels (`mode` "squash": both sides; "short": the shorter side,
+    aspect kept; "pad": the longer side, aspect kept, zero-padded to a square), then a `size`
+    crop at a random place when `resize > size`, then a horizontal flip with probability `flip`.
+    Evaluation: `evaluate` "squash": resized to `size` x `size` directly (R2Gen, UAR); "center":
+    resized as in training, then the central crop (MGCA).
+    `kind` "pixels": float32 (x - mean) / std of x in [0, 1], `channels` equal channels;
+    "codes": int64 codes of the model's image tokenizer.
+    """
+
+    size: int
+    resize: int
+    mode: str = "squash"
+    evaluate: str = "squash"
+    flip: float = 0.0
+    filter: str = "lanczos"  # or "bilinear" (torchvision's Resize, antialiased)
+    kind: str = "pixels"
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    views: int = 2
+
+
+class Model(Protocol):
+    """A report generator. Built as `target(vocab_size=V + 1, max_length=T, weights={...}, **params)`.
+
+    `weights` maps a part's name ("visual") to a local file, or None for random initial values;
+    the harness has resolved and verified it. Codes models also get `codebook_size`.
+    """
+
+    image: Mapping[str, Any]  # the fields of `ImageSpec`
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them."""
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Every trainable parameter once, by a group name that a config gives rates to."""
+
+    def encode(self, images: Tensor) -> Any:
+        """State of B hypotheses, one per study, before the first token."""
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Feed tokens (N,), get logits or log-probabilities (N, V + 1) of the next, and the state.
+
+        N = B x k: the k hypotheses of a study are neighbours, B studies in order. What belongs
+        to a study (visual keys and values) is held once per study, never once per hypothesis.
+        """
+
+    def reorder(self, state: Any, index: Tensor, studies: Tensor | None = None) -> Any:
+        """State whose hypothesis i is hypothesis index[i] of `state`; index (N',).
+
+        An index never crosses studies. `studies` (B',), when given, says which studies stay
+        (finished ones are dropped); index then addresses only hypotheses of those.
+        """
+
+
+class Stages(Protocol):
+    """Optional: a model whose parts are switched between training stages."""
+
+    def switch(self, **switches: Any) -> None:
+        """Turn named parts on or off (UAR: `refine`)."""
+
+
+class Diagnosed(Protocol):
+    """Optional: a model that can report on its own mechanism."""
+
+    def diagnose(self, batch: Batch) -> dict[str, float]:
+        """Named figures for the log, computed without gradient (UAR: how inert TIR is)."""
+
+
+class Aligned(Protocol):
+    """Optional: a model with a common image-report space (UAR Figure 4)."""
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Pooled image and report features (B, d) each."""
+
+
+class Tokenizer(Protocol):
+    """An image tokenizer (UAR's LSU). Built as `target(weights={"dvae": Path}, **params)`."""
+
+    codebook_size: int
+    factor: int  # pixels per code along a side
+
+    def codes(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1] -> (N, H * W / factor**2) int64, row-major."""

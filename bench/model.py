@@ -59,7 +59,7 @@ class ImageSpec:
 
 
 class Model(Protocol):
-    """A report generator. Built as `target(vocab_size=V + 1, max_length=T, weights={...}, **params)`.
+    """A report generator: `target(vocab_size=V + 1, max_length=T, weights={...}, **params)`.
 
     `weights` maps a part's name ("visual") to a local file, or None for random initial values;
     the harness has resolved and verified it. Codes models also get `codebook_size`.

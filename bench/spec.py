@@ -1,0 +1,280 @@
+"""What a run is, as frozen data: its canonical JSON is its identity.
+
+`spec_id` is the sha256 of everything that determines the numbers (no path, host, date or worker
+count); `run_id` adds the seed. Names under which tables show a run are not part of it, so that
+the same run serves several tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from bench.errors import BenchError, unknown
+
+PROTOCOL = "v0"  # the board that rows of this version belong to; see leaderboards/PROTOCOL.md
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A dataset: its reader, the reader's parameters, and the digest of what was read."""
+
+    name: str
+    manifest: str
+    text: str = "r2gen@1"  # treatment that a model's vocabulary and targets are made of
+    max_length: int = 60  # ids a report is cut to, BOS included
+    min_count: int = 3
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """Something built from an import path: a model, an image tokenizer, a floor.
+
+    `weights` maps a part's name to the digest of its initial values, or to "random".
+    """
+
+    target: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """Rates are per parameter group of the model; "rest" serves the groups not named."""
+
+    name: str = "adamw"
+    rates: Mapping[str, float] = field(default_factory=lambda: {"rest": 5e-4})
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-9
+    weight_decay: float = 5e-5
+    amsgrad: bool = False
+    no_decay: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """constant; step (x `factor` every `every_epochs`); cosine or linear decay to `floor` x rate.
+
+    `warmup` is a share of the budget, linear from zero, before any of them.
+    """
+
+    name: str = "constant"
+    every_epochs: float = 0.0
+    factor: float = 1.0
+    floor: float = 0.0
+    warmup: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    kind: str = "none"  # none, value, norm
+    amount: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    batch: int = 16
+    accumulate: int = 1  # micro-batches of `batch / accumulate` examples a step
+    precision: str = "fp32"  # or bf16 (autocast)
+    crops: int = 4  # random crops of each training image whose codes are cached
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    clip: ClipSpec = field(default_factory=ClipSpec)
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A part of training: its share of the budget, loss weights, and the model's switches.
+
+    `start` "best" begins from the best checkpoint so far, "last" goes on from the last step.
+    """
+
+    name: str = "main"
+    share: float = 1.0
+    losses: Mapping[str, float] = field(default_factory=lambda: {"ce": 1.0})
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    start: str = "last"
+
+
+@dataclass(frozen=True)
+class BudgetSpec:
+    unit: str = "examples"  # examples, steps, flops, device_seconds
+    amount: float = 0.0
+
+
+@dataclass(frozen=True)
+class SelectionSpec:
+    """Which checkpoint is sealed: best on validation among `evaluations` spread over the budget.
+
+    `metric` "BLEU-4" decodes validation studies (at most `studies` of them; 0: all) with
+    `beam_size`; "loss" takes the validation loss; "last" takes the last step.
+    """
+
+    metric: str = "BLEU-4"
+    evaluations: int = 5
+    studies: int = 0
+    beam_size: int = 1
+
+
+@dataclass(frozen=True)
+class DecodeSpec:
+    """How reports are written; the defaults are the published set-up.
+
+    A hypothesis is ranked by its summed log-probability / length**length_penalty.
+    """
+
+    method: str = "beam"  # beam, sample; greedy is a beam of 1
+    beam_size: int = 3
+    max_length: int = 60
+    length_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    early_stop: bool = True
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training (or floor, or pretraining) with everything that determines its numbers."""
+
+    kind: str  # train, floor, pretrain
+    data: DataSpec
+    model: PartSpec
+    code: str  # digest of the source files that matter
+    tokenizer: PartSpec | None = None
+    train: TrainSpec = field(default_factory=TrainSpec)
+    stages: tuple[StageSpec, ...] = (StageSpec(),)
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
+    selection: SelectionSpec = field(default_factory=SelectionSpec)
+    decode: DecodeSpec = field(default_factory=DecodeSpec)
+    deterministic: bool = True
+    protocol: str = PROTOCOL
+    seed: int = 0
+
+    @property
+    def spec_id(self) -> str:
+        """Identity without the seed: sha256 hex of the canonical JSON."""
+        fields = to_dict(self)
+        del fields["seed"]
+        return digest(fields)
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.spec_id[:16]}-s{self.seed}"
+
+    def derived_seed(self, purpose: str) -> int:
+        """A seed for one purpose ("order", ...), fixed by the spec and the run's seed."""
+        text = f"{self.spec_id}/{self.seed}/{purpose}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, ("train", "floor", "pretrain"))
+        _one_of("budget.unit", self.budget.unit, ("examples", "steps", "flops", "device_seconds"))
+        _one_of("train.precision", self.train.precision, ("fp32", "bf16"))
+        _one_of("train.optimizer.name", self.train.optimizer.name, ("adam", "adamw"))
+        _one_of("train.clip.kind", self.train.clip.kind, ("none", "value", "norm"))
+        schedules = ("constant", "step", "cosine", "linear")
+        _one_of("train.schedule.name", self.train.schedule.name, schedules)
+        _one_of("selection.metric", self.selection.metric, ("BLEU-4", "loss", "last"))
+        _one_of("decode.method", self.decode.method, ("beam", "sample"))
+        for stage in self.stages:
+            _one_of("stages.start", stage.start, ("last", "best"))
+        if self.kind != "floor" and abs(sum(s.share for s in self.stages) - 1) > 1e-6:
+            raise BenchError("the stages' shares of the budget do not add up to 1")
+        if self.train.batch % self.train.accumulate:
+            raise BenchError(
+                f"train.batch={self.train.batch} is not a multiple of "
+                f"train.accumulate={self.train.accumulate}"
+            )
+
+
+def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise unknown(key, value, valid)
+
+
+# --- canonical form ----------------------------------------------------------------------------
+
+
+def to_dict(value: Any) -> Any:
+    """Dataclasses, mappings and tuples as plain dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_dict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_dict(v) for v in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """Sorted keys, no white space, ASCII only: equal data give equal bytes."""
+    return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 hex of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+T = TypeVar("T")
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """A frozen dataclass from plain data; unknown keys and wrong types are a user's error."""
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in data:
+        if key not in names:
+            raise unknown(f"key in {where or cls.__name__}", str(key), names)
+    values = {k: _convert(hints[k], v, f"{where}.{k}" if where else k) for k, v in data.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise BenchError(f"{where or cls.__name__}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        hint = next(a for a in arguments if a is not type(None))
+        return _convert(hint, value, where)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise BenchError(f"{where}: expected a mapping, got {value!r}")
+        return from_dict(typing.cast(type, hint), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise BenchError(f"{where}: expected a list, got {value!r}")
+        item = arguments[0]
+        return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise BenchError(f"{where}: expected a mapping, got {value!r}")
+        return {str(k): _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is Any:
+        return value
+    return _scalar(hint, value, where)
+
+
+def _scalar(hint: type, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise BenchError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,41 @@
+"""Datasets: readers, manifests, text treatments, image caches. Imports no torch.
+
+A reader is a function `(root: Path, **params) -> Dataset`; a dataset's YAML names it as `_target_`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.data.study import Dataset
+
+
+def data_root() -> Path:
+    """The folder that holds `iu_xray/`, `mimic_cxr/`: $BENCH_DATA, or `data` here."""
+    return Path(os.environ.get("BENCH_DATA") or "data")
+
+
+def load(target: str, root: Path | None = None, **params: Any) -> Dataset:
+    """Call the reader `target` (such as "bench.data.iu_xray.load") on `root` or `data_root()`."""
+    module, _, name = target.rpartition(".")
+    try:
+        reader = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BenchError(
+            f"no dataset reader {target!r}: {error}",
+            "`_target_` must name a function (root, **params) -> Dataset",
+        ) from error
+    try:
+        call = inspect.signature(reader).bind(root or data_root(), **params)
+    except TypeError as error:
+        raise BenchError(
+            f"{target} cannot be called so: {error}", f"it takes {inspect.signature(reader)}"
+        ) from error
+    return reader(*call.args, **call.kwargs)

@@ -1,0 +1,187 @@
+"""Batches of studies for training, validation and prediction.
+
+Order, crops and flips of step i depend on (seed, i) alone: a resumed run continues exactly, and
+no worker count or machine enters the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data.images import ImageStore, open_store
+from bench.data.study import Dataset, Image, Study
+from bench.data.text import Vocabulary, clean, normalise
+from bench.errors import DataError, some
+from bench.model import Batch, ImageSpec
+
+
+class Views(Protocol):
+    """Images of n studies, as a model wants to see them."""
+
+    def draw(self, studies: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Augmented for training: (B, V, ...)."""
+
+    def fixed(self, studies: np.ndarray) -> Tensor:
+        """As in evaluation: (B, V, ...)."""
+
+
+def views_of(studies: Sequence[Study], count: int) -> list[Image]:
+    """The first `count` images of each study, flat; a study with fewer is a DataError."""
+    short = [s.id for s in studies if len(s.images) < count]
+    if short:
+        raise DataError(
+            f"{len(short)} studies have fewer than {count} images: {some(short)}",
+            "set dataset.views to the number of images that every study has",
+        )
+    return [image for s in studies for image in s.images[:count]]
+
+
+@dataclass
+class Pixels:
+    """Pixels from the image cache; `stores` keep the training and the evaluation rendition."""
+
+    spec: ImageSpec
+    training: ImageStore | None
+    evaluation: ImageStore
+
+    @classmethod
+    def open(
+        cls, dataset: Dataset, studies: Sequence[Study], spec: ImageSpec, train: bool, cache: Path
+    ) -> Pixels:
+        images = views_of(studies, spec.views)
+        training = open_store(dataset, images, spec, training=True, cache=cache) if train else None
+        return cls(spec, training, open_store(dataset, images, spec, training=False, cache=cache))
+
+    def draw(self, studies: np.ndarray, rng: np.random.Generator) -> Tensor:
+        assert self.training is not None, "opened for evaluation only"
+        index = self._rows(studies)
+        tops, lefts = random_places(self.training, index, self.spec.size, rng)
+        pixels = self.training.crop(index, tops, lefts, self.spec.size)
+        if self.spec.flip:
+            flipped = rng.random(len(index)) < self.spec.flip
+            pixels[flipped] = pixels[flipped, :, ::-1]
+        return self._tensor(pixels, len(studies))
+
+    def fixed(self, studies: np.ndarray) -> Tensor:
+        index = self._rows(studies)
+        zero = np.zeros(len(index), dtype=np.int64)
+        pixels = self.evaluation.crop(index, zero, zero, self.spec.size)
+        return self._tensor(pixels, len(studies))
+
+    def _rows(self, studies: np.ndarray) -> np.ndarray:
+        return (studies[:, None] * self.spec.views + np.arange(self.spec.views)).ravel()
+
+    def _tensor(self, pixels: np.ndarray, count: int) -> Tensor:
+        grey = torch.from_numpy(pixels).view(count, self.spec.views, 1, *pixels.shape[1:])
+        return normalised(grey, self.spec)
+
+
+def random_places(
+    store: ImageStore, index: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Top and left of a uniformly drawn size x size crop in each image."""
+    heights, widths = store.shapes[index].T
+    tops = rng.integers(0, heights - size + 1)
+    lefts = rng.integers(0, widths - size + 1)
+    return tops, lefts
+
+
+def normalised(grey: Tensor, spec: ImageSpec) -> Tensor:
+    """uint8 (..., 1, H, W) -> float32 (..., channels, H, W): (x / 255 - mean) / std."""
+    x = grey.float() / 255
+    x = x.expand(*x.shape[:-3], spec.channels, *x.shape[-2:])
+    mean = torch.tensor(spec.mean[: spec.channels]).view(-1, 1, 1)
+    std = torch.tensor(spec.std[: spec.channels]).view(-1, 1, 1)
+    return (x - mean) / std
+
+
+@dataclass
+class Codes:
+    """Codes of an image tokenizer, cached: (images, crops, L) for training, (images, L) fixed."""
+
+    views: int
+    training: np.ndarray | None
+    evaluation: np.ndarray
+
+    def draw(self, studies: np.ndarray, rng: np.random.Generator) -> Tensor:
+        assert self.training is not None, "opened for evaluation only"
+        rows = (studies[:, None] * self.views + np.arange(self.views)).ravel()
+        crop = rng.integers(0, self.training.shape[1], len(rows))
+        return self._tensor(self.training[rows, crop], len(studies))
+
+    def fixed(self, studies: np.ndarray) -> Tensor:
+        rows = (studies[:, None] * self.views + np.arange(self.views)).ravel()
+        return self._tensor(self.evaluation[rows], len(studies))
+
+    def _tensor(self, codes: np.ndarray, count: int) -> Tensor:
+        return torch.from_numpy(codes.astype(np.int64)).view(count, self.views, -1)
+
+
+class Split:
+    """One split of a dataset as a model consumes it: views, token ids and cleaned texts."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        studies: Sequence[Study],
+        vocabulary: Vocabulary,
+        max_length: int,
+        views: Views,
+    ) -> None:
+        self.studies = studies
+        self.views = views
+        self.texts = [normalise(clean(s.report, dataset.cleaning)) for s in studies]
+        ids = [vocabulary.encode(text, max_length) for text in self.texts]
+        self.lengths = np.array([len(x) for x in ids], dtype=np.int64)
+        self.tokens = np.zeros((len(ids), max_length), dtype=np.int64)
+        for row, x in zip(self.tokens, ids, strict=True):
+            row[: len(x)] = x
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def training_batch(
+        self, step: int, size: int, seed: int, progress: float, device: str
+    ) -> Batch:
+        """Examples step * size ... of an endless stream of seeded permutations of the split."""
+        rows = self._stream(step * size, size, seed)
+        rng = np.random.default_rng([seed, step])
+        return self._batch(rows, self.views.draw(rows, rng), progress, device)
+
+    def _stream(self, first: int, size: int, seed: int) -> np.ndarray:
+        position = np.arange(first, first + size)
+        epochs, places = position // len(self), position % len(self)
+        orders = {e: self._order(seed, e) for e in np.unique(epochs).tolist()}
+        return np.array([orders[e][p] for e, p in zip(epochs.tolist(), places, strict=True)])
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, 1, epoch]).permutation(len(self))
+
+    def batches(self, size: int, device: str, order: np.ndarray | None = None) -> Iterator[Batch]:
+        """All studies in manifest order, unaugmented.
+
+        `order`, a permutation, shows study i the images of study order[i]: the control in which
+        images are shuffled between studies.
+        """
+        for first in range(0, len(self), size):
+            rows = np.arange(first, min(first + size, len(self)))
+            images = self.views.fixed(rows if order is None else order[rows])
+            yield self._batch(rows, images, 1.0, device)
+
+    def _batch(self, rows: np.ndarray, images: Tensor, progress: float, device: str) -> Batch:
+        lengths = self.lengths[rows]
+        tokens = self.tokens[rows, : lengths.max()]
+        return Batch(
+            images=images.to(device),
+            tokens=torch.from_numpy(tokens).to(device),
+            lengths=torch.from_numpy(lengths).to(device),
+            texts=[self.texts[i] for i in rows],
+            progress=progress,
+        )

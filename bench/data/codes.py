@@ -1,0 +1,100 @@
+"""The cache of image codes: what a frozen image tokenizer says of each image, computed once.
+
+Keyed by everything that determines a code: the tokenizer, the images, the crop places, and the
+kind of device (OpenAI's dVAE runs in float16 on CUDA, so that its argmax may differ there).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.data.batches import Codes, random_places, views_of
+from bench.data.images import ImageStore, open_store
+from bench.data.study import Dataset, Study
+from bench.model import ImageSpec, Tokenizer
+from bench.spec import digest
+
+CHUNK = 64  # images tokenised at once
+
+
+def open_codes(
+    dataset: Dataset,
+    studies: Sequence[Study],
+    spec: ImageSpec,
+    tokenizer: Tokenizer,
+    tokenizer_digest: str,
+    crops: int,
+    train: bool,
+    cache: Path,
+    device: str,
+) -> Codes:
+    """Codes of `crops` random crops of each training image, and of each image as evaluated."""
+    images = views_of(studies, spec.views)
+
+    def cached(training: bool) -> np.ndarray:
+        store = open_store(dataset, images, spec, training=training, cache=cache)
+        count = crops if training else 1
+        key = digest([tokenizer_digest, store.key, spec.size, count, device, "codes@1"])
+        places = _places(store, spec.size, count, key, training)
+        folder = cache / "codes" / key[:32]
+        return _tokenise(store, places, spec, tokenizer, folder, device)
+
+    training = cached(training=True) if train else None
+    return Codes(spec.views, training, cached(training=False)[:, 0])
+
+
+def _places(store: ImageStore, size: int, count: int, key: str, training: bool) -> np.ndarray:
+    """(images, count, 2) tops and lefts; drawn from the key, so that every run shares them."""
+    index = np.arange(len(store))
+    if not training:
+        return np.zeros((len(store), 1, 2), dtype=np.int64)
+    rng = np.random.default_rng(int(key[:12], 16))
+    drawn = [random_places(store, index, size, rng) for _ in range(count)]
+    return np.stack([np.stack(pair, axis=1) for pair in drawn], axis=1)
+
+
+def _tokenise(
+    store: ImageStore,
+    places: np.ndarray,
+    spec: ImageSpec,
+    tokenizer: Tokenizer,
+    folder: Path,
+    device: str,
+) -> np.ndarray:
+    """The memory-mapped codes (images, count, L); goes on where a killed process stopped."""
+    length = (spec.size // tokenizer.factor) ** 2
+    kind = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
+    shape = (len(store), places.shape[1], length)
+    folder.mkdir(parents=True, exist_ok=True)
+    data, counter = folder / "codes.npy", folder / "done.json"
+    done = json.loads(counter.read_text()) if counter.exists() else 0
+    if done < len(store):
+        mode = "r+" if data.exists() and done else "w+"
+        codes = np.lib.format.open_memmap(data, mode=mode, dtype=kind, shape=shape)
+        for first in range(done, len(store), CHUNK):
+            rows = np.arange(first, min(first + CHUNK, len(store)))
+            for place in range(shape[1]):
+                tops, lefts = places[rows, place].T
+                pixels = store.crop(rows, tops, lefts, spec.size)
+                codes[rows, place] = _codes(tokenizer, pixels, spec, device)
+            codes.flush()
+            _advance(counter, int(rows[-1]) + 1)
+    return np.load(data, mmap_mode="r")
+
+
+def _advance(counter: Path, done: int) -> None:
+    part = counter.with_suffix(".part")
+    part.write_text(json.dumps(done))
+    part.replace(counter)
+
+
+@torch.inference_mode()
+def _codes(tokenizer: Tokenizer, pixels: np.ndarray, spec: ImageSpec, device: str) -> np.ndarray:
+    x = torch.from_numpy(pixels).to(device)[:, None].float() / 255
+    x = x.expand(-1, spec.channels, -1, -1).contiguous()
+    return tokenizer.codes(x).cpu().numpy()

@@ -1,0 +1,343 @@
+"""Images: decoded and resized once, then read from a memory-mapped cache of grey uint8 pixels.
+
+A cache folder `<cache>/images/<dataset>/<key>/` holds `pixels.u8`, the images' rows one after the
+other, and, once complete, `index.npy` (offset, height, width; int64) and `store.json`, the marker,
+written last. Until then `rows.i64` counts what is done: a row enters it only after its pixels are
+on disk, so a killed process loses at most the chunk that it was working on.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from bench.data.study import Dataset, Image
+from bench.errors import BenchError, DataError, unknown
+from bench.model import ImageSpec
+
+CHUNK = 256  # images decoded, written and recorded at once
+VERSION = 1  # of the resize code: a change of pixels is a new cache
+FILTERS = {"lanczos": Pillow.Resampling.LANCZOS, "bilinear": Pillow.Resampling.BILINEAR}
+MODES = ("squash", "short", "pad")
+ROW = 3 * 8  # bytes of offset, height, width
+
+Progress = Callable[[int, int], None]  # (images done, images in all)
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """An image file as grey uint8 (H, W); a file that is absent or broken is a DataError."""
+    try:
+        with Pillow.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(
+                    f"{path} has more than 8 bits a pixel", "convert it: Pillow would clip it"
+                )
+            return np.asarray(image.convert("L"))
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise DataError(
+            f"cannot read the image {path}: {error}", "get this file from the release again"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Resize:
+    """What is done to an image before it is cached; `center` is the side of a central crop."""
+
+    mode: str
+    pixels: int
+    filter: str
+    center: int | None = None
+
+    @classmethod
+    def of(cls, spec: ImageSpec, training: bool) -> Resize:
+        """The rule of `spec` for training (crops follow later) or for evaluation."""
+        _check(spec)
+        if training:
+            return cls(spec.mode, spec.resize, spec.filter)
+        if spec.evaluate == "squash":
+            return cls("squash", spec.size, spec.filter)
+        return cls(spec.mode, spec.resize, spec.filter, spec.size)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Grey uint8 (H, W), resized, padded and cropped by the rule."""
+        height, width = self._inner(*pixels.shape)
+        if (height, width) != pixels.shape:
+            image = Pillow.fromarray(pixels)
+            pixels = np.asarray(image.resize((width, height), FILTERS[self.filter]))
+        if self.mode == "pad":
+            pixels = _pad(pixels, self.pixels)
+        return pixels if self.center is None else _center(pixels, self.center)
+
+    def _inner(self, height: int, width: int) -> tuple[int, int]:
+        """Size after resizing; the free side is cut to an integer, as torchvision's Resize does."""
+        if self.mode == "squash":
+            return self.pixels, self.pixels
+        fixed = min(height, width) if self.mode == "short" else max(height, width)
+        return (
+            max(1, self.pixels * height // fixed),
+            max(1, self.pixels * width // fixed),
+        )
+
+    def bytes_each(self) -> int | None:
+        """Bytes of a cached image, where the rule alone determines them."""
+        if self.center is not None:
+            return self.center**2
+        return None if self.mode == "short" else self.pixels**2
+
+
+def _check(spec: ImageSpec) -> None:
+    for kind, name, valid in (
+        ("image mode", spec.mode, MODES),
+        ("image filter", spec.filter, tuple(FILTERS)),
+        ("image evaluation", spec.evaluate, ("squash", "center")),
+    ):
+        if name not in valid:
+            raise unknown(kind, name, valid)
+    if not 0 < spec.size <= spec.resize:
+        raise BenchError(
+            f"image size {spec.size} with resize {spec.resize}: a crop cannot exceed its image",
+            "set resize >= size > 0",
+        )
+
+
+def _pad(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Zero-padded to a square, the image in its middle."""
+    height, width = pixels.shape
+    square = np.zeros((side, side), dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def _center(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The central crop; of an odd margin the half is rounded to even, as torchvision does."""
+    height, width = pixels.shape
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return pixels[top : top + side, left : left + side]
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """The cached pixels of a list of images; row i is the i-th image that it was opened with."""
+
+    key: str  # of the content: resize rule, image keys and fingerprints
+    pixels: np.ndarray  # uint8, flat, memory-mapped
+    index: np.ndarray  # int64 (N, 3): offset, height, width
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Image `row`, uint8 (H, W), read-only."""
+        offset, height, width = self.index[row].tolist()
+        return self.pixels[offset : offset + height * width].reshape(height, width)
+
+    @cached_property
+    def shapes(self) -> np.ndarray:
+        """int64 (N, 2): heights and widths."""
+        return self.index[:, 1:]
+
+    @cached_property
+    def equal(self) -> bool:
+        """Whether all images have one shape."""
+        return bool((self.shapes == self.shapes[:1]).all())
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """uint8 (N, H, W), read-only; only where all shapes are equal."""
+        if not self.equal:
+            raise BenchError(
+                "these images differ in shape and form no array", "use mode squash or pad"
+            )
+        height, width = self.shapes[0].tolist() if len(self) else (0, 0)
+        return self.pixels.reshape(len(self), height, width)
+
+    def crop(self, rows: np.ndarray, tops: np.ndarray, lefts: np.ndarray, size: int) -> np.ndarray:
+        """A new uint8 (n, size, size): of each of n rows the square at its top and left."""
+        places = np.stack([rows, tops, lefts], axis=1)
+        inside = (places[:, 1:] >= 0) & (places[:, 1:] + size <= self.shapes[rows])
+        if not inside.all():
+            raise ValueError(f"a crop of {size} x {size} leaves its image")
+        if self.equal and (self.shapes[:1] == size).all():
+            return self.array[rows]
+        out = np.empty((len(places), size, size), dtype=np.uint8)
+        for square, (row, top, left) in zip(out, places.tolist(), strict=True):
+            square[...] = self[row][top : top + size, left : left + size]
+        return out
+
+
+def open_store(
+    dataset: Dataset,
+    images: Sequence[Image],
+    spec: ImageSpec,
+    training: bool,
+    cache: Path,
+    progress: Progress | None = None,
+) -> ImageStore:
+    """The cache of `images` under the rule of `spec`, built (or finished) first where needed.
+
+    A second process that wants the same cache waits for the first. `progress` replaces the bar,
+    which is drawn on stderr when that is a terminal.
+    """
+    rule = Resize.of(spec, training)
+    key = store_key(dataset, images, rule)
+    folder = cache / "images" / dataset.name / key[:32]
+    if not (folder / "store.json").exists():
+        with _disk_errors(folder, len(images), rule):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _lock(folder / "lock"):
+                if not (folder / "store.json").exists():
+                    _Builder(dataset, images, rule, key, folder).run(progress)
+    return _open(folder, key)
+
+
+def store_key(dataset: Dataset, images: Sequence[Image], rule: Resize) -> str:
+    """sha256 of the rule and of every image's key and fingerprint, in order."""
+    facts = {"version": VERSION, "rule": asdict(rule), "dataset": dataset.name}
+    state = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for image in images:
+        state.update(f"{image.key}\0{dataset.fingerprint(image)}\n".encode())
+    return state.hexdigest()
+
+
+def _open(folder: Path, key: str) -> ImageStore:
+    index = np.load(folder / "index.npy")
+    path = folder / "pixels.u8"
+    size = int((index[:, 1] * index[:, 2]).sum())
+    if path.stat().st_size != size:
+        raise DataError(
+            f"the image cache {folder} was altered: pixels.u8 is not {size} bytes long",
+            "delete this folder; it will be built again",
+        )
+    pixels = np.memmap(path, dtype=np.uint8, mode="r") if size else np.empty(0, np.uint8)
+    # A plain view: indexing a memmap object costs microseconds more each time.
+    return ImageStore(key, np.asarray(pixels), index)
+
+
+class _Builder:
+    """Fills one cache folder, under its lock."""
+
+    def __init__(
+        self, dataset: Dataset, images: Sequence[Image], rule: Resize, key: str, folder: Path
+    ) -> None:
+        self.dataset, self.images, self.rule = dataset, images, rule
+        self.key, self.folder = key, folder
+        self.pixels, self.rows = folder / "pixels.u8", folder / "rows.i64"
+
+    def run(self, progress: Progress | None) -> None:
+        """Decode what is not done yet, then write the index and the marker."""
+        done, end = self._recover()
+        self._reserve(len(self.images) - done)
+        with (
+            ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+            _reporting(progress, self.dataset.name, len(self.images)) as report,
+        ):
+            report(done)
+            for first in range(done, len(self.images), CHUNK):
+                arrays = list(pool.map(self._load, self.images[first : first + CHUNK]))
+                end = self._store(arrays, end)
+                report(first + len(arrays))
+        self._finish()
+
+    def _recover(self) -> tuple[int, int]:
+        """Images done and bytes used by them; what lies behind (a torn chunk) is cut off."""
+        self.pixels.touch()
+        self.rows.touch()
+        index = self._index()
+        ends = index[:, 0] + index[:, 1] * index[:, 2]
+        done = int((ends <= self.pixels.stat().st_size).sum())
+        end = int(ends[done - 1]) if done else 0
+        os.truncate(self.rows, done * ROW)
+        os.truncate(self.pixels, end)
+        return done, end
+
+    def _index(self) -> np.ndarray:
+        data = self.rows.read_bytes()
+        return np.frombuffer(data[: len(data) // ROW * ROW], dtype=np.int64).reshape(-1, 3)
+
+    def _reserve(self, count: int) -> None:
+        """Refuse at once what cannot fit."""
+        each = self.rule.bytes_each()
+        if each and shutil.disk_usage(self.folder).free < count * each:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _load(self, image: Image) -> np.ndarray:
+        return self.rule(self.dataset.read(image))
+
+    def _store(self, arrays: Sequence[np.ndarray], end: int) -> int:
+        """Append a chunk that begins at byte `end`: pixels first, on disk, then its rows."""
+        sizes = np.array([a.shape for a in arrays], dtype=np.int64)
+        ends = end + np.cumsum(sizes.prod(axis=1))
+        offsets = np.concatenate([[end], ends[:-1]])
+        _append(self.pixels, b"".join(a.tobytes() for a in arrays))
+        _append(self.rows, np.column_stack([offsets, sizes]).astype(np.int64).tobytes())
+        return int(ends[-1])
+
+    def _finish(self) -> None:
+        np.save(self.folder / "index.npy", self._index())
+        facts = {"key": self.key, "rule": asdict(self.rule), "images": len(self.images)}
+        part = self.folder / "store.json.part"
+        part.write_text(json.dumps(facts, indent=1) + "\n")
+        part.replace(self.folder / "store.json")
+        self.rows.unlink()
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Exclusive between processes; released by the system when a process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
+    """A full or read-only disk as a BenchError. What was cached before stays usable."""
+    try:
+        yield
+    except OSError as error:
+        each = rule.bytes_each()
+        needs = f"{images * each / 1e6:,.0f} MB" if each else f"about {images * 0.1:,.0f} MB"
+        raise BenchError(
+            f"cannot write the image cache {folder}: {error.strerror}; "
+            f"{images:,} images need {needs}",
+            "free some space or choose another cache folder, and run again: it goes on",
+        ) from error
+
+
+@contextmanager
+def _reporting(progress: Progress | None, name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A function to call with the number of images done."""
+    if progress is not None:
+        yield lambda done: progress(done, total)
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(f"{name}: images", total=total)
+            yield lambda done: bar.update(task, completed=done)
+    else:
+        yield lambda done: None

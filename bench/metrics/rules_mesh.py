@@ -1,0 +1,174 @@
+"""How well `chexpert-rules` agrees with the experts' MeSH codes of IU X-ray.
+
+    python -m bench.metrics.rules_mesh [even|odd] [problems|mesh] [--errors]
+
+The phrases were tuned on studies with an odd uid only; figures are reported on even ones. The
+mapping of codes is data: `bench/conf/labels/iu_mesh.yaml`. No report text is printed.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.errors import DataError
+from bench.metrics import rules
+from bench.metrics.clinical import Convention, measures, statistics
+from bench.metrics.observations import (
+    BLANK,
+    NO_FINDING,
+    OBSERVATIONS,
+    POSITIVE,
+    UNCERTAIN,
+)
+
+MAPPING = Path(__file__).parents[1] / "conf" / "labels" / "iu_mesh.yaml"
+_N = len(OBSERVATIONS)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Studies with their text (findings, new line, impression) and their codes' labels (n, 14)."""
+
+    uids: tuple[int, ...]
+    texts: tuple[str, ...]
+    labels: np.ndarray
+
+
+def load(table: Path, parity: str, columns: str) -> Coded:
+    """The coded studies with an even or odd uid. `columns`: "problems" or "mesh"."""
+    if not table.is_file():
+        raise DataError(f"no {table}", "set BENCH_DATA to the folder that holds iu_xray/")
+    mapping = yaml.safe_load(MAPPING.read_text(encoding="utf-8"))
+    left_out = set(mapping["left_out"])
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if int(row["uid"]) % 2 == (parity == "odd") and row["Problems"] not in left_out
+        ]
+    return Coded(
+        tuple(int(row["uid"]) for row in rows),
+        tuple(f"{row['findings'].strip()}\n{row['impression'].strip()}" for row in rows),
+        np.array([code_labels(row, mapping, columns) for row in rows], dtype=np.int8),
+    )
+
+
+def code_labels(row: Mapping[str, str], mapping: Mapping[str, Any], columns: str) -> list[int]:
+    """POSITIVE or BLANK for each observation, from one study's codes."""
+    terms = _split(row["Problems"])
+    codes = _split(row["MeSH"]) if columns == "mesh" else []
+    labels = [BLANK] * _N
+    for name, entry in mapping["observations"].items():
+        if _coded(entry, terms, codes):
+            labels[OBSERVATIONS.index(name)] = POSITIVE
+    if set(terms) <= set(mapping["neutral"]):
+        labels[NO_FINDING] = POSITIVE
+    return labels
+
+
+def _split(cell: str) -> list[str]:
+    return [part.strip() for part in cell.split(";") if part.strip()]
+
+
+def _coded(entry: Mapping[str, Any], terms: Sequence[str], codes: Sequence[str]) -> bool:
+    if not codes:
+        return any(term in entry["problems"] for term in terms)
+    denied = [re.compile(p, re.IGNORECASE) for p in entry.get("not_mesh", [])]
+    kept = [code for code in codes if not any(p.fullmatch(code) for p in denied)]
+    if any(code.split("/")[0].strip() in entry["problems"] for code in kept):
+        return True
+    wanted = [re.compile(p, re.IGNORECASE) for p in entry.get("mesh", [])]
+    return any(p.fullmatch(code) for p in wanted for code in kept)
+
+
+def compare(coded: Coded, uncertain: str) -> np.ndarray:
+    """Statistics (n, 3 * 14) of the rules against the codes: TP, FP, FN."""
+    found = rules.labeler()(coded.texts)
+    return statistics(found, coded.labels, Convention("", uncertain))[:, : 3 * _N]
+
+
+def ten() -> list[int]:
+    """Columns of the ten pathologies that codes and observations share."""
+    mapping = yaml.safe_load(MAPPING.read_text(encoding="utf-8"))
+    return [OBSERVATIONS.index(name) for name in mapping["ten"]]
+
+
+def f1s(sums: np.ndarray) -> np.ndarray:
+    """F1 of each observation, then micro-F1 of the ten and of all 14: (..., 16)."""
+    tp, fp, fn = (sums[..., i * _N : (i + 1) * _N] for i in range(3))
+    each = measures(tp, fp, fn)[2]
+    micro = [
+        measures(*(part[..., columns].sum(-1) for part in (tp, fp, fn)))[2]
+        for columns in (ten(), list(range(_N)))
+    ]
+    return np.concatenate([each, np.stack(micro, axis=-1)], axis=-1)
+
+
+def intervals(table: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """95 % percentile intervals (2, 16) by resampling studies."""
+    n = len(table)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    return np.percentile(f1s(weights @ table), [2.5, 97.5], axis=0)
+
+
+def render(coded: Coded, uncertain: str) -> str:
+    """A Markdown table of F1, interval and counts."""
+    table = compare(coded, uncertain)
+    sums = table.sum(axis=0)
+    values, (low, high) = f1s(sums), intervals(table)
+    shared = ten()
+    lines = ["| observation | F1 | 95 % | TP | FP | FN |", "|---|---|---|---|---|---|"]
+    for i, name in enumerate((*OBSERVATIONS, "micro, the ten (\\*)", "micro, all 14")):
+        parts = sums.reshape(3, _N)
+        columns = [i] if i < _N else (shared if i == _N else list(range(_N)))
+        tp, fp, fn = (int(part[columns].sum()) for part in parts)
+        star = " \\*" if i in shared else ""
+        lines.append(
+            f"| {name}{star} | {values[i]:.3f} | {low[i]:.3f}–{high[i]:.3f} | {tp} | {fp} | {fn} |"
+        )
+    return "\n".join(lines)
+
+
+def errors(coded: Coded, uncertain: str) -> dict[str, dict[str, list[int]]]:
+    """Observation -> {"extra", "missed", "missed, uncertain"} -> uids, for the ten."""
+    found = rules.labeler()(coded.texts)
+    table = statistics(found, coded.labels, Convention("", uncertain))
+    uids = np.array(coded.uids)
+    result = {}
+    for column in ten():
+        missed = table[:, 2 * _N + column] > 0
+        doubtful = found[:, column] == UNCERTAIN
+        result[OBSERVATIONS[column]] = {
+            "extra": uids[table[:, _N + column] > 0].tolist(),
+            "missed": uids[missed & ~doubtful].tolist(),
+            "missed, uncertain": uids[missed & doubtful].tolist(),
+        }
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table, and the uids of the errors when asked."""
+    parity = "odd" if "odd" in arguments else "even"
+    columns = "problems" if "problems" in arguments else "mesh"
+    root = Path(os.environ.get("BENCH_DATA", "data"))
+    coded = load(root / "iu_xray" / "indiana_reports.csv", parity, columns)
+    print(f"{len(coded.uids)} coded studies with an {parity} uid, mapping: {columns}\n")
+    print(render(coded, "negative"))
+    if "--errors" in arguments:
+        for name, kinds in errors(coded, "negative").items():
+            for kind, uids in kinds.items():
+                print(f"{name}, {kind}: {len(uids)}: {' '.join(map(str, uids))}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -14,7 +14,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class Manifest:
         )
         return _csv(COLUMNS, rows)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of `content`."""
         return sha256(self.content)
@@ -107,7 +107,7 @@ class Rendition:
         rows = ((k, str(size), digest) for k, (size, digest) in sorted(self.files.items()))
         return _csv(("image", "bytes", "sha256"), rows)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of `content`."""
         return sha256(self.content)
@@ -127,6 +127,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return out.getvalue()
 
 
+@cache
 def load(name: str) -> Manifest:
     """The manifest `name` that ships with the project."""
     return Manifest.parse(_read(f"{name}.csv.gz"))
@@ -138,14 +139,15 @@ def load_splits(name: str) -> dict[str, str]:
     return {row["study"]: row["split"] for row in rows}
 
 
-def renditions(name: str) -> list[Rendition]:
+@cache
+def renditions(name: str) -> tuple[Rendition, ...]:
     """Every known rendition of the manifest `name`."""
     known = []
     for path in sorted(FOLDER.glob(f"{name}.*.csv.gz")):
         rendition = path.name.removeprefix(f"{name}.").removesuffix(".csv.gz")
         if rendition != "split":
             known.append(Rendition.parse(rendition, _read(path.name)))
-    return known
+    return tuple(known)
 
 
 def splits_csv(manifest: Manifest) -> str:

@@ -1,0 +1,232 @@
+"""What frozen features are worth: linear probes at few labels, and image-report retrieval.
+
+Pure functions of arrays. The probe is MGCA's transfer test (its code freezes the encoder and
+trains one linear layer by gradient descent on 1 %, 10 % and 100 % of the labels); here the layer
+is the exact minimum of the penalised logistic loss, so that nothing but the drawn subset varies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+FRACTIONS = (0.01, 0.1, 1.0)
+SEEDS = (0, 1, 2)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # per sample, on standardised features
+RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Test scores of one probe: `scores` (n, findings), the penalty chosen on validation."""
+
+    fraction: float
+    seed: int
+    labels: int  # training samples used
+    penalty: float
+    scores: np.ndarray
+
+    def aurocs(self, truth: np.ndarray) -> np.ndarray:
+        """AUROC (findings,) on the test split; NaN where it has one class only."""
+        return auroc(self.scores, truth)
+
+
+def linear_probe(
+    train: tuple[np.ndarray, np.ndarray],
+    val: tuple[np.ndarray, np.ndarray],
+    test: np.ndarray,
+    fraction: float,
+    seed: int,
+    penalties: Sequence[float] = PENALTIES,
+) -> Probe:
+    """Fit on a share of the training labels, choose the penalty by mean AUROC on `val`.
+
+    `train` and `val`: features (n, d) and labels (n, findings) of 0 and 1. `test`: features.
+    """
+    features, labels = subset(*train, fraction, seed)
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    spread[spread < 1e-6 * max(spread.max(), 1e-12)] = np.inf  # a constant feature says nothing
+    axes, inside = _row_space((features - mean) / spread)
+    scale = axes / spread[:, None]
+    seen = (val[0] - mean) @ scale
+    best, best_value = None, -np.inf
+    for penalty in penalties:
+        weights = logistic_regression(inside, labels, penalty)
+        value = np.nan_to_num(mean_auroc(predict(weights, seen), val[1]), nan=0.5)
+        if value > best_value:
+            best, best_value = (penalty, weights), value
+    if best is None:
+        raise ValueError("linear_probe needs at least one penalty")
+    scores = predict(best[1], (test - mean) @ scale)
+    return Probe(fraction, seed, len(labels), best[0], scores)
+
+
+def subset(
+    features: np.ndarray, labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A random share of the samples (at least 2), in their order; all of them for 1."""
+    count = max(2, round(fraction * len(labels)))
+    if count >= len(labels):
+        return features.astype(np.float64), labels.astype(np.float64)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
+    return features[chosen].astype(np.float64), labels[chosen].astype(np.float64)
+
+
+def _row_space(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal axes (d, r) that span the rows, and the rows in them (n, r).
+
+    The penalised minimum lies in the span of the samples, and a rotation leaves the penalty as
+    it is: with 20 samples of 2048 features the problem has 20 unknowns a finding.
+    """
+    _, singular, transposed = np.linalg.svd(features, full_matrices=False)
+    kept = singular > singular.max(initial=0) * 1e-10
+    axes = transposed[kept].T
+    return axes, features @ axes
+
+
+def logistic_regression(features: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
+    """Weights (d + 1, findings), bias last: mean log-loss + penalty / 2 |w|^2, bias unpenalised.
+
+    A label that every sample shares has no finite bias; half a count of each class is added.
+    """
+    n, d = features.shape
+    k = labels.shape[1]
+    positives = (labels.sum(axis=0) + 0.5) / (n + 1)
+    start = np.zeros((d + 1, k))
+    start[-1] = np.log(positives / (1 - positives))
+    varied = (labels.min(axis=0) != labels.max(axis=0)).nonzero()[0]
+    targets = labels[:, varied]
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(d + 1, len(varied))
+        logits = features @ weights[:-1] + weights[-1]
+        value = (np.logaddexp(0, logits) - targets * logits).sum() / n
+        error = (_sigmoid(logits) - targets) / n
+        gradient = np.vstack([features.T @ error + penalty * weights[:-1], error.sum(axis=0)])
+        return value + penalty / 2 * np.square(weights[:-1]).sum(), gradient.ravel()
+
+    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-7}
+    if len(varied):
+        found = minimize(
+            objective, start[:, varied].ravel(), jac=True, method="L-BFGS-B", options=options
+        )
+        start[:, varied] = found.x.reshape(d + 1, len(varied))
+    return start
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def predict(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Logits (n, findings)."""
+    return features @ weights[:-1] + weights[-1]
+
+
+# --- AUROC and its uncertainty --------------------------------------------------------------------
+
+
+def auroc(scores: np.ndarray, truth: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """AUROC of each column (n, findings); ties count half; NaN where one class is absent.
+
+    `counts` (R, n) weights the samples R times over (a bootstrap): the result is then
+    (R, findings).
+    """
+    weights = np.ones((1, len(scores))) if counts is None else counts.astype(np.float64)
+    columns = [_auroc(scores[:, j], truth[:, j] > 0.5, weights) for j in range(truth.shape[1])]
+    result = np.stack(columns, axis=1)
+    return result[0] if counts is None else result
+
+
+def _auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # one group a distinct score
+    inside = positive[order]
+    sorted_weights = weights[:, order]
+    above = np.add.reduceat(sorted_weights * inside, starts, axis=1)
+    below = np.add.reduceat(sorted_weights * ~inside, starts, axis=1)
+    wins = (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
+    pairs = above.sum(axis=1) * below.sum(axis=1)
+    return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def mean_auroc(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the findings that have both classes; NaN if none has."""
+    values = auroc(scores, truth)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def difference(
+    ours: Sequence[np.ndarray],
+    theirs: Sequence[np.ndarray],
+    truth: np.ndarray,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean AUROC of `ours` minus `theirs`, with a percentile interval over test samples.
+
+    Each is a list of test scores (n, findings), one per seed, paired by position; every resample
+    draws the same test samples for all, and findings that lose a class in it are left out of it.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(truth)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    whole = np.ones((1, n))
+    observed = _mean_difference(ours, theirs, truth, whole)[0]
+    drawn = _mean_difference(ours, theirs, truth, counts)
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(observed), float(low), float(high)
+
+
+def _mean_difference(
+    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], truth: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    gaps = [
+        auroc(a, truth, counts) - auroc(b, truth, counts) for a, b in zip(ours, theirs, strict=True)
+    ]
+    return np.nanmean(np.stack(gaps), axis=(0, 2))
+
+
+# --- retrieval ------------------------------------------------------------------------------------
+
+
+def retrieval(
+    images: np.ndarray,
+    reports: np.ndarray,
+    texts: Sequence[str] | None = None,
+    ranks: Sequence[int] = RANKS,
+) -> dict[str, float]:
+    """Recall and precision at `ranks`, both directions, of paired embeddings (n, d).
+
+    Recall@K: share of queries with a right answer among the K best (MGCA's in-batch
+    "precision@K"). Precision@K: share of the K best that are right, mean over queries. Right is
+    the query's own partner and, when `texts` are given, any pair whose report reads the same.
+    Equal similarities rank in the order of the samples, so a constant embedding scores chance.
+    """
+    right = _same(texts, len(images))
+    similarity = images.astype(np.float64) @ reports.astype(np.float64).T
+    result = {}
+    for direction, scores in (("image_to_text", similarity), ("text_to_image", similarity.T)):
+        order = np.argsort(-scores, axis=1, kind="stable")
+        hits = np.take_along_axis(right, order, axis=1)
+        for k in (k for k in ranks if k <= len(images)):
+            result[f"{direction}/recall@{k}"] = float(hits[:, :k].any(axis=1).mean())
+            result[f"{direction}/precision@{k}"] = float(hits[:, :k].mean())
+    return result
+
+
+def _same(texts: Sequence[str] | None, n: int) -> np.ndarray:
+    if texts is None:
+        return np.eye(n, dtype=bool)
+    _, group = np.unique(np.asarray(texts), return_inverse=True)
+    return group[:, None] == group[None, :]
+
+
+def chance(n: int, texts: Sequence[str] | None = None) -> dict[str, float]:
+    """Expected precision@K (any K) and recall@1 of a random ranking of n pairs."""
+    value = float(_same(texts, n).mean())
+    return {"precision": value, "recall@1": value}

@@ -25,7 +25,7 @@ Norm = Callable[[int], nn.Module]
 # (layer, positions, normalised decoder states (B, R, d)) -> additive cross-attention logits that
 # broadcast to (B, heads, R, L). In a step the R rows are the hypotheses of a study, all at one
 # position; over a whole report row i is at position i.
-CrossBias = Callable[[int, slice, Tensor], Tensor]
+CrossBias = Callable[[int, slice, Tensor], Tensor | None]
 
 
 def layer_norm(d: int) -> nn.Module:
@@ -193,7 +193,7 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         past: Tensor,
         visual: Tensor,
-        bias: Callable[[Tensor], Tensor] | None,
+        bias: Callable[[Tensor], Tensor | None] | None,
         condition: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The states of x (N, T, d) and `past` with the keys and values of x appended."""
@@ -259,13 +259,15 @@ class Decoder(nn.Module):
         return self.norm(x), Cache(tuple(past), cache.visual)
 
 
-def token_loss(logits: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Cross-entropy (R2Gen's): mean over the target tokens of the batch, EOS counted, padding not.
+def token_loss(logits: Tensor, tokens: Tensor, lengths: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross-entropy over target tokens, EOS counted, padding not; float32.
 
+    "mean": over the tokens of the batch (R2Gen). "sum": over a report's, then mean over reports.
     logits (B, T - 1, V + 1) of the tokens after each of tokens[:, :-1]; tokens (B, T) start with
     BOS; lengths (B,) count BOS and EOS.
     """
     target = tokens[:, 1:]
     position = torch.arange(target.shape[1], device=target.device)
     target = target.masked_fill(position >= lengths.unsqueeze(1) - 1, -100)
-    return F.cross_entropy(logits.float().flatten(0, 1), target.flatten())
+    loss = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction=reduction)
+    return loss / len(tokens) if reduction == "sum" else loss

@@ -142,4 +142,4 @@ class CRA(nn.Module):
         basis = self.adjusted().float()
         vectors = basis.T if len(basis) >= basis.shape[1] else basis
         unit = nn.functional.normalize(vectors, dim=1)
-        return float((unit @ unit.T).fill_diagonal_(0).abs().max())
+        return (unit @ unit.T).detach().fill_diagonal_(0).abs().max().item()

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from bench.metrics.scoring import ReferenceSet
 
 
 class Metric(ABC):
@@ -29,6 +32,13 @@ class Metric(ABC):
     treatments: ClassVar[tuple[str, ...]] = ("r2gen@1", "full@1")
     # What a resample approximates; part of the signature of an interval ("" = nothing).
     resampling: ClassVar[str] = ""
+    # What a report's statistics owe to the other reports of the set they were computed in ("idf");
+    # the signature of a subset then names that set. "" = nothing.
+    context: ClassVar[str] = ""
+
+    def given(self, references: ReferenceSet) -> Metric:
+        """This metric for that set of references; most need nothing of it but the texts."""
+        return self
 
     def require(self) -> None:  # noqa: B027 - most metrics need nothing
         """Raise `MissingError` (why, and how to get it) when the metric cannot run here."""

@@ -1,0 +1,77 @@
+"""Answers kept by content, so that the same text never costs a second start of Java.
+
+Always in memory; also on disk when the environment's `BENCH_CACHE` names a folder, or `keep` was
+given one (it then holds tokenised report texts: mind where it lies). A file only grows; a line is
+the question's sha256, the answer, and a check of the answer, so that one torn by a crash is
+passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+_folder: Path | None = None
+
+
+def keep(folder: Path | None) -> None:
+    """Where caches of this process are kept on disk; None: where `BENCH_CACHE` says, if it does."""
+    global _folder
+    _folder = folder
+
+
+class AnswerCache:
+    """Question -> answer, both one-line strings. `name` must change when the answers would."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._known: dict[bytes, str] = {}
+        self._loaded: Path | None = None
+
+    def answers(
+        self, questions: Sequence[str], compute: Callable[[list[str]], Iterable[str]]
+    ) -> list[str]:
+        """Answers in order; `compute` is given the distinct unknown questions, if there are any."""
+        path = self._path()
+        self._load(path)
+        keys = [hashlib.sha256(q.encode("utf-8", "replace")).digest() for q in questions]
+        missing = {k: q for k, q in zip(keys, questions, strict=True) if k not in self._known}
+        if missing:
+            fresh = dict(zip(missing, compute(list(missing.values())), strict=True))
+            self._known |= fresh
+            if path is not None:
+                _append(path, fresh)
+        return [self._known[key] for key in keys]
+
+    def clear(self) -> None:
+        """Forget what is in memory."""
+        self._known, self._loaded = {}, None
+
+    def _path(self) -> Path | None:
+        folder = _folder or os.environ.get("BENCH_CACHE")
+        return Path(folder) / "metrics" / f"{self.name}.tsv" if folder else None
+
+    def _load(self, path: Path | None) -> None:
+        if path is None or path == self._loaded:
+            return
+        self._loaded = path
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            key, *rest = line.split("\t")
+            if len(key) == 64 and len(rest) == 2 and rest[1] == _check(rest[0]):
+                self._known[bytes.fromhex(key)] = rest[0]
+
+
+def _append(path: Path, fresh: dict[bytes, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The leading line break ends what a crash may have left unended.
+    lines = [f"{key.hex()}\t{answer}\t{_check(answer)}\n" for key, answer in fresh.items()]
+    with path.open("ab", buffering=0) as file:  # one write: two processes do not interleave
+        file.write(("\n" + "".join(lines)).encode())
+
+
+def _check(answer: str) -> str:
+    return hashlib.sha256(answer.encode()).hexdigest()[:8]

@@ -1,0 +1,67 @@
+"""CIDEr-D (Vedantam et al. 2015, section 5) with pycocoevalcap's details, vectorised over pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.metrics.base import Metric
+from bench.metrics.ngrams import ORDER, Text, counts, encode, ngrams
+
+SIGMA = 6.0
+
+
+class CIDEr(Metric):
+    """Mean of the reports' CIDEr-D (n = 4, sigma 6, times 10).
+
+    An n-gram's idf is log(reports) - log(references that hold it), over the references of the
+    set given to `statistics`. So a report's value depends on the set, values of different sets
+    cannot be compared, and a set of one report scores 0 (its idf is 0 throughout).
+    """
+
+    name: ClassVar[str] = "CIDEr"
+    version: ClassVar[int] = 1
+    scores = ("CIDEr",)
+    resampling: ClassVar[str] = "idf fixed at the full scored set"
+    context: ClassVar[str] = "idf"
+
+    def statistics(self, hypotheses: Sequence[Text], references: Sequence[Text]) -> np.ndarray:
+        n = len(hypotheses)
+        if n != len(references):
+            raise BenchError(f"{n} hypotheses for {len(references)} references")
+        if not n:
+            return np.zeros((0, 1))
+        corpus = encode([*hypotheses, *references])
+        cosines = [_cosine(texts, grams, n) for texts, grams in ngrams(corpus)]
+        # pycocoevalcap takes the number of bigrams, not of words, for the length of a text.
+        bigrams = np.maximum(corpus.lengths - 1, 0)
+        gap = (bigrams[:n] - bigrams[n:]).astype(np.float64)
+        values = 10 * np.mean(cosines, axis=0) * np.exp(-(gap**2) / (2 * SIGMA**2))
+        return np.asarray(values).reshape(-1, 1)
+
+    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+        return np.asarray(sums / np.asarray(n)[..., None])
+
+    def implementation(self) -> str:
+        return f"order:{ORDER}|sigma:{SIGMA:g}|impl:bench|as:pycocoevalcap-1.2"
+
+
+def _cosine(texts: np.ndarray, grams: np.ndarray, n: int) -> np.ndarray:
+    """Clipped cosine of the tf-idf vectors of pair i: texts i (hypothesis) and n + i."""
+    text, gram, times = counts(texts, grams)
+    width = int(gram.max(initial=0)) + 1
+    split = int(np.searchsorted(text, n))
+    holders = np.bincount(gram[split:], minlength=width)
+    weight = times * (np.log(n) - np.log(np.maximum(holders, 1)))[gram]
+    norms = np.sqrt(np.bincount(text, weights=weight**2, minlength=2 * n))
+    key = (text % n) * width + gram
+    common, left, right = np.intersect1d(
+        key[:split], key[split:], assume_unique=True, return_indices=True
+    )
+    own, other = weight[:split][left], weight[split:][right]
+    dot = np.bincount(common // width, weights=np.minimum(own, other) * other, minlength=n)
+    scale = norms[:n] * norms[n:]
+    return np.divide(dot, scale, out=np.zeros(n), where=scale != 0)

@@ -1,0 +1,55 @@
+"""Metric families by name. Nothing is imported before it is asked for.
+
+To add one: a class on `bench.metrics.base.Metric`, a line here, golden values in a test.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from bench.errors import MissingError, unknown
+from bench.metrics.base import Metric
+
+# A family's scores are named after it: "BLEU" gives "BLEU-1" to "BLEU-4".
+FAMILIES: dict[str, str] = {
+    "BLEU": "bench.metrics.bleu:BLEU",
+    "METEOR": "bench.metrics.meteor:METEOR",
+    "ROUGE-L": "bench.metrics.rouge:RougeL",
+    "CIDEr": "bench.metrics.cider:CIDEr",
+    "diversity": "bench.metrics.diversity:Diversity",
+    "chexpert-rules": "bench.metrics.rules:ChexpertRules",
+    "chexpert-rules-uncertain": "bench.metrics.rules:ChexpertRulesUncertain",
+}
+NLG = ("BLEU", "METEOR", "ROUGE-L", "CIDEr")
+
+
+def names() -> tuple[str, ...]:
+    """All families, in the order of tables."""
+    return tuple(FAMILIES)
+
+
+def family(name: str) -> str:
+    """The family of a family's or a score's name: "BLEU-4" -> "BLEU"."""
+    fitting = [f for f in FAMILIES if name == f or name.startswith(f"{f}-")]
+    if not fitting:
+        raise unknown("metric", name, FAMILIES)
+    return max(fitting, key=len)
+
+
+@cache
+def load(name: str) -> Metric:
+    """The metric of a family, one instance a process; imports its module.
+
+    MissingError when a package that it needs is not installed.
+    """
+    if name not in FAMILIES:
+        raise unknown("metric", name, FAMILIES)
+    module, _, attribute = FAMILIES[name].partition(":")
+    try:
+        metric: Metric = getattr(import_module(module), attribute)()
+    except ModuleNotFoundError as error:
+        raise MissingError(
+            f"{name} needs the package {error.name}", f"pip install {error.name}"
+        ) from None
+    return metric

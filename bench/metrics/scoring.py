@@ -1,0 +1,273 @@
+"""Scoring a system's reports: predictions and a dataset in, scores with their statistics out.
+
+The references belong to the harness. Every metric reads the same texts, made by the named
+treatments of `bench.data.text`, and keeps statistics per report, so that subsets, intervals and
+paired tests never need the metric again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.study import SPLITS, Dataset
+from bench.data.text import TREATMENTS, Vocabulary, treatment, vocabulary
+from bench.errors import DataError, MissingError, some, unknown
+from bench.metrics import predictions as files
+from bench.metrics import ptb, registry
+from bench.metrics.base import Metric
+
+RAW = "raw"
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """First 6 hex digits of the sha256 of the ids in order: the `ids` of a signature."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number, or why there is none: then `value` is None and `unavailable` says why and how."""
+
+    protocol: str  # the text treatment
+    metric: str
+    value: float | None
+    n: int
+    n_missing: int
+    signature: str
+    unavailable: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As in `bench score --json`; an unavailable metric has no `value` key."""
+        row: dict[str, Any] = {"protocol": self.protocol, "metric": self.metric}
+        if self.value is None:
+            return {**row, "n": self.n, "unavailable": self.unavailable}
+        counts = {"n": self.n, "n_missing": self.n_missing}
+        return {**row, "value": self.value, **counts, "signature": self.signature}
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """The references of one split under one treatment, and what the treatment does to reports."""
+
+    dataset: Dataset
+    split: str
+    protocol: str
+    words: Vocabulary | None = None  # built from the train split when it is needed and not given
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(study.id for study in studies(self.dataset, self.split))
+
+    def references(self, split: str = "") -> list[str]:
+        """Treated references of this split (or another one), before PTB."""
+        raw = [study.report for study in studies(self.dataset, split or self.split)]
+        if self.protocol == RAW:
+            return raw
+        rule = treatment(self.protocol, self.dataset)
+        words = self.words or vocabulary(self.dataset)
+        return [rule.reference(report, words) for report in raw]
+
+    def pairs(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Hypotheses and references as a metric reads them."""
+        if self.protocol == RAW:
+            return list(reports), self.references()
+        rule = treatment(self.protocol, self.dataset)
+        texts = self._tokens([*(rule.hypothesis(r) for r in reports), *self.references()])
+        return texts[: len(reports)], texts[len(reports) :]
+
+    def train(self) -> list[str]:
+        """Texts that count as copied from train: as references are treated, and as reports are."""
+        raw = [study.report for study in studies(self.dataset, "train")]
+        if self.protocol == RAW:
+            return raw
+        rule = treatment(self.protocol, self.dataset)
+        return self._tokens([*self.references("train"), *(rule.hypothesis(r) for r in raw)])
+
+    def _tokens(self, texts: list[str]) -> list[str]:
+        return ptb.tokenize(texts) if treatment(self.protocol, self.dataset).ptb else texts
+
+
+def studies(dataset: Dataset, split: str) -> tuple[Any, ...]:
+    """The studies of a split; an unknown name is the user's error."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    return dataset.split(split)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All scores of one prediction file, with the statistics they are computed from.
+
+    Iterates over `scores`. `statistics[protocol, family]` is (n, k), rows in the order of `ids`.
+    """
+
+    dataset: str
+    split: str
+    ids: tuple[str, ...]
+    missing: tuple[str, ...]  # ids scored as empty reports
+    scores: tuple[Score, ...]
+    statistics: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def value(self, metric: str, protocol: str) -> float:
+        """The value of one score; MissingError when it could not be computed here."""
+        for score in self.scores:
+            if score.protocol == protocol and score.metric == metric and score.value is not None:
+                return score.value
+            same_family = score.metric == registry.family(metric)
+            if score.protocol == protocol and same_family and score.unavailable:
+                raise MissingError(f"{metric} under {protocol}: {score.unavailable}")
+        raise unknown("score", f"{metric} under {protocol}", (s.metric for s in self.scores))
+
+    def subset(self, ids: Iterable[str]) -> tuple[Score, ...]:
+        """The scores of some of the reports, from the same statistics.
+
+        What a report's statistics took from the whole set (CIDEr's idf) stays that of the whole
+        set, and the signature names it.
+        """
+        wanted = set(ids)
+        strange = wanted.difference(self.ids)
+        if strange:
+            raise DataError(f"{len(strange)} ids were not scored: {some(sorted(strange))}")
+        rows = [i for i, study in enumerate(self.ids) if study in wanted]
+        if not rows:
+            raise DataError("no report in this subset", "choose at least one study")
+        chosen = [self.ids[i] for i in rows]
+        n_missing = len(wanted.intersection(self.missing))
+        out: list[Score] = []
+        for (protocol, family), table in self.statistics.items():
+            metric = registry.load(family)
+            origin = f"{metric.context}:{len(self.ids)}-{ids_digest(self.ids)}"
+            digest = ids_digest(chosen) + (f"|{origin}" if metric.context else "")
+            out += _scores(metric, protocol, table[rows], digest, n_missing)
+        return tuple(out)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "ids": ids_digest(self.ids),
+            "missing": list(self.missing),
+            "scores": [score.as_json() for score in self.scores],
+        }
+
+    def save(self, path: Path) -> None:
+        """One npz file without pickled objects."""
+        facts = {
+            **{k: getattr(self, k) for k in ("dataset", "split", "ids", "missing")},
+            "scores": [vars(score) for score in self.scores],
+            "tables": list(self.statistics),
+        }
+        tables = {f"table{i}": table for i, table in enumerate(self.statistics.values())}
+        with path.open("wb") as file:
+            np.savez_compressed(file, facts=np.array(json.dumps(facts)), **tables)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Scored:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as saved:
+            facts = json.loads(str(saved["facts"]))
+            keys = [(protocol, family) for protocol, family in facts["tables"]]
+            tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
+        return cls(
+            facts["dataset"],
+            facts["split"],
+            tuple(facts["ids"]),
+            tuple(facts["missing"]),
+            tuple(Score(**score) for score in facts["scores"]),
+            tables,
+        )
+
+
+def score(
+    predictions: Path | Mapping[str, str],
+    dataset: Dataset,
+    split: str = "test",
+    metrics: Sequence[str] = registry.NLG,
+    treatments: Sequence[str] | None = None,
+    *,
+    missing: str = "error",
+    words: Vocabulary | None = None,
+) -> Scored:
+    """Score a CSV file (or id -> report) against a split.
+
+    `metrics` are families or scores (a score stands for its family). `treatments`: those of each
+    metric by default, which is also what a metric that reads only raw reports keeps. `missing`
+    "empty" scores studies without a report as empty ones; otherwise they are refused. A metric
+    that cannot run here gives a row that says so, never a number.
+    """
+    given = files.read(predictions) if isinstance(predictions, Path) else predictions
+    source = str(predictions) if isinstance(predictions, Path) else ""
+    ids = tuple(study.id for study in studies(dataset, split))
+    if not ids:
+        raise DataError(f"{dataset.name} has no study in its {split} split")
+    reports, absent = files.align(given, ids, missing, source)
+    scores: list[Score] = []
+    tables: dict[tuple[str, str], np.ndarray] = {}
+    for protocol, families in _plan(metrics, treatments).items():
+        references = ReferenceSet(dataset, split, protocol, words)
+        for name, result in _measure(references, reports, families):
+            if isinstance(result, MissingError):
+                reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
+                scores.append(Score(protocol, name, None, len(ids), len(absent), "", reason))
+                continue
+            tables[protocol, name] = result
+            digest = ids_digest(ids)
+            scores += _scores(registry.load(name), protocol, result, digest, len(absent))
+    return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
+
+
+def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str, list[str]]:
+    """Protocol -> families to compute under it, both in the order asked for."""
+    for name in treatments or ():
+        if name != RAW and name not in TREATMENTS:
+            raise unknown("text treatment", name, [RAW, *TREATMENTS])
+    families = list(dict.fromkeys(registry.family(name) for name in metrics))
+    plan: dict[str, list[str]] = {name: [] for name in treatments or ()}  # keeps their order
+    for name in families:
+        try:
+            own = registry.load(name).treatments
+        except MissingError:  # reported where it would have been computed
+            own = (RAW,)
+        # A metric that reads the raw report only has no choice of treatment to be filtered by.
+        fixed = treatments is None or own == (RAW,)
+        for protocol in own if fixed else [t for t in own if t in (treatments or ())]:
+            plan.setdefault(protocol, []).append(name)
+    return plan
+
+
+def _measure(
+    references: ReferenceSet, reports: Sequence[str], families: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray | MissingError]]:
+    """Per family its statistics, or what it lacks."""
+    pairs: tuple[list[str], list[str]] | None = None
+    for name in families:
+        try:
+            metric = registry.load(name)
+            metric.require()
+            pairs = pairs or references.pairs(reports)
+            yield name, metric.given(references).statistics(*pairs)
+        except MissingError as error:
+            yield name, error
+
+
+def _scores(
+    metric: Metric, protocol: str, table: np.ndarray, ids: str, n_missing: int
+) -> list[Score]:
+    n = len(table)
+    return [
+        Score(protocol, name, value, n, n_missing, metric.signature(name, protocol, n, ids))
+        for name, value in metric.corpus(table).items()
+    ]

@@ -1,0 +1,45 @@
+"""Intervals and paired tests on per-report statistics (`bench.metrics.base`).
+
+A system is an array of runs (S, n, k): S trainings of one spec, scored on the same n reports.
+Its score is the mean over its runs. Reports are drawn by patient where patients repeat, and the
+draws depend only on ids and patients, so every system of a table meets the same resamples and
+a table regenerates byte for byte. `bench.stats.check` measures how often all this is right.
+
+Interval. Percentiles of the bootstrap over studies, their distances from the value stretched by
+sqrt(V / V_boot) t(df) / z. With one run, V / V_boot = G / (G - 1) and df = G - 1 for G resampled
+units: Hesterberg's expanded percentile interval (arXiv:1411.5279, section 5). With several runs
+V also holds the spread over seeds, and df is Satterthwaite's for the sum, so that three seeds
+are trusted no more than three seeds deserve. Resampling the few runs themselves would not do: S
+runs resampled have (S - 1) / S of their variance and no tails.
+"""
+
+from __future__ import annotations
+
+from bench.stats.infer import (
+    LEVEL,
+    TESTS,
+    Difference,
+    Interval,
+    differences,
+    holm,
+    intervals,
+)
+from bench.stats.plan import RESAMPLES, Plan
+from bench.stats.spread import METHODS
+
+# Of the methods, not of the code: it enters signatures, and rises when a figure would change.
+VERSION = 1
+
+__all__ = [
+    "LEVEL",
+    "METHODS",
+    "RESAMPLES",
+    "TESTS",
+    "VERSION",
+    "Difference",
+    "Interval",
+    "Plan",
+    "differences",
+    "holm",
+    "intervals",
+]

@@ -1,0 +1,164 @@
+"""Intervals, paired tests, effects and Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.errors import BenchError, unknown
+from bench.metrics.base import Metric
+from bench.stats.plan import Plan
+from bench.stats.spread import Spread, aggregate
+
+LEVEL = 0.95
+TESTS = ("randomization", "bootstrap")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval and standard error."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """Score of A minus score of B.
+
+    `p` is two-sided and uncorrected. `relative` is the difference over B's score (nan when that
+    is 0). `standardized` is the difference over sqrt(units) bootstrap standard deviations: for
+    a mean of per-report values it is Cohen's d of the paired differences, for BLEU the same
+    with each report's influence on the difference in its place. It does not grow with n.
+    """
+
+    p: float
+    relative: float
+    standardized: float
+
+
+def intervals(
+    metric: Metric,
+    runs: np.ndarray,
+    plan: Plan,
+    *,
+    level: float = LEVEL,
+    method: str = "percentile",
+) -> dict[str, Interval]:
+    """The interval of each of the metric's scores; runs (n, k) or (S, n, k)."""
+    columns = _columns(Spread.of(metric, [_runs(runs, plan)], plan), level, method)
+    return {s: Interval(*row) for s, row in zip(metric.scores, _rows(columns), strict=True)}
+
+
+def differences(
+    metric: Metric,
+    a: np.ndarray,
+    b: np.ndarray,
+    plan: Plan,
+    *,
+    level: float = LEVEL,
+    method: str = "percentile",
+    test: str = "randomization",
+) -> dict[str, Difference]:
+    """A minus B for each of the metric's scores; a, b (n, k) or (S, n, k), same reports.
+
+    The interval is the paired bootstrap's: both systems meet the same draws. Runs of A and runs
+    of B are independent trainings; they are never paired with each other.
+
+    `test` "randomization" (Noreen 1989; Riezler and Maxwell 2005) exchanges the two systems'
+    outputs on a random half of the units, each system's output being its statistics averaged
+    over its runs: no run is permuted. "bootstrap" compares the centred draws of the
+    difference with the difference. Both give (c + 1) / (resamples + 1) and know only the
+    studies. Where a system has several runs, p is the larger of that and of the t-test with
+    the interval's own variance over studies and seeds and its df.
+    """
+    a, b = _runs(a, plan), _runs(b, plan)
+    spread = Spread.of(metric, [a, b], plan)
+    p = _tail(*_null(test, metric, spread, a, b, plan))
+    if spread.seeded:
+        p = np.maximum(p, spread.p_value())
+    columns = [*_columns(spread, level, method), p, *_effects(spread, plan)]
+    return {s: Difference(*row) for s, row in zip(metric.scores, _rows(columns), strict=True)}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) corrected p-values of a family, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    m = len(order)
+    steps = np.maximum.accumulate([(m - i) * p_values[j] for i, j in enumerate(order)])
+    corrected = np.empty(m)
+    corrected[order] = np.minimum(steps, 1.0)
+    return [float(p) for p in corrected]
+
+
+def _null(
+    test: str, metric: Metric, spread: Spread, a: np.ndarray, b: np.ndarray, plan: Plan
+) -> tuple[np.ndarray, np.ndarray]:
+    """The observed difference (m,), and differences as they would be if none were true
+    (resamples, m)."""
+    if test == "bootstrap":
+        return spread.value, spread.draws - spread.value
+    if test == "randomization":
+        return _exchanged(metric, a.mean(axis=0), b.mean(axis=0), plan)
+    raise unknown("test", test, TESTS)
+
+
+def _exchanged(
+    metric: Metric, a: np.ndarray, b: np.ndarray, plan: Plan
+) -> tuple[np.ndarray, np.ndarray]:
+    """The difference of two systems (n, k), as it is and with outputs exchanged at random."""
+    A, B = plan.per_unit(np.stack([a, b]))[..., :-1].transpose(1, 0, 2)
+    moved = plan.swap(A - B)
+    # The systems as they are come last: one call, hence one rounding, for both.
+    moved = np.concatenate([moved, (A - B).sum(axis=0, keepdims=True)])
+    n = np.full(len(moved), len(a))
+    scores_a = aggregate(metric, B.sum(axis=0) + moved, n)
+    scores_b = aggregate(metric, A.sum(axis=0) - moved, n)
+    difference = scores_a - scores_b
+    return difference[-1], difference[:-1]
+
+
+def _tail(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Two-sided p-value (c + 1) / (resamples + 1) of each score (m,)."""
+    # A draw that ties with what was observed counts, whatever the last digits say.
+    tie = 1e-12 * np.maximum(1.0, np.abs(observed))
+    extreme = (np.abs(null) >= np.abs(observed) - tie).sum(axis=0)
+    return (extreme + 1) / (len(null) + 1)
+
+
+def _effects(spread: Spread, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Relative and standardized difference (m,), as `Difference` defines them."""
+    base, scale = spread.groups[1].values.mean(axis=0), np.sqrt(plan.units * spread.studies)
+    nan = np.full_like(base, np.nan)
+    relative = np.divide(spread.value, np.abs(base), where=base != 0, out=nan.copy())
+    standardized = np.divide(spread.value, scale, where=scale > 0, out=nan)
+    return relative, np.where(spread.value == 0, 0.0, standardized)
+
+
+def _columns(spread: Spread, level: float, method: str) -> tuple[np.ndarray, ...]:
+    """Value, ends and standard error (m,)."""
+    return spread.value, *spread.ends(level, method), np.sqrt(spread.variance)
+
+
+def _runs(statistics: np.ndarray, plan: Plan) -> np.ndarray:
+    """(n, k) or (S, n, k) -> float (S, n, k), with as many reports as the plan has ids."""
+    runs = np.asarray(statistics, dtype=float)
+    runs = runs[None] if runs.ndim == 2 else runs
+    if runs.ndim != 3 or not len(runs) or runs.shape[1] != len(plan.ids):
+        raise BenchError(
+            f"statistics of shape {np.shape(statistics)} for {len(plan.ids)} studies",
+            "one row per study, (n, k) or (runs, n, k)",
+        )
+    return runs
+
+
+def _rows(columns: Sequence[np.ndarray]) -> Iterator[tuple[float, ...]]:
+    """One tuple of floats per score. All but the value itself keep 12 digits: what lies beyond
+    depends on the order in which the matrix product adds."""
+    value, *rest = columns
+    for i, v in enumerate(value):
+        yield (float(v), *(float(f"{c[i]:.12g}") for c in rest))

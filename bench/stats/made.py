@@ -1,0 +1,196 @@
+"""Made systems whose true scores are known, for `bench.stats.check`.
+
+A study has a difficulty that all systems share; a training has a strength of its own (its
+seed); a report adds luck. Their product is the report's quality. What each metric expects of a
+quality is known in closed form, so every interval can be held against the truth.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.metrics.base import Metric
+from bench.metrics.bleu import BLEU
+from bench.stats.plan import Plan
+
+# Beta parameters of difficulty: many studies are nearly verbatim right or nearly all wrong.
+DIFFICULTY = (0.5, 1.0)
+PER_PATIENT = 2  # studies, on average, where patients repeat
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """A made system: its strength, the spread of its seeds, the spread of its reports."""
+
+    strength: float = 0.8
+    seeds: float = 0.0  # standard deviation of a training's strength, relative
+    luck: float = 10.0  # concentration of a report's luck (Beta, mean 0.8)
+
+    @property
+    def quality(self) -> float:
+        """Expected quality of a report over studies, seeds and luck."""
+        a, b = DIFFICULTY
+        return self.strength * 0.8 * a / (a + b)
+
+    def qualities(self, rng: np.random.Generator, difficulty: np.ndarray, runs: int) -> np.ndarray:
+        """(n,) difficulties -> (runs, n) qualities in [0, 1].
+
+        The truth supposes that nothing is clipped: keep strength times a lucky seed below 1.
+        """
+        seeds = 1 + self.seeds * rng.standard_normal((runs, 1))
+        luck = rng.beta(0.8 * self.luck, 0.2 * self.luck, (runs, len(difficulty)))
+        return np.clip(self.strength * seeds * difficulty * luck, 0.0, 1.0)
+
+
+class World:
+    """A metric, the studies that it reads, and its true score at a given expected quality."""
+
+    metric: Metric
+    scores: tuple[str, ...]
+
+    @abstractmethod
+    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """What the reports of one system and of another have in common, (n, ...)."""
+
+    @abstractmethod
+    def statistics(
+        self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
+    ) -> np.ndarray:
+        """(runs, n) qualities -> (runs, n, k)."""
+
+    @abstractmethod
+    def expected(self, quality: float) -> np.ndarray:
+        """(k,) expected statistics of one report."""
+
+    def truth(self, system: Made) -> dict[str, float]:
+        """Each score on endless studies, averaged over seeds (Gauss-Hermite)."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(20)
+        at = system.quality * np.maximum(1 + system.seeds * nodes, 0)
+        scores = np.array([self.metric.aggregate(self.expected(q), 1) for q in at])
+        return dict(zip(self.metric.scores, weights @ scores / weights.sum(), strict=True))
+
+
+class MeanMetric(Metric):
+    name = "mean"
+    version = 1
+    scores: tuple[str, ...] = ("mean",)
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        raise NotImplementedError
+
+    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+        return sums / np.asarray(n)[..., None]
+
+    def implementation(self) -> str:
+        return "made"
+
+
+class MeanWorld(World):
+    """A mean of per-report values, as ROUGE-L and CIDEr are."""
+
+    metric, scores = MeanMetric(), ("mean",)
+
+    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return np.zeros(n)
+
+    def statistics(
+        self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
+    ) -> np.ndarray:
+        return quality[..., None]
+
+    def expected(self, quality: float) -> np.ndarray:
+        return np.array([quality])
+
+
+class BleuWorld(World):
+    """n-gram matches and lengths; hypotheses are 90 % as long as references, as beam search's."""
+
+    metric, scores = BLEU(), ("BLEU-4",)
+    rates = np.array([1.0, 0.85, 0.75, 0.65])  # share of n-grams that match at quality 1
+    shortest, mean = 5, 30.0
+
+    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return self.shortest + rng.poisson(rng.gamma(6, (self.mean - self.shortest) / 6, n))
+
+    def statistics(
+        self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
+    ) -> np.ndarray:
+        length = self.shortest + rng.binomial(2 * (studies - self.shortest), 0.45, quality.shape)
+        totals = length[..., None] - np.arange(4)
+        matches = rng.binomial(totals, self.rates * quality[..., None])
+        lengths = np.stack([length, np.broadcast_to(studies, length.shape)], axis=-1)
+        return np.concatenate([matches, totals, lengths], axis=-1).astype(float)
+
+    def expected(self, quality: float) -> np.ndarray:
+        length = self.shortest + 0.9 * (self.mean - self.shortest)
+        totals = length - np.arange(4)
+        return np.concatenate([quality * self.rates * totals, totals, [length, self.mean]])
+
+
+class F1Metric(MeanMetric):
+    name = "F1"
+    scores = ("micro-F1", "macro-F1")
+
+    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+        hits, said, there = np.split(sums, 3, axis=-1)
+        total = said + there
+        each = np.divide(2 * hits, total, where=total > 0, out=np.zeros_like(total))
+        return np.stack([2 * hits.sum(-1) / total.sum(-1), each.mean(-1)], axis=-1)
+
+
+class F1World(World):
+    """Fourteen labels from frequent to rare, as CheXbert's."""
+
+    metric, scores = F1Metric(), ("micro-F1", "macro-F1")
+    prevalence = np.geomspace(0.4, 0.02, 14)
+
+    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.random((n, 14)) < self.prevalence
+
+    def statistics(
+        self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
+    ) -> np.ndarray:
+        chance = np.where(studies, quality[..., None], 0.3 * self.prevalence)
+        said = rng.random(chance.shape) < chance
+        there = np.broadcast_to(studies, said.shape)
+        return np.concatenate([said & there, said, there], axis=-1).astype(float)
+
+    def expected(self, quality: float) -> np.ndarray:
+        p = self.prevalence
+        return np.concatenate([p * quality, p * quality + (1 - p) * 0.3 * p, p])
+
+
+WORLDS: dict[str, World] = {"mean": MeanWorld(), "BLEU": BleuWorld(), "F1": F1World()}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two systems on the same n studies; `b` None: the second is the first's twin."""
+
+    world: str
+    n: int
+    runs: tuple[int, int] = (1, 1)
+    repeated: bool = False  # patients have several studies, of the same difficulty
+    a: Made = Made()
+    b: Made | None = None
+
+
+def draw(
+    world: World, case: Case, repeat: int, resamples: int
+) -> tuple[Plan, np.ndarray, np.ndarray]:
+    """One drawing of the case: the plan of its studies, and both systems' (runs, n, k)."""
+    rng, n = np.random.default_rng([SEED, repeat]), case.n
+    patient = rng.integers(0, n // PER_PATIENT, n) if case.repeated else np.arange(n)
+    difficulty = rng.beta(*DIFFICULTY, n)[patient]
+    studies = world.studies(rng, n)
+    a, b = (
+        world.statistics(rng, studies, made.qualities(rng, difficulty, runs))
+        for made, runs in zip((case.a, case.b or case.a), case.runs, strict=True)
+    )
+    ids = tuple(f"{repeat}.{i}" for i in range(n))
+    return Plan(ids, tuple(map(str, patient)), resamples), a, b

@@ -1,0 +1,109 @@
+"""What is resampled, and the random draws: the same for every system that is scored on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bench.errors import BenchError, some
+
+RESAMPLES = 10_000
+# Weights are made and multiplied a block at a time: a block that stays in the cache is faster.
+BLOCK = 2**15
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn: studies, or patients where one has several studies.
+
+    The draws follow from `ids`, `patients` and `resamples` alone. They use the bit generator's
+    raw output, which numpy keeps stable across versions (NEP 19), not `Generator`'s methods.
+    """
+
+    ids: tuple[str, ...]
+    patients: tuple[str, ...] = ()
+    resamples: int = RESAMPLES
+
+    def __post_init__(self) -> None:
+        if self.patients and len(self.patients) != len(self.ids):
+            raise BenchError(f"{len(self.patients)} patients for {len(self.ids)} studies")
+        twice = [i for i, times in Counter(self.ids).items() if times > 1]
+        if twice:
+            raise BenchError(f"study ids that occur twice: {some(twice)}")
+        if self.units < 2:
+            raise BenchError(
+                f"{self.units} {self.unit} cannot be resampled", "score at least two of them"
+            )
+
+    @cached_property
+    def unit(self) -> str:
+        """What is resampled: "studies" or "patients"."""
+        return "patients" if len(set(self.patients)) < len(self.patients) else "studies"
+
+    @cached_property
+    def _index(self) -> np.ndarray:
+        """(n,) which unit each study belongs to, units numbered in order of appearance."""
+        if self.unit == "studies":
+            return np.arange(len(self.ids))
+        number = {p: i for i, p in enumerate(dict.fromkeys(self.patients))}
+        return np.array([number[p] for p in self.patients])
+
+    @cached_property
+    def units(self) -> int:
+        return len(set(self.patients)) if self.unit == "patients" else len(self.ids)
+
+    def per_unit(self, runs: np.ndarray) -> np.ndarray:
+        """(S, n, k) -> (units, S, k + 1): sums within each unit; the last column counts reports."""
+        S, n, _ = runs.shape
+        rows = np.concatenate([runs, np.ones((S, n, 1))], axis=2).transpose(1, 0, 2)
+        if self.unit == "studies":
+            return rows
+        sums = np.zeros((self.units, *rows.shape[1:]))
+        np.add.at(sums, self._index, rows)
+        return sums
+
+    def bootstrap(self, columns: np.ndarray) -> np.ndarray:
+        """(units, k) -> (resamples, k): sums over `units` units drawn with replacement."""
+        return self._products("bootstrap", self._counts, columns)
+
+    def swap(self, columns: np.ndarray) -> np.ndarray:
+        """(units, k) -> (resamples, k): sums over a random half of the units (fair coins)."""
+        return self._products("swap", self._coins, columns)
+
+    def _products(
+        self, name: str, weights: Callable[[np.random.PCG64, int], np.ndarray], columns: np.ndarray
+    ) -> np.ndarray:
+        bits = np.random.PCG64(self._seed(name))
+        out = np.empty((self.resamples, columns.shape[1]))
+        for rows in self._blocks():
+            out[rows] = weights(bits, rows.stop - rows.start) @ columns
+        return out
+
+    def _seed(self, name: str) -> int:
+        content = "\n".join([name, *self.ids, *self.patients])
+        return int(hashlib.sha256(content.encode()).hexdigest(), 16)
+
+    def _blocks(self) -> Iterator[slice]:
+        step = max(1, BLOCK // self.units)
+        for start in range(0, self.resamples, step):
+            yield slice(start, min(start + step, self.resamples))
+
+    def _counts(self, bits: np.random.PCG64, rows: int) -> np.ndarray:
+        """(rows, units) how often each unit is drawn; every row sums to `units`."""
+        cells = rows * self.units
+        raw = bits.random_raw((cells + 1) // 2).astype("<u8", copy=False).view("<u4")[:cells]
+        # 32 random bits times units, shifted: uniform up to units / 2**32.
+        drawn = np.multiply(raw, self.units, dtype=np.int64) >> 32
+        drawn = drawn.reshape(rows, -1) + np.arange(rows)[:, None] * self.units
+        return np.bincount(drawn.ravel(), minlength=cells).reshape(rows, -1).astype(float)
+
+    def _coins(self, bits: np.random.PCG64, rows: int) -> np.ndarray:
+        """(rows, units) of 0.0 and 1.0 with equal chance."""
+        cells = rows * self.units
+        raw = bits.random_raw((cells + 63) // 64).astype("<u8", copy=False).view("u1")
+        return np.unpackbits(raw, count=cells).reshape(rows, -1).astype(float)

@@ -141,7 +141,7 @@ def problems(source: Source, wanted: Manifest) -> dict[str, tuple[list[str], str
     """Everything that keeps a source from being the manifest: kind -> (names, fix)."""
     entries = wanted.entries
     missing = [e.study for e in entries if e.patient not in source.records]
-    altered = [e.study for e in entries if _altered(source, e)]
+    changed = [e.study for e in entries if altered(source, e)]
     images = [i.key for e in entries for i in images_of(source, e)]
     known = {e.study for e in manifests.load(NAME).entries}
     strange = sorted(set(source.splits or ()) - known)
@@ -154,14 +154,15 @@ def problems(source: Source, wanted: Manifest) -> dict[str, tuple[list[str], str
             _moved(source),
             "use R2Gen's own annotation.json, or the public tables",
         ),
-        "reports differ from the manifest": (altered, again),
+        "reports differ from the manifest": (changed, again),
         "images are missing": (absent, again),
         "images differ from their rendition": (altered_images(source, images), again),
     }
     return {kind: (names, fix) for kind, (names, fix) in found.items() if names}
 
 
-def _altered(source: Source, entry: Entry) -> bool:
+def altered(source: Source, entry: Entry) -> bool:
+    """Whether a study's text is here and is not the one that the manifest recorded."""
     record = source.records.get(entry.patient)
     return record is not None and text_hash(record.findings, CLEANING) != entry.text
 

@@ -38,6 +38,7 @@ from bench.metrics.observations import (
 )
 
 LEXICON = Path(__file__).parents[1] / "conf" / "labels" / "chexpert_rules.yaml"
+KINDS = ("finding", "doubtful", "normal", "skip")
 OTHER = len(OBSERVATIONS)  # column of abnormalities outside the 13, while a report is read
 # Classes by how much they decide: the strongest mention of a report wins.
 _RANK = {BLANK: 0, NEGATIVE: 1, UNCERTAIN: 2, POSITIVE: 3}
@@ -45,7 +46,7 @@ _RANK = {BLANK: 0, NEGATIVE: 1, UNCERTAIN: 2, POSITIVE: 3}
 _STOP = re.compile(r"(?<!\bvs)(?<!\bdr)(?<!\be\.g)(?<!\bi\.e)\.(?!\d)|[?!;\n]|(?<=\d)\.(?=\s)")
 _SPACE = re.compile(r"\s+")
 # Between a mention and a trigger behind it there is no other predicate.
-_VERB = re.compile(r"\b(?:is|are|was|were|has|have|seen|noted|present|there)\b")
+_VERB = re.compile(r"\b(?:represent(?:s|ing)?|is|are|was|were|has|have|seen|noted|present|there)\b")
 # From this many reports on, several processes pay for their start.
 PARALLEL_FROM = 20_000
 
@@ -61,6 +62,7 @@ class Phrases:
 
     column: int
     finding: re.Pattern[str] | None
+    doubtful: re.Pattern[str] | None
     normal: re.Pattern[str] | None
     skip: re.Pattern[str] | None
 
@@ -96,7 +98,7 @@ class Labeler:
 
     @staticmethod
     def _compile(column: int, parts: Mapping[str, Sequence[str]]) -> Phrases:
-        return Phrases(column, *(_words(parts.get(k, ())) for k in ("finding", "normal", "skip")))
+        return Phrases(column, *(_words(parts.get(k, ())) for k in KINDS))
 
     @staticmethod
     def _triggers(context: Mapping[str, Sequence[str]], side: str) -> re.Pattern[str]:
@@ -162,10 +164,13 @@ class Labeler:
                 text, normal = phrases.normal.subn(_blank, text)
                 if normal:
                     yield phrases.column, NEGATIVE
-            for match in phrases.finding.finditer(text) if phrases.finding else ():
-                scopes = scopes or self._scopes(sentence)
-                anchor = "x" if match.groupdict().get("x") else 0
-                yield phrases.column, scopes.label(match.start(anchor), match.end(anchor))
+            for pattern in (phrases.finding, phrases.doubtful):
+                for match in pattern.finditer(text) if pattern else ():
+                    scopes = scopes or self._scopes(sentence)
+                    anchor = "x" if match.groupdict().get("x") else 0
+                    label = scopes.label(match.start(anchor), match.end(anchor))
+                    doubted = label == POSITIVE and pattern is phrases.doubtful
+                    yield phrases.column, UNCERTAIN if doubted else label
 
     def _scopes(self, sentence: str) -> Scopes:
         return Scopes(
@@ -231,7 +236,10 @@ class Scopes:
                 continue
             if any(end <= s and e <= trigger.start for s, e in self.boundary):
                 return None
-            if _VERB.search(self.sentence, end, trigger.start):
+            between = self.sentence[end : trigger.start]
+            if _VERB.search(between):
+                return None
+            if trigger.label == UNCERTAIN and "," in between:  # "opacity, edema vs. infection"
                 return None
             return trigger.label
         return None

@@ -159,7 +159,7 @@ def errors(coded: Coded, uncertain: str) -> dict[str, dict[str, list[int]]]:
 def main(arguments: Sequence[str]) -> None:
     """Print the table, and the uids of the errors when asked."""
     parity = "odd" if "odd" in arguments else "even"
-    columns = "problems" if "problems" in arguments else "mesh"
+    columns = "mesh" if "mesh" in arguments else "problems"
     root = Path(os.environ.get("BENCH_DATA", "data"))
     coded = load(root / "iu_xray" / "indiana_reports.csv", parity, columns)
     print(f"{len(coded.uids)} coded studies with an {parity} uid, mapping: {columns}\n")

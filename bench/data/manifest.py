@@ -18,7 +18,7 @@ from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 
-from bench.data.study import SPLITS, Image
+from bench.data.study import SPLITS, Dataset, Image
 from bench.data.text import clean, normalise
 from bench.errors import DataError
 
@@ -235,3 +235,20 @@ def _choose(room: Mapping[str, float], point: float) -> str:
         if point * total < passed:
             return split
     return max(room, key=lambda split: room[split])
+
+
+def sample(dataset: Dataset, count: int) -> Dataset:
+    """`count` studies of each split (all, where it has fewer), drawn by the sha256 of their ids.
+
+    The draw depends on nothing but the ids: it is the same on every machine, and a larger sample
+    contains the smaller. The sample has a manifest of its own; its vocabulary is its own too.
+    """
+    drawn: set[str] = set()
+    for split in SPLITS:
+        drawn.update(sorted((s.id for s in dataset.split(split)), key=sha256)[:count])
+    return replace(
+        dataset,
+        name=f"{dataset.name}-sample{count}",
+        studies=tuple(s for s in dataset.studies if s.id in drawn),
+        manifest=sha256("\n".join([dataset.manifest, *sorted(drawn)])),
+    )

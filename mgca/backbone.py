@@ -44,7 +44,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if isinstance(self.encoder, ResNetEncoder):
-            third, fourth = self.encoder.cells(images)
+            third, fourth = self.encoder.maps(images)
             return third if self.layer == "layer3" else fourth
         tokens = self.encoder.model(images)[0].transpose(1, 2)
         if self.class_token:

@@ -7,6 +7,7 @@ and bare torchvision or DeiT state dicts; as safetensors or as torch files.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -60,17 +61,15 @@ def architecture(state: dict[str, Tensor], path: Path) -> str:
     )
 
 
-class Inert(dict[Any, Any]):
-    """Stands in for any foreign class in a checkpoint: takes its content, does nothing."""
+class Inert:
+    """Stands in for a foreign class in a checkpoint: takes its content, does nothing.
 
-    def __new__(cls, *content: Any, **named: Any) -> Inert:
-        return super().__new__(cls)
+    An instance is an ordered dict, the one mapping whose items and attributes torch's restricted
+    unpickler is willing to fill.
+    """
 
-    def __init__(self, *content: Any, **named: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: Any) -> None:
-        """Discard the state."""
+    def __new__(cls, *content: Any) -> Any:
+        return OrderedDict()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -86,11 +85,16 @@ def _read(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, ValueError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} cannot be read as plain weights: {reason}") from None
+        raise ValueError(f"{path} cannot be read as plain weights: {_reason(error)}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """The unpickler's own words, without torch's advice to switch its protection off."""
+    words = str(error).rpartition("WeightsUnpickler error:")[2].split("\n\nCheck the doc")[0]
+    return " ".join(words.split()) or type(error).__name__
 
 
 def _stand_in(name: str) -> type[Inert]:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import models
-from torchvision.models.resnet import BasicBlock, ResNet
 
 from mgca.checkpoints import image_state
-
-PUBLISHED_UPSAMPLING = 299  # side to which MGCA's ResNet branch enlarges its 224 input
+from mgca.resnet import ResNet
 
 
 class Features(NamedTuple):
@@ -39,54 +36,19 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         self.model = network
         self.upsample = upsample
-        self.width = _output_width(network.layer4)
-        self.token_width = _output_width(network.layer3)
+        self.token_width, self.width = network.widths[-2:]
 
-    def cells(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (N, C, h, w) after layer3 and after layer4."""
         if self.upsample is not None:
             side = (self.upsample, self.upsample)
             images = F.interpolate(images, size=side, mode="bilinear", align_corners=True)
-        net = self.model
-        stem = net.maxpool(net.relu(net.bn1(net.conv1(images))))
-        third = net.layer3(net.layer2(net.layer1(stem)))
-        return third, net.layer4(third)
+        return self.model(images)
 
     def forward(self, images: Tensor) -> Features:
-        third, fourth = self.cells(images)
-        return Features(fourth.mean(dim=(2, 3)), rows(third), None)
-
-
-def _output_width(stage: nn.Module) -> int:
-    convolutions = [m for m in stage.modules() if isinstance(m, nn.Conv2d)]
-    return convolutions[-1].out_channels
-
-
-def rows(cells: Tensor) -> Tensor:
-    """(N, C, h, w) to (N, h * w, C), row by row."""
-    return cells.flatten(2).transpose(1, 2).contiguous()
-
-
-class SmallResNet(ResNet):
-    """One basic block a stage, widths w, 2w, 4w, 8w: for tests and small budgets."""
-
-    def __init__(self, width: int = 16) -> None:
-        nn.Module.__init__(self)
-        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = _stage(width, width, stride=1)
-        self.layer2 = _stage(width, 2 * width, stride=2)
-        self.layer3 = _stage(2 * width, 4 * width, stride=2)
-        self.layer4 = _stage(4 * width, 8 * width, stride=2)
-
-
-def _stage(before: int, after: int, stride: int) -> nn.Sequential:
-    shortcut = nn.Sequential(
-        nn.Conv2d(before, after, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(after)
-    )
-    return nn.Sequential(BasicBlock(before, after, stride, shortcut))
+        third, fourth = self.maps(images)
+        tokens = third.flatten(2).transpose(1, 2).contiguous()  # cells row by row
+        return Features(fourth.mean(dim=(2, 3)), tokens, None)
 
 
 class Attention(nn.Module):
@@ -184,23 +146,18 @@ class ViTEncoder(nn.Module):
 
 
 def resnet50(upsample: int | None = None) -> ResNetEncoder:
-    """torchvision's ResNet-50."""
-    return ResNetEncoder(_headless(models.resnet50(weights=None)), upsample)
+    """ResNet-50, 23.5 M parameters."""
+    return ResNetEncoder(ResNet((3, 4, 6, 3), bottleneck=True), upsample)
 
 
 def resnet18(upsample: int | None = None) -> ResNetEncoder:
-    """torchvision's ResNet-18."""
-    return ResNetEncoder(_headless(models.resnet18(weights=None)), upsample)
-
-
-def _headless(network: ResNet) -> ResNet:
-    network.fc = cast(nn.Linear, nn.Identity())
-    return network
+    """ResNet-18, 11.2 M parameters."""
+    return ResNetEncoder(ResNet((2, 2, 2, 2), bottleneck=False), upsample)
 
 
 def resnet_small(width: int = 16, upsample: int | None = None) -> ResNetEncoder:
-    """`SmallResNet`."""
-    return ResNetEncoder(SmallResNet(width), upsample)
+    """One basic block a stage, widths w, 2w, 4w, 8w: for tests and small budgets."""
+    return ResNetEncoder(ResNet((1, 1, 1, 1), bottleneck=False, width=width), upsample)
 
 
 def vit(

@@ -48,7 +48,7 @@ class Head(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         rows = super().forward(input.flatten(0, -2))
-        return F.normalize(rows.float(), dim=-1).unflatten(0, input.shape[:-1])
+        return F.normalize(_full(rows), dim=-1).unflatten(0, input.shape[:-1])
 
 
 class Embeddings(NamedTuple):
@@ -132,8 +132,8 @@ class MGCA(nn.Module):
             reports=self.heads["report"](read.report),
             patches=self.heads["patch"](seen.tokens),
             words=self.heads["word"](read.vectors),
-            patch_weights=None if attention is None else _patch_weights(attention.float()),
-            word_weights=losses.clipped_weights(read.attention.float(), read.attention > 0),
+            patch_weights=None if attention is None else _patch_weights(_full(attention)),
+            word_weights=losses.clipped_weights(_full(read.attention), read.attention > 0),
             padded=read.padded,
         )
 
@@ -182,6 +182,11 @@ class MGCA(nn.Module):
         images, reports = self.features(batch)
         scores = images @ reports.T
         return {f"precision@{k}": _precision(scores, k) for k in (1, 5) if k <= len(scores)}
+
+
+def _full(values: Tensor) -> Tensor:
+    """At least single precision: autocast's half precision ends where similarities begin."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _patch_weights(attention: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class Labeler(nn.Module):
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         longest = max(map(len, rows))
         pad = int(self.tokenizer.pad_token_id)
-        device = self.linear_heads[0].weight.device
+        device = next(self.parameters()).device
         ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
         return ids, torch.arange(longest, device=device)[None] < lengths[:, None]

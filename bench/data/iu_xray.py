@@ -26,6 +26,7 @@ from bench.data import manifest as manifests
 from bench.data.images import read_grey
 from bench.data.manifest import Entry, Manifest, Rendition, sha256, text_hash
 from bench.data.study import Dataset, Image, Study
+from bench.data.text import normalise
 from bench.errors import DataError, some, unknown
 
 NAME = "iu_xray"
@@ -261,13 +262,17 @@ def _openi(folder: Path) -> Source:
 
 
 def _report(path: Path) -> Record:
-    """One XML report. Its MeSH headings before the "/" are the table's Problems column."""
+    """One XML report. Its MeSH headings before the "/" are the table's Problems column.
+
+    White space is normalised: a line break after a period would hide the sentence's end from
+    R2Gen's cleaning, and the tables have none.
+    """
     tree = ElementTree.parse(path)
     texts = {e.get("Label", "").lower(): e.text or "" for e in tree.iter("AbstractText")}
     headings = [e.text.split("/")[0] for e in tree.iter("major") if e.text]
     labels = frozenset(h.strip().lower() for h in headings if h.strip())
     sections = {name: texts[name] for name in ("impression", "indication") if texts.get(name)}
-    return Record(texts.get("findings", ""), labels, sections)
+    return Record(normalise(texts.get("findings", "")), labels, sections)
 
 
 def _r2gen(folder: Path) -> Source:

@@ -16,10 +16,16 @@ from pathlib import Path
 _folder: Path | None = None
 
 
-def keep(folder: Path | None) -> None:
+def keep(root: Path | None) -> None:
     """Where caches of this process are kept on disk; None: where `BENCH_CACHE` says, if it does."""
     global _folder
-    _folder = folder
+    _folder = root
+
+
+def folder() -> Path | None:
+    """The folder on disk for what metrics keep, if there is to be one."""
+    root = _folder or os.environ.get("BENCH_CACHE")
+    return Path(root) / "metrics" if root else None
 
 
 class AnswerCache:
@@ -50,8 +56,8 @@ class AnswerCache:
         self._known, self._loaded = {}, None
 
     def _path(self) -> Path | None:
-        folder = _folder or os.environ.get("BENCH_CACHE")
-        return Path(folder) / "metrics" / f"{self.name}.tsv" if folder else None
+        place = folder()
+        return place / f"{self.name}.tsv" if place else None
 
     def _load(self, path: Path | None) -> None:
         if path is None or path == self._loaded:

@@ -71,7 +71,10 @@ class Model(Protocol):
         """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them."""
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Every trainable parameter once, by a group name that a config gives rates to."""
+        """Every trainable parameter once, by a group name that a config gives rates to.
+
+        A class whose configurations have different groups lists all their names in `GROUPS`.
+        """
 
     def encode(self, images: Tensor) -> Any:
         """State of B hypotheses, one per study, before the first token."""

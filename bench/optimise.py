@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,12 +13,17 @@ from bench.spec import ClipSpec, OptimizerSpec, ScheduleSpec
 
 
 def build_optimizer(
-    groups: Mapping[str, list[nn.Parameter]], spec: OptimizerSpec
+    groups: Mapping[str, list[nn.Parameter]], spec: OptimizerSpec, possible: Sequence[str] = ()
 ) -> torch.optim.Optimizer:
-    """One parameter group a name, at its own rate; `no_decay` groups get no weight decay."""
+    """One parameter group a name, at its own rate; `no_decay` groups get no weight decay.
+
+    `possible`: groups that the model has in some configuration; a name that is none of them is a
+    typing error and refused.
+    """
+    known = {*groups, *possible, "rest"}
     for name in [*spec.rates, *spec.no_decay]:
-        if name not in groups and name != "rest":
-            raise unknown("parameter group", name, [*groups, "rest"])
+        if name not in known:
+            raise unknown("parameter group", name, known)
     missing = [n for n in groups if n not in spec.rates and "rest" not in spec.rates]
     if missing:
         raise unknown("rate for parameter group", missing[0], spec.rates)

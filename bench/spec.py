@@ -26,7 +26,9 @@ class DataSpec:
     """A dataset: its reader, the reader's parameters, and the digest of what was read."""
 
     name: str
+    target: str
     manifest: str
+    params: Mapping[str, Any] = field(default_factory=dict)
     text: str = "r2gen@1"  # treatment that a model's vocabulary and targets are made of
     max_length: int = 60  # ids a report is cut to, BOS included
     min_count: int = 3

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.budget import Meter
+from bench.budget import Meter, peak_memory_mb
 from bench.checkpoint import load_state, load_weights, save_state, save_weights
 from bench.data.batches import Split
 from bench.data.text import Treatment, Vocabulary
@@ -63,7 +63,9 @@ class Training:
         self.splits, self.vocabulary, self.treatment = splits, vocabulary, treatment
         self.groups = self.model.groups()
         self.parameters = [p for group in self.groups.values() for p in group]
-        self.optimizer = build_optimizer(self.groups, spec.train.optimizer)
+        self.optimizer = build_optimizer(
+            self.groups, spec.train.optimizer, getattr(model, "GROUPS", ())
+        )
         self.meter = Meter(spec.budget, spec.train.batch)
         self.order_seed = spec.derived_seed("order")
         self.noise_seed = spec.derived_seed("noise")
@@ -292,6 +294,14 @@ class Training:
         write_atomic(self.folder / "losses.csv", _csv(self.losses))
         meter = self.meter
         write_json(
+            self.folder / "timing.json",
+            {
+                "device_seconds": meter.device_seconds,
+                "peak_memory_mb": peak_memory_mb(self.device),
+                **meter.other_seconds,
+            },
+        )
+        write_json(  # last: its presence says that training is done
             self.folder / "train.json",
             {
                 "steps": meter.steps,
@@ -301,10 +311,6 @@ class Training:
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "trainable": sum(p.numel() for p in self.parameters),
             },
-        )
-        write_json(
-            self.folder / "timing.json",
-            {"device_seconds": meter.device_seconds, **meter.other_seconds},
         )
         return Trained(self.best["step"], self.best["score"])
 

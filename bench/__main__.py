@@ -1,0 +1,83 @@
+"""`python -m bench`: argv to a verb; a user's error is one line, a hint and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+# verb -> (module with add_arguments(parser) and run(arguments), one line of help)
+VERBS = {
+    "doctor": ("bench.doctor", "what works here, what is missing, the command that fixes each"),
+    "list": ("bench.listing", "known models, suites, datasets, metrics, papers"),
+    "data": ("bench.data.command", "check a dataset, or prepare it from its public release"),
+    "run": ("bench.run", "run a suite: plan, train, score, tables"),
+    "score": ("bench.score", "score a file of predictions"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the verb names alone: a verb's own options are added when it is called."""
+    lines = "\n".join(f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items())
+    top = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Benchmark and reproducibility harness for chest X-ray report generation.",
+        epilog=f"verbs:\n{lines}\n\n`python -m bench VERB --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    top.add_argument("verb", nargs="?", metavar="VERB")
+    top.add_argument("-h", "--help", action="store_true")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    # A model hub is never asked for what was not put there on purpose.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if not argv or argv[0] in ("-h", "--help"):
+        print(parser().format_help())
+        return 0
+    from bench.errors import BenchError
+
+    debug = "--debug" in argv
+    argv = [a for a in argv if a != "--debug"]
+    try:
+        return _verb(argv[0], argv[1:])
+    except BenchError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: finished work is kept; run the same command again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _verb(name: str, rest: list[str]) -> int:
+    from bench.errors import unknown
+
+    if name == "--version":
+        from bench import __version__
+
+        print(f"rrg-bench {__version__}")
+        return 0
+    if name not in VERBS:
+        raise unknown("verb", name, VERBS)
+    module, text = VERBS[name]
+    verb = import_module(module)
+    arguments = argparse.ArgumentParser(
+        prog=f"python -m bench {name}",
+        description=verb.__doc__ or text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_arguments(arguments)
+    return int(verb.run(arguments.parse_intermixed_args(rest)) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Scoring a run: statistics per report, scores under every treatment, controls, then the seal.
+
+Needs no torch. Runs after prediction, on this machine or another; a changed metric (its version,
+its weights) scores every run again in minutes and trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.errors import MissingError
+from bench.execute import PREDICTIONS, SHUFFLED
+from bench.metrics import predictions as files
+from bench.metrics import registry
+from bench.metrics.scoring import Scored, score
+from bench.spec import RunSpec, digest
+from bench.stats import Plan, intervals, signature
+from bench.store import RunFolder, file_digest, write_json
+from bench.strata import strata
+from bench.workspace import Workspace
+
+SPLIT = "test"
+CONTROL_TREATMENTS = ("r2gen@1",)  # the control asks for a difference, not for every treatment
+TABLES = "scores.npz"
+CONTROL = "scores_shuffled.npz"
+SMALLEST_STRATUM = 10  # studies; an interval over fewer says nothing
+
+
+def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str:
+    """Digest of all that the scores depend on: predictions, references, signatures."""
+    return digest(
+        {
+            "predictions": file_digest(folder / PREDICTIONS),
+            "references": spec.data.manifest,
+            "metrics": [_identity(name) for name in metrics],
+            "format": 2,
+        }
+    )
+
+
+def _identity(name: str) -> str:
+    try:
+        metric = registry.load(name)
+        metric.require()
+    except MissingError as error:
+        return f"{name}: not available: {error.message}"
+    return f"{name}|{metric.implementation()}|v:{metric.version}"
+
+
+def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
+    """Whether the sealed scores are those that would be computed now."""
+    manifest = folder.manifest
+    if manifest is None or manifest["status"] != "scored":
+        return False
+    return bool(manifest.get("scoring") == scoring_key(spec, folder, metrics))
+
+
+def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]) -> None:
+    """Score predictions and control, with intervals; the caller holds the folder's lock."""
+    patients = tuple(s.patient for s in work.dataset_of(spec.data).split(SPLIT))
+    scored = _score(PREDICTIONS, spec, work, folder, metrics, None)
+    scored.save(folder / TABLES)
+    rows = _rows(scored, patients, "all", "")
+    for stratum, ids in strata(work.dataset_of(spec.data), SPLIT).items():
+        rows += _stratum_rows(scored, patients, stratum, ids)
+    if (folder / SHUFFLED).exists():
+        nlg = [m for m in metrics if m in registry.NLG]
+        control = _score(SHUFFLED, spec, work, folder, nlg, CONTROL_TREATMENTS)
+        control.save(folder / CONTROL)
+        rows += _rows(control, patients, "all", "shuffled images")
+    write_json(folder / "scores.json", rows)
+    folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
+
+
+def _rows(
+    scored: Scored, patients: tuple[str, ...], stratum: str, control: str
+) -> list[dict[str, Any]]:
+    """Scores with their intervals, or with the reason why there is none."""
+    ends = {
+        (protocol, name): interval
+        for (protocol, family), table in scored.statistics.items()
+        for name, interval in _intervals(family, table, scored.ids, patients).items()
+    }
+    return [
+        {
+            **score.as_json(),
+            **ends.get((score.protocol, score.metric), {}),
+            "stratum": stratum,
+            "control": control,
+        }
+        for score in scored
+    ]
+
+
+def _stratum_rows(
+    scored: Scored, patients: tuple[str, ...], stratum: str, ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The language scores of a part of the studies, under the published treatment."""
+    if len(ids) < SMALLEST_STRATUM:
+        return []
+    wanted = set(ids)
+    rows = [i for i, study in enumerate(scored.ids) if study in wanted]
+    part = Scored(
+        scored.dataset,
+        scored.split,
+        tuple(scored.ids[i] for i in rows),
+        tuple(i for i in scored.missing if i in wanted),
+        tuple(
+            s
+            for s in scored.subset(ids)
+            if s.protocol in CONTROL_TREATMENTS and registry.family(s.metric) in registry.NLG
+        ),
+        {
+            key: table[rows]
+            for key, table in scored.statistics.items()
+            if key[0] in CONTROL_TREATMENTS and key[1] in registry.NLG
+        },
+    )
+    return _rows(part, tuple(patients[i] for i in rows), stratum, "")
+
+
+def _intervals(
+    family: str, table: np.ndarray, ids: tuple[str, ...], patients: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    metric, plan = registry.load(family), Plan(ids, patients)
+    how = signature(metric, plan, (1,))
+    found = intervals(metric, table, plan)
+    return {
+        name: {"ci_low": x.low, "ci_high": x.high, "interval": how} for name, x in found.items()
+    }
+
+
+def _score(
+    name: str,
+    spec: RunSpec,
+    work: Workspace,
+    folder: RunFolder,
+    metrics: Sequence[str],
+    treatments: Sequence[str] | None,
+) -> Scored:
+    return score(
+        files.read(folder / name),
+        work.dataset_of(spec.data),
+        SPLIT,
+        metrics,
+        treatments,
+        words=work.vocabulary(spec.data),
+    )

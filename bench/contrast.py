@@ -1,0 +1,105 @@
+"""Comparisons between rows of a plan, kept by content: a table printed again computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.assess import CONTROL, TABLES
+from bench.compare import Comparison, System, compare_all
+from bench.metrics import registry
+from bench.metrics.scoring import Scored
+from bench.spec import digest
+from bench.stats import RESAMPLES, intervals
+from bench.stats import Plan as Resampling
+from bench.stats.infer import VERSION
+from bench.store import RunFolder, file_digest, read_json, write_json
+from bench.workspace import Workspace
+
+Key = tuple[str, ...]  # run ids of one row, one a seed; a leading "shuffled" takes the controls
+SHUFFLED = "shuffled"
+
+
+class Contrasts:
+    """Compares rows, given as run ids; `patients` are those of the split, in its order."""
+
+    def __init__(self, work: Workspace, patients: tuple[str, ...]) -> None:
+        self.out, self.kept = work.out, work.cache / "comparisons"
+        self.patients = patients
+        self._loaded: dict[Path, Scored] = {}
+
+    def compare(
+        self, a: Key, b: Key, names: tuple[str, str], score: str, text: str, seeded: bool = True
+    ) -> Comparison:
+        """A minus B in one score under one treatment; `names` are shown in sentences.
+
+        `seeded` False: B is a floor, which no seed enters.
+        """
+        family = registry.family(score)
+        found = self._family(a, b, family, text, seeded)[score]
+        return _named(found, names)
+
+    def _family(
+        self, a: Key, b: Key, family: str, text: str, seeded: bool
+    ) -> dict[str, Comparison]:
+        path = self.kept / f"{self._digest([a, b], family, text, seeded)}.json"
+        if path.exists():
+            return {k: _comparison(v) for k, v in read_json(path).items()}
+        systems = [self._system(a, family, text), self._system(b, family, text, seeded)]
+        found = compare_all(systems[0], systems[1], registry.load(family))
+        write_json(path, {k: _plain(v) for k, v in found.items()})
+        return found
+
+    def interval(self, key: Key, score: str, text: str) -> tuple[float, float, float]:
+        """(value, low, high) of a row over its seeds and studies together."""
+        family = registry.family(score)
+        path = self.kept / f"{self._digest([key], family, text, True)}.json"
+        if not path.exists():
+            system = self._system(key, family, text)
+            resampling = Resampling(system.ids, system.patients)
+            found = intervals(registry.load(family), system.runs, resampling)
+            write_json(path, {k: [v.value, v.low, v.high] for k, v in found.items()})
+        value, low, high = read_json(path)[score]
+        return value, low, high
+
+    def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
+        files = [[file_digest(p) for p in self._paths(key)] for key in keys]
+        metric = registry.load(family)
+        how = [metric.implementation(), metric.version, RESAMPLES, VERSION, seeded]
+        return digest([files, family, text, how, digest(self.patients)])[:32]
+
+    def _paths(self, key: Key) -> list[Path]:
+        name, ids = (CONTROL, key[1:]) if key[0] == SHUFFLED else (TABLES, key)
+        return [RunFolder(self.out, run_id) / name for run_id in ids]
+
+    def _system(self, key: Key, family: str, text: str, seeded: bool = True) -> System:
+        runs = [self._scored(path) for path in self._paths(key)]
+        tables = [scored.statistics[text, family] for scored in runs]
+        stacked = tables[0] if len(tables) == 1 else np.stack(tables)
+        return System("/".join(key), stacked, runs[0].ids, self.patients, seeded)
+
+    def _scored(self, path: Path) -> Scored:
+        if path not in self._loaded:
+            self._loaded[path] = Scored.load(path)
+        return self._loaded[path]
+
+
+def _plain(comparison: Comparison) -> dict[str, object]:
+    """JSON without nan: a figure that is not defined is None."""
+    return {k: None if v != v else v for k, v in asdict(comparison).items()}
+
+
+def _comparison(fields: dict[str, object]) -> Comparison:
+    values = {k: float("nan") if v is None else v for k, v in fields.items()}
+    for name in ("runs", "lone"):
+        values[name] = tuple(fields[name])  # type: ignore[arg-type]
+    return Comparison(**values)  # type: ignore[arg-type]
+
+
+def _named(found: Comparison, names: tuple[str, str]) -> Comparison:
+    shown = dict(zip((found.a, found.b), names, strict=True))
+    lone = tuple(shown[name] for name in found.lone)
+    return replace(found, a=names[0], b=names[1], lone=lone)

@@ -1,0 +1,217 @@
+"""One run: train -> predict -> score -> seal. A stage whose output is known is skipped."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.data.study import Dataset, Study
+from bench.data.text import clean, normalise
+from bench.provenance import environment
+from bench.spec import RunSpec, digest, to_dict
+from bench.store import RunFolder, file_digest, read_json, write_atomic, write_json
+from bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bench.data.batches import Split, Views
+    from bench.model import ImageSpec
+
+PREDICTIONS = "predictions.csv"
+SHUFFLED = "predictions_shuffled.csv"  # the control: images of other studies
+PREDICT_BATCH = 64
+FLOOR_PIXELS = 32  # side of the pictures that a floor may compare
+
+
+def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    """Train and predict (or write a floor); the caller holds the folder's lock.
+
+    Ends with predictions.csv of the test split and status "predicted" (a pretraining:
+    "pretrained"); scoring comes after, and elsewhere if need be.
+    """
+    folder.sweep()
+    write_json(folder / "spec.json", to_dict(spec))
+    if spec.kind == "floor":
+        _write_floor(spec, work, folder)
+    else:
+        _train_and_predict(spec, work, folder)
+    write_json(folder / "env.json", environment())
+    status = "pretrained" if spec.kind == "pretrain" else "predicted"
+    folder.seal(status=status)
+    _remove_checkpoints(folder)
+
+
+# --- trained models ----------------------------------------------------------------------------
+
+
+def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    import torch
+
+    from bench.build import build_model, image_spec
+    from bench.checkpoint import load_weights
+
+    torch.use_deterministic_algorithms(spec.deterministic)
+    torch.manual_seed(spec.derived_seed("initial"))
+    vocabulary = work.vocabulary(spec.data)
+    tokenizer = work.tokenizer(spec.tokenizer) if spec.tokenizer else None
+    model: Any = build_model(
+        spec.model,
+        work.paths(spec.model.weights),
+        len(vocabulary) + 1,
+        spec.data.max_length,
+        tokenizer,
+    )
+    weights = folder / "weights.safetensors"
+    if not (folder / "train.json").exists():
+        _train(spec, model, image_spec(model), work, folder)
+    model.to(work.device).eval()
+    load_weights(weights, model)
+    if hasattr(model, "switch"):
+        model.switch(**read_json(folder / "train.json")["best"]["switches"])
+    if spec.kind == "train" and not (folder / SHUFFLED).exists():
+        _predict(spec, model, image_spec(model), work, folder)
+
+
+def _train(
+    spec: RunSpec, model: Any, images: ImageSpec, work: Workspace, folder: RunFolder
+) -> None:
+    from bench.train import Training
+
+    splits = {
+        name: open_split(spec, images, work, name, train=name == "train")
+        for name in ("train", "val")
+    }
+    vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
+    training = Training(spec, model, splits, vocabulary, treatment, folder, work.device, work.say)
+    training.run()
+
+
+def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, train: bool) -> Split:
+    """A split as the model wants to see it, from the caches."""
+    from bench.data.batches import Pixels, Split
+    from bench.data.codes import open_codes
+
+    dataset = work.dataset_of(spec.data)
+    studies = dataset.split(name)
+    views: Views
+    if images.kind == "codes":
+        assert spec.tokenizer is not None
+        views = open_codes(
+            dataset,
+            studies,
+            images,
+            work.tokenizer(spec.tokenizer),
+            digest(spec.tokenizer),
+            spec.train.crops,
+            train,
+            work.cache,
+            work.device,
+        )
+    else:
+        views = Pixels.open(dataset, studies, images, train, work.cache)
+    return Split(dataset, studies, work.vocabulary(spec.data), spec.data.max_length, views)
+
+
+def _predict(
+    spec: RunSpec, model: Any, images: ImageSpec, work: Workspace, folder: RunFolder
+) -> None:
+    """Test reports, and those written from the images of other studies (the control)."""
+    split = open_split(spec, images, work, "test", train=False)
+    order = derangement(len(split), spec.derived_seed("shuffle"))
+    for name, images_of in ((PREDICTIONS, None), (SHUFFLED, order)):
+        reports = write_reports(spec, model, split, work, images_of)
+        write_predictions(folder / name, split.studies, reports)
+
+
+def write_reports(
+    spec: RunSpec, model: Any, split: Split, work: Workspace, order: np.ndarray | None = None
+) -> list[str]:
+    """One decoded report per study of the split, in manifest order."""
+    from bench.decode import generate
+
+    vocabulary, seed = work.vocabulary(spec.data), spec.derived_seed("decode")
+    reports: list[str] = []
+    for batch in split.batches(PREDICT_BATCH, work.device, order):
+        ids = generate(model, batch.images, spec.decode, seed + len(reports))
+        reports += [vocabulary.decode(x) for x in ids]
+    return reports
+
+
+def derangement(count: int, seed: int) -> np.ndarray:
+    """A seeded permutation that leaves no study its own images (one study: itself)."""
+    order = np.random.default_rng(seed).permutation(count)
+    shifted = np.empty_like(order)
+    shifted[order] = np.roll(order, 1)
+    return shifted
+
+
+def write_predictions(path: Path, studies: Sequence[Study], reports: Sequence[str]) -> None:
+    """`study_id,report`: every id of the split once, in manifest order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["study_id", "report"])
+    writer.writerows((s.id, r) for s, r in zip(studies, reports, strict=True))
+    write_atomic(path, text.getvalue())
+
+
+def _remove_checkpoints(folder: RunFolder) -> None:
+    """Drop what only an unfinished training needs; the selected weights stay."""
+    checkpoints = folder / "checkpoints"
+    for path in checkpoints.glob("*.safetensors"):
+        path.unlink()
+    if checkpoints.exists():
+        checkpoints.rmdir()
+
+
+# --- floors ------------------------------------------------------------------------------------
+
+
+class _Material:
+    """What a floor may use; see `baselines.floors.Material`."""
+
+    split = "test"
+
+    def __init__(self, spec: RunSpec, work: Workspace) -> None:
+        self._work, self._dataset = work, work.dataset_of(spec.data)
+        vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
+        self.train = _cleaned(self._dataset, "train")
+        self.val = [treatment.reference(s.report, vocabulary) for s in self._dataset.split("val")]
+        self.count = len(self._dataset.split(self.split))
+
+    def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
+        from bench.metrics.bleu import best_constant
+
+        return best_constant(candidates, references)[0]
+
+    def pictures(self, split: str) -> np.ndarray:
+        from bench.data.batches import views_of
+        from bench.data.images import open_store
+        from bench.model import ImageSpec
+
+        studies = self._dataset.split(split)
+        count = min(len(s.images) for s in self._dataset.studies)
+        spec = ImageSpec(size=FLOOR_PIXELS, resize=FLOOR_PIXELS, filter="bilinear")
+        images = views_of(studies, count)
+        store = open_store(self._dataset, images, spec, training=False, cache=self._work.cache)
+        return np.asarray(store.array).reshape(len(studies), count, FLOOR_PIXELS, FLOOR_PIXELS)
+
+
+def _cleaned(dataset: Dataset, split: str) -> list[str]:
+    return [normalise(clean(s.report, dataset.cleaning)) for s in dataset.split(split)]
+
+
+def _write_floor(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    from bench.build import construct
+
+    floor = construct(spec.model, {}, seed=spec.derived_seed("floor") % 2**32)
+    reports = floor.write(_Material(spec, work))
+    write_predictions(folder / PREDICTIONS, work.dataset_of(spec.data).split("test"), reports)
+
+
+def predictions_digest(folder: RunFolder) -> str:
+    """sha256 of predictions.csv: the `predictions_sha` of a row."""
+    return file_digest(folder / PREDICTIONS)

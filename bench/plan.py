@@ -1,0 +1,233 @@
+"""A suite's rows as run specs: configuration, data manifest, weights' digests and code together.
+
+Pretraining comes first: a spec that uses pretrained weights holds their digest, so it can be
+written down only when they exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.provenance import TRAINING, code_digest
+from bench.spec import (
+    BudgetSpec,
+    DataSpec,
+    DecodeSpec,
+    OptimizerSpec,
+    PartSpec,
+    RunSpec,
+    SelectionSpec,
+    StageSpec,
+    TrainSpec,
+    from_dict,
+)
+from bench.suite import Row, Suite, compose, load_suite, load_yaml, names
+from bench.workspace import Workspace
+
+PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
+SMOKE_STEPS = 2
+# Keys of a dataset's YAML that are not parameters of its reader.
+NOT_PARAMETERS = ("name", "_target_", "image_views")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A row of a suite and the run behind it."""
+
+    name: str
+    origin: str  # trained, floor
+    model: str
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    suite: Suite
+    dataset: str
+    runs: tuple[Planned, ...]
+    pretrained: tuple[RunSpec, ...] = ()
+
+    def distinct(self) -> list[Planned]:
+        """One entry per run: rows that share a run train it once."""
+        return list({planned.spec.run_id: planned for planned in self.runs}.values())
+
+
+def make_plan(
+    name: str,
+    overrides: Sequence[str],
+    work: Workspace,
+    pretrain: Callable[[RunSpec], None],
+    only: Sequence[str] = (),
+    seeds: int = 1,
+    smoke: bool = False,
+) -> Plan:
+    """Specs of all rows of suite `name`. `pretrain` runs a pretraining that is not sealed yet."""
+    suite = load_suite(name)
+    rows = _chosen(suite, only)
+    composer = Composer(work, pretrain, list(overrides), smoke)
+    runs = [
+        Planned(row.name, "trained", row.model, composer.row(row, seed))
+        for row in rows
+        for seed in range(seeds)
+    ]
+    floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
+    dataset = composer.config([])["dataset"]["name"]
+    return Plan(name, suite, dataset, tuple(floors + runs), tuple(composer.pretrained.values()))
+
+
+def _chosen(suite: Suite, only: Sequence[str]) -> list[Row]:
+    known = [row.name for row in suite.rows]
+    for name in only:
+        if name not in known:
+            raise unknown("row", name, known)
+    return [row for row in suite.rows if not only or row.name in only]
+
+
+class Composer:
+    """Turns rows into specs under one set of overrides."""
+
+    def __init__(
+        self,
+        work: Workspace,
+        pretrain: Callable[[RunSpec], None],
+        overrides: list[str],
+        smoke: bool = False,
+    ) -> None:
+        self.work, self._pretrain, self.overrides = work, pretrain, overrides
+        self.smoke = smoke
+        self.pretrained: dict[str, RunSpec] = {}
+
+    def config(self, more: Sequence[str]) -> dict[str, Any]:
+        """`more` first: what the user says has the last word."""
+        return compose([*more, *self.overrides])
+
+    def row(self, row: Row, seed: int = 0) -> RunSpec:
+        config = self.config([f"model={row.model}", *row.overrides])
+        return self.spec(config, seed + config["seed"])
+
+    def floor(self, name: str) -> RunSpec:
+        """A floor's spec holds only what determines its reports."""
+        if name not in names("floor"):
+            raise unknown("floor", name, names("floor"))
+        part = load_yaml("floor", name)
+        return RunSpec(
+            kind="floor",
+            data=self._data(self.config([])),
+            model=PartSpec(part["_target_"], part.get("params", {})),
+            code=code_digest(part["_target_"].rpartition(".")[0], "bench.data.text"),
+        )
+
+    def pretraining(self, name: str) -> RunSpec:
+        """The spec of a pretraining model's YAML at the budget preset's pretraining budget."""
+        config = self.config([f"model={name}"])
+        if config["model"].get("kind") != "pretrain":
+            raise BenchError(f"model {name!r} is not a pretraining", "see `bench list models`")
+        config["budget"] = {**config["budget"], **config["budget"]["pretrain"]}
+        return self.spec(config, config["seed"])
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
+        model, budget = config["model"], config["budget"]
+        part = self._part(model)
+        tokenizer = self._tokenizer(config) if model.get("codes") else None
+        modules = [p.target.rpartition(".")[0] for p in (part, tokenizer) if p]
+        stages = _stages(model.get("stages", "plain"))
+        data = self._data(config)
+        decode = {k: v for k, v in config["decode"].items() if v is not None}
+        return RunSpec(
+            kind=model.get("kind", "train"),
+            data=data,
+            model=part,
+            tokenizer=tokenizer,
+            code=code_digest(*modules, *TRAINING),
+            train=_train(model.get("train", {}), budget, config["size"]["rate_scale"]),
+            stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
+            budget=self._budget(budget),
+            selection=from_dict(
+                SelectionSpec,
+                {**budget["selection"], **model.get("selection", {})},
+                "budget.selection",
+            ),
+            decode=from_dict(DecodeSpec, {"max_length": data.max_length, **decode}, "decode"),
+            deterministic=config["deterministic"],
+            seed=seed,
+        )
+
+    def _data(self, config: Mapping[str, Any]) -> DataSpec:
+        entry = config["dataset"]
+        params = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
+        dataset = self.work.dataset(entry["_target_"], params)
+        return DataSpec(
+            name=entry["name"],
+            target=entry["_target_"],
+            params=params,
+            manifest=dataset.manifest,
+            max_length=dataset.max_length,
+            min_count=dataset.min_count,
+        )
+
+    def _part(self, entry: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> PartSpec:
+        weights = {
+            part: self.work.reference(self._sealed(name))
+            for part, name in (entry.get("weights") or {}).items()
+            if not entry.get("codes")  # a model that reads codes has no backbone to fill
+        }
+        return PartSpec(
+            entry["_target_"], {**(entry.get("params") or {}), **(params or {})}, weights
+        )
+
+    def _tokenizer(self, config: Mapping[str, Any]) -> PartSpec:
+        """The image tokenizer; one that the harness trains takes its shape from that training."""
+        entry = load_yaml("tokenizer", config["tokenizer"])
+        shapes = [
+            self.pretraining(name.removeprefix(PRETRAIN)).model.params
+            for name in (entry.get("weights") or {}).values()
+            if name and name.startswith(PRETRAIN)
+        ]
+        return self._part(entry, {k: v for shape in shapes for k, v in shape.items()})
+
+    def _sealed(self, name: str | None) -> str | None:
+        """A weights' name, after the pretraining that it may stand for has been run."""
+        if name is None or not name.startswith(PRETRAIN):
+            return name
+        spec = self.pretraining(name.removeprefix(PRETRAIN))
+        if spec.run_id not in self.pretrained:
+            self._pretrain(spec)
+            self.pretrained[spec.run_id] = spec
+        return f"run:{spec.run_id}"
+
+    def _budget(self, budget: Mapping[str, Any]) -> BudgetSpec:
+        if self.smoke:
+            return BudgetSpec("steps", float(SMOKE_STEPS))
+        given = {"unit": budget["unit"], "amount": budget["amount"]}
+        return from_dict(BudgetSpec, given, "budget")
+
+
+def _stages(given: Any) -> list[dict[str, Any]]:
+    """Stages written out, or the name of a file of conf/stages."""
+    return load_yaml("stages", given)["stages"] if isinstance(given, str) else given
+
+
+def _train(model: Mapping[str, Any], budget: Mapping[str, Any], scale: float) -> TrainSpec:
+    """The model's own optimiser and schedule; batch, precision and crops come from the preset.
+
+    `scale` multiplies all published rates alike: small networks on small budgets need more.
+    """
+    optimizer = {**model.get("optimizer", {})}
+    rates = model.get("rates") or OptimizerSpec().rates
+    optimizer["rates"] = {k: _scaled(float(v), scale) for k, v in rates.items()}
+    given = {k: v for k, v in model.items() if k in ("schedule", "clip", "accumulate")}
+    shared = {k: budget[k] for k in ("batch", "precision", "crops")}
+    return from_dict(TrainSpec, {"optimizer": optimizer, **given, **shared}, "model.train")
+
+
+def _scaled(rate: float, scale: float) -> float:
+    """Twelve digits: 1e-4 * 10 is 1e-3 in the spec, not 0.0010000000000000002."""
+    value = rate * scale
+    return float(f"{value:.12g}") if math.isfinite(value) else value

@@ -1,0 +1,117 @@
+"""From a suite's YAML to an ordered list of runs, through Hydra's compose API.
+
+YAML holds values, the dataclasses of `bench.spec` hold the schema. A suite is a list of rows;
+rows of several suites that come to the same spec are one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.spec import from_dict
+
+CONF = Path(__file__).parent / "conf"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a suite: its name, the model's YAML, and what it overrides."""
+
+    name: str
+    model: str
+    overrides: tuple[str, ...] = ()
+    ticks: tuple[str, ...] = ()  # the columns of the paper's table that are ticked
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows shown together, in order, beside the rows of a paper's table of the same names."""
+
+    title: str
+    rows: tuple[str, ...]
+    paper: str = ""
+    ticks: tuple[str, ...] = ()  # headings of the tick columns
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Rows to run, the tables that show them, and the floors beside them."""
+
+    title: str
+    rows: tuple[Row, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    floors: tuple[str, ...] = ("constant", "frequent", "random", "nearest")
+    baseline: str = ""  # the row that others are compared with
+    include: tuple[str, ...] = ()  # suites whose rows and tables come first
+
+
+def names(group: str) -> list[str]:
+    """The YAML files of a group: suites, models, datasets, ..."""
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+def load_yaml(group: str, name: str) -> dict[str, Any]:
+    """The plain content of one YAML; an unknown name lists the known ones."""
+    import yaml
+
+    if name not in names(group):
+        raise unknown(group, name, names(group))
+    text = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text) or {}
+
+
+def load_suite(name: str) -> Suite:
+    """A suite with its includes resolved; a row that two suites define must be the same row."""
+    suite = from_dict(Suite, load_yaml("suite", name), f"suite {name}")
+    rows: dict[str, Row] = {}
+    tables: dict[str, Table] = {}
+    for part in [*map(load_suite, suite.include), suite]:
+        for row in part.rows:
+            if rows.setdefault(row.name, row) != row:
+                raise BenchError(f"suite {name}: row {row.name!r} is defined twice, differently")
+        tables.update(part.tables)
+    for title, table in tables.items():
+        for row_name in table.rows:
+            if row_name not in rows:
+                raise unknown(f"row of table {title} in suite {name}", row_name, rows)
+    return Suite(suite.title, tuple(rows.values()), tables, suite.floors, suite.baseline)
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of one run as plain data; a bad key or value says which."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
+            config = hydra_compose("config", overrides=list(overrides))
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, overrides) from None
+
+
+def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
+    """Hydra's error in one line, with the nearest known name of a group's option."""
+    cause = error.__cause__ or error
+    text = " ".join(str(error).split()) + ("" if cause is error else f" ({cause})")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in _groups() and value not in names(key):
+            return unknown(key, value, names(key))
+    return BenchError(
+        f"the configuration does not compose: {text[:300]}",
+        "see `bench list` and the files under bench/conf",
+    )
+
+
+def _groups() -> list[str]:
+    return sorted(p.name for p in CONF.iterdir() if p.is_dir())

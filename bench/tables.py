@@ -1,0 +1,258 @@
+"""Paper tables: paper | ours [interval] | delta | verdict, for every metric of a row.
+
+A table is built once, as plain cells, and rendered as Markdown, LaTeX, CSV or HTML. Numbers are
+rounded here and nowhere before.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from bench.compare import interval, number
+from bench.errors import unknown
+from bench.suite import Table, load_yaml
+
+METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+NOT_RUN = "not run"
+NONE = "–"
+FLOOR_NAMES = {
+    "constant": "constant report",
+    "frequent": "most frequent report",
+    "random": "random train report",
+    "nearest": "nearest image's report",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its interval, over one seed or several."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One printed line: the row's name and ticks stand on its first line only."""
+
+    name: str
+    ticks: tuple[bool, ...]
+    kind: str  # paper, ours, delta, verdict, floor
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    title: str
+    ticks: tuple[str, ...]
+    metrics: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+Figures = Mapping[tuple[str, str], Figure]  # (row, metric) -> figure
+
+
+def build(
+    table: Table,
+    ticks: Mapping[str, Sequence[str]],
+    figures: Figures,
+    floors: Sequence[str],
+    best: Mapping[str, frozenset[str]],
+    dataset: str,
+    text: str,
+    metrics: Sequence[str] = METRICS,
+) -> Grid:
+    """`best`: per metric the rows to print in bold. `ticks`: per row its ticked columns."""
+    paper = load_yaml("paper", table.paper) if table.paper else {}
+    same = paper.get("dataset") == dataset
+    lines: list[Line] = []
+    for row in table.rows:
+        published = _published(paper, row, metrics)
+        marks = tuple(t in ticks.get(row, ()) for t in table.ticks)
+        lines += _row_lines(row, marks, published, figures, best, same, metrics)
+    for floor in floors:
+        cells = tuple(_ours(figures.get((floor, m)), floor in best.get(m, ())) for m in metrics)
+        lines.append(Line(FLOOR_NAMES.get(floor, floor), (), "floor", cells))
+    return Grid(
+        table.title, table.ticks, tuple(metrics), tuple(lines), _notes(paper, dataset, text)
+    )
+
+
+def _published(
+    paper: Mapping[str, Any], row: str, metrics: Sequence[str]
+) -> list[float | None] | None:
+    values = paper.get("rows", {}).get(row)
+    if values is None:
+        return None
+    by_metric = dict(zip(paper["metrics"], values, strict=True))
+    return [by_metric.get(m) for m in metrics]
+
+
+def _row_lines(
+    row: str,
+    ticks: tuple[bool, ...],
+    published: list[float | None] | None,
+    figures: Figures,
+    best: Mapping[str, frozenset[str]],
+    same: bool,
+    metrics: Sequence[str],
+) -> list[Line]:
+    ours = [figures.get((row, m)) for m in metrics]
+    mine = tuple(_ours(f, row in best.get(m, ())) for f, m in zip(ours, metrics, strict=True))
+    if published is None:
+        return [Line(row, ticks, "ours", mine)]
+    pairs = list(zip(published, ours, strict=True))
+    return [
+        Line(row, ticks, "paper", tuple(Cell(NONE if p is None else number(p)) for p in published)),
+        Line("", (), "ours", mine),
+        Line("", (), "delta", tuple(Cell(_delta(p, f)) for p, f in pairs)),
+        Line("", (), "verdict", tuple(Cell(_verdict(p, f, same)) for p, f in pairs)),
+    ]
+
+
+def _ours(figure: Figure | None, bold: bool) -> Cell:
+    if figure is None:
+        return Cell(NOT_RUN)
+    return Cell(f"{number(figure.value)} {interval(figure.low, figure.high)}", bold)
+
+
+def _delta(published: float | None, figure: Figure | None) -> str:
+    if published is None or figure is None:
+        return NONE
+    delta = figure.value - published
+    return ("+" if delta > 0 else "") + number(delta)
+
+
+def _verdict(published: float | None, figure: Figure | None, same: bool) -> str:
+    """Whether the published number lies in our interval; only for the same dataset."""
+    if published is None or figure is None:
+        return NONE
+    if not same:
+        return "other data"
+    if published > figure.high:
+        return "below paper"
+    return "above paper" if published < figure.low else "agrees"
+
+
+def _notes(paper: Mapping[str, Any], dataset: str, text: str) -> tuple[str, ...]:
+    notes = [
+        f"Ours: {dataset}, test split, text treatment {text}; 95 % bootstrap intervals.",
+        "Bold: the best trained row or floor, and every row not distinguishable from it "
+        "(approximate randomization, Holm).",
+    ]
+    if paper:
+        notes.append(f"Paper: {paper['source']}.")
+        if paper.get("note"):
+            notes.append(paper["note"])
+        if paper.get("dataset") != dataset:
+            notes.append(
+                f"The paper's numbers are of {paper['dataset']}, ours of {dataset}: these deltas "
+                "say nothing about reproduction."
+            )
+    return tuple(notes)
+
+
+# --- rendering ---------------------------------------------------------------------------------
+
+
+def render(grid: Grid, form: str) -> str:
+    """`form`: md, latex, csv or html."""
+    forms = {"md": markdown, "latex": latex, "csv": to_csv, "html": html}
+    if form not in forms:
+        raise unknown("format", form, forms)
+    return forms[form](grid)
+
+
+def _head(grid: Grid) -> list[str]:
+    return ["row", *grid.ticks, "", *grid.metrics]
+
+
+def _tick_texts(line: Line, grid: Grid, mark: str) -> list[str]:
+    return [mark if t else "" for t in line.ticks] or [""] * len(grid.ticks)
+
+
+def markdown(grid: Grid) -> str:
+    head = _head(grid)
+    rows = [head, ["---"] * len(head)]
+    for line in grid.lines:
+        cells = [f"**{c.text}**" if c.bold else c.text for c in line.cells]
+        rows.append([line.name, *_tick_texts(line, grid, "✓"), line.kind, *cells])
+    body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {n}" for n in grid.notes) + "\n"
+
+
+def to_csv(grid: Grid) -> str:
+    """The printed cells; full precision is in scores.csv."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = _head(grid)
+    writer.writerow([h or "line" for h in head])
+    name, ticks = "", [""] * len(grid.ticks)
+    for line in grid.lines:
+        if line.name:
+            name, ticks = line.name, _tick_texts(line, grid, "1")
+        writer.writerow([name, *ticks, line.kind, *(c.text for c in line.cells)])
+    return text.getvalue()
+
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "–": "--", "✓": r"\checkmark"}
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def latex(grid: Grid) -> str:
+    """A table* that compiles with booktabs, amssymb and graphicx."""
+    head = _head(grid)
+    columns = "l" + "c" * len(grid.ticks) + "l" + "r" * len(grid.metrics)
+    lines = [
+        "% \\usepackage{booktabs,amssymb,graphicx}",
+        "\\begin{table*}[t]",
+        "\\centering",
+        f"\\caption{{{_tex(grid.title)}. {_tex(' '.join(grid.notes))}}}",
+        "\\resizebox{\\textwidth}{!}{%",
+        f"\\begin{{tabular}}{{{columns}}}",
+        "\\toprule",
+        " & ".join(map(_tex, head)) + r" \\",
+        "\\midrule",
+    ]
+    for i, line in enumerate(grid.lines):
+        if line.name and i:
+            lines.append("\\addlinespace")
+        cells = [f"\\textbf{{{_tex(c.text)}}}" if c.bold else _tex(c.text) for c in line.cells]
+        marks = [_tex(t) for t in _tick_texts(line, grid, "✓")]
+        lines.append(" & ".join([_tex(line.name), *marks, line.kind, *cells]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table*}", ""])
+
+
+def html(grid: Grid) -> str:
+    head = "".join(f"<th>{escape(h)}</th>" for h in _head(grid))
+    rows = []
+    for line in grid.lines:
+        cells = [line.name, *_tick_texts(line, grid, "✓"), line.kind]
+        texts = [f"<td>{escape(c)}</td>" for c in cells]
+        texts += [
+            f"<td><b>{escape(c.text)}</b></td>" if c.bold else f"<td>{escape(c.text)}</td>"
+            for c in line.cells
+        ]
+        rows.append(f'<tr class="{line.kind}">{"".join(texts)}</tr>')
+    notes = "".join(f"<li>{escape(n)}</li>" for n in grid.notes)
+    return (
+        f"<h3>{escape(grid.title)}</h3>\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(rows)
+        + f"\n</tbody>\n</table>\n<ul>{notes}</ul>\n"
+    )

@@ -1,0 +1,46 @@
+"""What a terminal shows: plain tables, and one progress line a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns under a title; numbers need no further markup."""
+    cells = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    rule = "  ".join("-" * w for w in widths)
+    return "\n".join([title, "", lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:]), ""])
+
+
+class Progress:
+    """`[3/12] UAR  step 200 ...` on stderr: rewritten in a terminal, one line a run elsewhere."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.total = self.done = 0
+        self.name = ""
+        self.since = time.perf_counter()
+
+    def start(self, total: int) -> None:
+        self.total, self.done = total, 0
+
+    def begin(self, name: str) -> None:
+        self.done += 1
+        self.name, self.since = name, time.perf_counter()
+
+    def say(self, text: str) -> None:
+        """The state of the present run; shown only where it can be overwritten."""
+        if self.live:
+            print(f"\r\x1b[2K{self._head()} {text}"[:160], end="", file=sys.stderr, flush=True)
+
+    def end(self, text: str) -> None:
+        seconds = time.perf_counter() - self.since
+        clear = "\r\x1b[2K" if self.live else ""
+        print(f"{clear}{self._head()} {text} ({seconds:.1f} s)", file=sys.stderr, flush=True)
+
+    def _head(self) -> str:
+        return f"[{self.done}/{self.total}] {self.name}:"

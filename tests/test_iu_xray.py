@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from bench import data
 from bench.data import iu_xray, manifest
 from bench.data.check import check_iu_xray
 from bench.data.manifest import Manifest
@@ -165,13 +166,13 @@ def test_views_are_the_first_frontal_then_the_first_lateral(wanted: Manifest) ->
 def test_layouts_give_the_manifests_studies(layout: str, wanted: Manifest, tmp_path: Path) -> None:
     LAYOUTS[layout](tmp_path)
     assert iu_xray.open_source(tmp_path).layout == layout
-    data = iu_xray.load(tmp_path)
+    made = iu_xray.load(tmp_path)
     expected = [(e.study, e.patient, e.split) for e in wanted.entries]
-    assert [(s.id, s.patient, s.split) for s in data.studies] == expected
-    assert [" ".join(s.report.split()) for s in data.studies] == [
+    assert [(s.id, s.patient, s.split) for s in made.studies] == expected
+    assert [" ".join(s.report.split()) for s in made.studies] == [
         " ".join(STUDIES[e.patient][1].split()) for e in wanted.entries
     ]
-    assert data.read(data.studies[0].images[0]).shape == (11, 9)
+    assert made.read(made.studies[0].images[0]).shape == (11, 9)
 
 
 def test_tables_and_open_i_agree(wanted: Manifest, tmp_path: Path) -> None:
@@ -193,8 +194,8 @@ def test_image_files_may_have_several_names(
     images: str, suffix: str, wanted: Manifest, tmp_path: Path
 ) -> None:
     tables(tmp_path, images, suffix)
-    data = iu_xray.load(tmp_path)
-    assert data.read(data.studies[0].images[0]).shape == (11, 9)
+    made = iu_xray.load(tmp_path)
+    assert made.read(made.studies[0].images[0]).shape == (11, 9)
 
 
 def test_r2gens_own_images_have_no_view(wanted: Manifest, tmp_path: Path) -> None:
@@ -292,9 +293,9 @@ def test_a_changed_byte_of_equal_size_is_found_by_check(
     wanted: Manifest, known: None, tmp_path: Path
 ) -> None:
     path = tables(tmp_path) / "images" / "5_IM-0005-2.dcm.png"
-    data = bytearray(path.read_bytes())
-    data[-20] ^= 1
-    path.write_bytes(data)
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
     report = check_iu_xray(tmp_path)
     assert report.status == "fail"
     assert "altered: 5_IM-0005-2" in report.render()
@@ -323,6 +324,23 @@ def test_absent_data_and_unknown_names(tmp_path: Path) -> None:
     assert "BENCH_DATA" in str(error.value)
     with pytest.raises(BenchError, match="did you mean 'iu_xray_exchangeable'"):
         iu_xray.load(tmp_path, manifest="iu_xray_exchangable")
+
+
+def test_readers_are_loaded_by_name(
+    wanted: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables(tmp_path)
+    given = data.load("bench.data.iu_xray.load", tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    assert data.load("bench.data.iu_xray.load", manifest="iu_xray").manifest == given.manifest
+    monkeypatch.delenv("BENCH_DATA")
+    assert data.data_root() == Path("data")
+    for target in ("bench.data.iu_xray.lod", "bench.data.padchest.load", "load"):
+        with pytest.raises(BenchError, match="no dataset reader"):
+            data.load(target)
+    with pytest.raises(BenchError, match="split") as error:
+        data.load("bench.data.iu_xray.load", split="iu_xray")
+    assert "it takes manifest" in str(error.value)
 
 
 def test_check_of_the_made_release(wanted: Manifest, known: None, tmp_path: Path) -> None:

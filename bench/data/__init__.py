@@ -32,10 +32,10 @@ def load(target: str, root: Path | None = None, **params: Any) -> Dataset:
             f"no dataset reader {target!r}: {error}",
             "`_target_` must name a function (root, **params) -> Dataset",
         ) from error
+    signature = inspect.signature(reader)
     try:
-        call = inspect.signature(reader).bind(root or data_root(), **params)
+        call = signature.bind(root or data_root(), **params)
     except TypeError as error:
-        raise BenchError(
-            f"{target} cannot be called so: {error}", f"it takes {inspect.signature(reader)}"
-        ) from error
+        takes = ", ".join(list(signature.parameters)[1:]) or "no parameters"
+        raise BenchError(f"{target}: {error}", f"it takes {takes}") from error
     return reader(*call.args, **call.kwargs)

@@ -72,7 +72,7 @@ class Files:
         return read_grey(self.paths[image.key])
 
     def fingerprint(self, image: Image) -> str:
-        """The recorded sha256; for unknown files size and time of change."""
+        """The recorded sha256 (`bench data check` verifies it); else size and time of change."""
         if image.key in self.hashes:
             return self.hashes[image.key]
         stat = self.paths[image.key].stat()

@@ -18,17 +18,16 @@ from __future__ import annotations
 from bench.stats.infer import (
     LEVEL,
     TESTS,
+    VERSION,
     Difference,
     Interval,
     differences,
     holm,
     intervals,
+    signature,
 )
 from bench.stats.plan import RESAMPLES, Plan
 from bench.stats.spread import METHODS
-
-# Of the methods, not of the code: it enters signatures, and rises when a figure would change.
-VERSION = 1
 
 __all__ = [
     "LEVEL",
@@ -42,4 +41,5 @@ __all__ = [
     "differences",
     "holm",
     "intervals",
+    "signature",
 ]

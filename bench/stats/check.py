@@ -11,18 +11,19 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 
+from bench.metrics.base import Metric
 from bench.stats import VERSION
 from bench.stats.infer import Interval, differences, intervals
-from bench.stats.made import WORLDS, Case, Made, World, draw
+from bench.stats.made import WORLDS, Case, Made, draw, plan
 
 ALPHA = 0.05
 REPEATS = 500
 RESAMPLES = 1000
+BATCH = 50  # repeats that are computed together; part of what is drawn
 # An interval method and the test that is checked beside it.
 WAYS = (("percentile", "randomization"), ("bca", "bootstrap"))
 
@@ -42,56 +43,78 @@ class Figures:
     rejected: float
 
 
+class Repeats(Metric):
+    """A metric on many repeats at once: their statistics and their scores lie side by side."""
+
+    name, version = "repeats", 1
+
+    def __init__(self, metric: Metric, repeats: int) -> None:
+        self.metric, self.repeats = metric, repeats
+        self.scores = tuple(f"{i} {s}" for i in range(repeats) for s in metric.scores)
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        raise NotImplementedError
+
+    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+        each = sums.reshape(*sums.shape[:-1], self.repeats, -1)
+        scores = self.metric.aggregate(each, np.asarray(n)[..., None])
+        return scores.reshape(*sums.shape[:-1], -1)
+
+    def implementation(self) -> str:
+        return self.metric.implementation()
+
+
 def experiment(
     case: Case, repeats: int, resamples: int, ways: Sequence[tuple[str, str]] = WAYS
 ) -> list[Figures]:
     """Draw the case `repeats` times; one row per score and way."""
     world = WORLDS[case.world]
-    truths = world.truth(case.a), world.truth(case.b or case.a)
-    outcomes = np.mean(
-        [_outcomes(world, case, i, resamples, ways, truths) for i in range(repeats)], 0
-    )
-    rows = zip(product(ways, world.scores), outcomes, strict=True)
-    return [_figures(way, score, truths, outcome) for (way, score), outcome in rows]
+    truths = [list(world.truth(made).values()) for made in (case.a, case.b or case.a)]
+    batches = range(repeats // BATCH)
+    rows = []
+    for way in ways:
+        outcomes = np.mean([_outcomes(case, i, resamples, way, truths) for i in batches], axis=0)
+        rows += [
+            _figures(score, truths[0][j], truths[1][j], way, outcomes[:, j])
+            for j, score in enumerate(world.metric.scores)
+            if score in world.scores
+        ]
+    return rows
 
 
 def _outcomes(
-    world: World,
-    case: Case,
-    repeat: int,
-    resamples: int,
-    ways: Sequence[tuple[str, str]],
-    truths: tuple[dict[str, float], dict[str, float]],
-) -> list[tuple[float, ...]]:
-    """Per way and score: (covers, half-width, covers the difference, rejected)."""
-    plan, a, b = draw(world, case, repeat, resamples)
-    outcomes: list[tuple[float, ...]] = []
-    for method, test in ways:
-        own = intervals(world.metric, a, plan, method=method)
-        pair = differences(world.metric, a, b, plan, method=method, test=test)
-        for s in world.scores:
-            half = (own[s].high - own[s].low) / 2
-            right = _covers(own[s], truths[0][s]), _covers(pair[s], truths[0][s] - truths[1][s])
-            outcomes.append((right[0], half, right[1], pair[s].p <= ALPHA))
-    return outcomes
+    case: Case, batch: int, resamples: int, way: tuple[str, str], truths: Sequence[Sequence[float]]
+) -> np.ndarray:
+    """(4, m) averages over a batch: covers, half-width, covers the difference, rejected."""
+    world, (method, test) = WORLDS[case.world], way
+    a, b = (_side_by_side(x) for x in draw(case, BATCH, batch))
+    metric, studies = Repeats(world.metric, BATCH), plan(case, resamples)
+    own = intervals(metric, a, studies, method=method)
+    pair = differences(metric, a, b, studies, method=method, test=test)
+    truth = np.tile(truths[0], BATCH)
+    outcomes: list[Sequence[float]] = [
+        _covers(list(own.values()), truth),
+        [(x.high - x.low) / 2 for x in own.values()],
+        _covers(list(pair.values()), truth - np.tile(truths[1], BATCH)),
+        [x.p <= ALPHA for x in pair.values()],
+    ]
+    return np.reshape(outcomes, (4, BATCH, -1)).mean(axis=1)
 
 
-def _covers(interval: Interval, truth: float) -> bool:
-    return interval.low <= truth <= interval.high
+def _side_by_side(statistics: np.ndarray) -> np.ndarray:
+    """(repeats, runs, n, k) -> (runs, n, repeats * k)"""
+    repeats, runs, n, k = statistics.shape
+    return statistics.transpose(1, 2, 0, 3).reshape(runs, n, repeats * k)
 
 
-def _figures(
-    way: tuple[str, str],
-    score: str,
-    truths: tuple[dict[str, float], dict[str, float]],
-    outcome: np.ndarray,
-) -> Figures:
-    value, other = (truth[score] for truth in truths)
+def _covers(found: Sequence[Interval], truth: np.ndarray) -> list[bool]:
+    return [x.low <= t <= x.high for x, t in zip(found, truth, strict=True)]
+
+
+def _figures(score: str, a: float, b: float, way: tuple[str, str], outcome: np.ndarray) -> Figures:
     covers, half, covers_difference, rejected = (round(float(x), 4) for x in outcome)
-    difference = round(float(value - other), 4)
-    return Figures(
-        score, round(value, 4), difference, *way, covers, half, covers_difference, rejected
-    )
+    truth, difference = round(float(a), 4), round(float(a - b), 4)
+    return Figures(score, truth, difference, *way, covers, half, covers_difference, rejected)
 
 
 def _cases() -> list[Case]:
@@ -120,7 +143,7 @@ CASES = _cases()
 
 def spot() -> list[dict[str, Any]]:
     """A few seconds' worth of the experiment, to show that the record is this code's."""
-    return [asdict(f) for f in experiment(CASES[0], 40, 200)]
+    return [asdict(f) for f in experiment(CASES[0], 100, 200)]
 
 
 def main() -> None:

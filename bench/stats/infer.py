@@ -12,6 +12,8 @@ from bench.metrics.base import Metric
 from bench.stats.plan import Plan
 from bench.stats.spread import Spread, aggregate
 
+# Of the methods, not of the code: it enters signatures, and rises when a figure would change.
+VERSION = 1
 LEVEL = 0.95
 TESTS = ("randomization", "bootstrap")
 
@@ -93,6 +95,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(m)
     corrected[order] = np.minimum(steps, 1.0)
     return [float(p) for p in corrected]
+
+
+def signature(
+    metric: Metric,
+    plan: Plan,
+    runs: Sequence[int],
+    *,
+    level: float = LEVEL,
+    method: str = "percentile",
+    test: str = "",
+) -> str:
+    """How an interval, or a paired test, was made; version last.
+
+    Example: `ci:percentile-0.95|test:randomization|resamples:10000|units:studies-590|runs:3,1|v:1`;
+    a metric whose resamples approximate something says so after `approximates:`.
+    """
+    parts = [f"ci:{method}-{level:g}", f"test:{test}" if test else ""]
+    parts += [f"resamples:{plan.resamples}", f"units:{plan.unit}-{plan.units}"]
+    parts += ["runs:" + ",".join(map(str, runs))]
+    parts += [f"approximates:{metric.resampling}" if metric.resampling else "", f"v:{VERSION}"]
+    return "|".join(filter(None, parts))
 
 
 def _null(

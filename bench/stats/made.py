@@ -38,12 +38,13 @@ class Made:
         return self.strength * 0.8 * a / (a + b)
 
     def qualities(self, rng: np.random.Generator, difficulty: np.ndarray, runs: int) -> np.ndarray:
-        """(n,) difficulties -> (runs, n) qualities in [0, 1].
+        """(repeats, 1, n) difficulties -> (repeats, runs, n) qualities in [0, 1].
 
         The truth supposes that nothing is clipped: keep strength times a lucky seed below 1.
         """
-        seeds = 1 + self.seeds * rng.standard_normal((runs, 1))
-        luck = rng.beta(0.8 * self.luck, 0.2 * self.luck, (runs, len(difficulty)))
+        repeats, _, n = difficulty.shape
+        seeds = 1 + self.seeds * rng.standard_normal((repeats, runs, 1))
+        luck = rng.beta(0.8 * self.luck, 0.2 * self.luck, (repeats, runs, n))
         return np.clip(self.strength * seeds * difficulty * luck, 0.0, 1.0)
 
 
@@ -54,14 +55,14 @@ class World:
     scores: tuple[str, ...]
 
     @abstractmethod
-    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """What the reports of one system and of another have in common, (n, ...)."""
+    def studies(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """What one system and another have in common, (repeats, 1, n, ...) for that `shape`."""
 
     @abstractmethod
     def statistics(
         self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
     ) -> np.ndarray:
-        """(runs, n) qualities -> (runs, n, k)."""
+        """(repeats, runs, n) qualities -> (repeats, runs, n, k)."""
 
     @abstractmethod
     def expected(self, quality: float) -> np.ndarray:
@@ -95,8 +96,8 @@ class MeanWorld(World):
 
     metric, scores = MeanMetric(), ("mean",)
 
-    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return np.zeros(n)
+    def studies(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape)
 
     def statistics(
         self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
@@ -114,8 +115,8 @@ class BleuWorld(World):
     rates = np.array([1.0, 0.85, 0.75, 0.65])  # share of n-grams that match at quality 1
     shortest, mean = 5, 30.0
 
-    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return self.shortest + rng.poisson(rng.gamma(6, (self.mean - self.shortest) / 6, n))
+    def studies(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return self.shortest + rng.poisson(rng.gamma(6, (self.mean - self.shortest) / 6, shape))
 
     def statistics(
         self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
@@ -149,8 +150,8 @@ class F1World(World):
     metric, scores = F1Metric(), ("micro-F1", "macro-F1")
     prevalence = np.geomspace(0.4, 0.02, 14)
 
-    def studies(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return rng.random((n, 14)) < self.prevalence
+    def studies(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.random((*shape, 14)) < self.prevalence
 
     def statistics(
         self, rng: np.random.Generator, studies: np.ndarray, quality: np.ndarray
@@ -180,17 +181,23 @@ class Case:
     b: Made | None = None
 
 
-def draw(
-    world: World, case: Case, repeat: int, resamples: int
-) -> tuple[Plan, np.ndarray, np.ndarray]:
-    """One drawing of the case: the plan of its studies, and both systems' (runs, n, k)."""
-    rng, n = np.random.default_rng([SEED, repeat]), case.n
-    patient = rng.integers(0, n // PER_PATIENT, n) if case.repeated else np.arange(n)
-    difficulty = rng.beta(*DIFFICULTY, n)[patient]
-    studies = world.studies(rng, n)
+def plan(case: Case, resamples: int) -> Plan:
+    """The same in every repeat, and so are the resamples; studies and reports are not."""
+    patients = np.arange(case.n)
+    if case.repeated:
+        patients = np.random.default_rng(SEED).integers(0, case.n // PER_PATIENT, case.n)
+    return Plan(tuple(map(str, range(case.n))), tuple(map(str, patients)), resamples)
+
+
+def draw(case: Case, repeats: int, batch: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics (repeats, runs, n, k) of both systems, for one batch of repeats."""
+    world, n = WORLDS[case.world], case.n
+    rng = np.random.default_rng([SEED, batch])
+    patients = np.array(plan(case, 1).patients, int)
+    difficulty = rng.beta(*DIFFICULTY, (repeats, 1, n))[..., patients]
+    studies = world.studies(rng, (repeats, 1, n))
     a, b = (
         world.statistics(rng, studies, made.qualities(rng, difficulty, runs))
         for made, runs in zip((case.a, case.b or case.a), case.runs, strict=True)
     )
-    ids = tuple(f"{repeat}.{i}" for i in range(n))
-    return Plan(ids, tuple(map(str, patient)), resamples), a, b
+    return a, b

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from bench.errors import BenchError, some
 RESAMPLES = 10_000
 # Weights are made and multiplied a block at a time: a block that stays in the cache is faster.
 BLOCK = 2**15
+# Weights of a plan that are worth keeping in memory, in bytes: 10,000 resamples of 6,700 studies.
+KEPT = 2**26
 
 
 @dataclass(frozen=True)
@@ -69,41 +71,45 @@ class Plan:
 
     def bootstrap(self, columns: np.ndarray) -> np.ndarray:
         """(units, k) -> (resamples, k): sums over `units` units drawn with replacement."""
-        return self._products("bootstrap", self._counts, columns)
+        return self._products("bootstrap", columns)
 
     def swap(self, columns: np.ndarray) -> np.ndarray:
         """(units, k) -> (resamples, k): sums over a random half of the units (fair coins)."""
-        return self._products("swap", self._coins, columns)
+        return self._products("swap", columns)
 
-    def _products(
-        self, name: str, weights: Callable[[np.random.PCG64, int], np.ndarray], columns: np.ndarray
-    ) -> np.ndarray:
-        bits = np.random.PCG64(self._seed(name))
-        out = np.empty((self.resamples, columns.shape[1]))
-        for rows in self._blocks():
-            out[rows] = weights(bits, rows.stop - rows.start) @ columns
-        return out
+    def _products(self, name: str, columns: np.ndarray) -> np.ndarray:
+        small = self.resamples * self.units <= KEPT
+        blocks = _kept(self, name) if small else self._draws(name)
+        return np.concatenate([block.astype(float) @ columns for block in blocks])
 
-    def _seed(self, name: str) -> int:
+    def _draws(self, name: str) -> Iterator[np.ndarray]:
+        """Blocks of uint8 weights (rows, units), `resamples` rows in all."""
         content = "\n".join([name, *self.ids, *self.patients])
-        return int(hashlib.sha256(content.encode()).hexdigest(), 16)
-
-    def _blocks(self) -> Iterator[slice]:
+        bits = np.random.PCG64(int(hashlib.sha256(content.encode()).hexdigest(), 16))
+        weights = {"bootstrap": _counts, "swap": _coins}[name]
         step = max(1, BLOCK // self.units)
         for start in range(0, self.resamples, step):
-            yield slice(start, min(start + step, self.resamples))
+            yield weights(bits, min(step, self.resamples - start), self.units)
 
-    def _counts(self, bits: np.random.PCG64, rows: int) -> np.ndarray:
-        """(rows, units) how often each unit is drawn; every row sums to `units`."""
-        cells = rows * self.units
-        raw = bits.random_raw((cells + 1) // 2).astype("<u8", copy=False).view("<u4")[:cells]
-        # 32 random bits times units, shifted: uniform up to units / 2**32.
-        drawn = np.multiply(raw, self.units, dtype=np.int64) >> 32
-        drawn = drawn.reshape(rows, -1) + np.arange(rows)[:, None] * self.units
-        return np.bincount(drawn.ravel(), minlength=cells).reshape(rows, -1).astype(float)
 
-    def _coins(self, bits: np.random.PCG64, rows: int) -> np.ndarray:
-        """(rows, units) of 0.0 and 1.0 with equal chance."""
-        cells = rows * self.units
-        raw = bits.random_raw((cells + 63) // 64).astype("<u8", copy=False).view("u1")
-        return np.unpackbits(raw, count=cells).reshape(rows, -1).astype(float)
+@lru_cache(maxsize=4)
+def _kept(plan: Plan, name: str) -> tuple[np.ndarray, ...]:
+    """The plan's draws: a table asks for the same ones for each of its rows and columns."""
+    return tuple(plan._draws(name))
+
+
+def _counts(bits: np.random.PCG64, rows: int, units: int) -> np.ndarray:
+    """How often each unit is drawn; every row sums to `units`."""
+    cells = rows * units
+    raw = bits.random_raw((cells + 1) // 2).astype("<u8", copy=False).view("<u4")[:cells]
+    # 32 random bits times units, shifted: uniform up to units / 2**32.
+    drawn = np.multiply(raw, units, dtype=np.int64) >> 32
+    drawn = drawn.reshape(rows, units) + np.arange(rows)[:, None] * units
+    return np.bincount(drawn.ravel(), minlength=cells).reshape(rows, units).astype(np.uint8)
+
+
+def _coins(bits: np.random.PCG64, rows: int, units: int) -> np.ndarray:
+    """Zeros and ones with equal chance."""
+    cells = rows * units
+    raw = bits.random_raw((cells + 63) // 64).astype("<u8", copy=False).view("u1")
+    return np.unpackbits(raw, count=cells).reshape(rows, units)

@@ -97,9 +97,7 @@ class Spread:
 
         tails = np.array([(1 - level) / 2, (1 + level) / 2])
         t, z = stdtrit(self.df, tails[1]), ndtri(tails[1])
-        low, high = np.transpose(
-            [np.quantile(d, self._levels(j, tails, method)) for j, d in enumerate(self.draws.T)]
-        )
+        low, high = self._quantiles(tails, method)
         reach = t * np.sqrt(self.variance)
         # Where the score is the same on every resample there is no shape to stretch.
         still = self.studies == 0
@@ -109,24 +107,33 @@ class Spread:
             self.value + np.where(still, reach, (high - self.value) * stretch),
         )
 
-    def _levels(self, score: int, tails: np.ndarray, method: str) -> np.ndarray:
-        """Which quantiles of the draws to take: the tails, or BCa's (Efron 1987) of them."""
+    def _quantiles(self, tails: np.ndarray, method: str) -> np.ndarray:
+        """(2, m) quantiles of the draws, at (R + 1) tail as Davison and Hinkley (1997) say."""
         if method == "percentile":
-            return tails
+            return np.quantile(self.draws, tails, axis=0, method="weibull")
         if method != "bca":
             raise unknown("interval method", method, METHODS)
+        levels = self._bca(tails)
+        return np.transpose(
+            [np.quantile(d, q, method="weibull") for d, q in zip(self.draws.T, levels, strict=True)]
+        )
+
+    def _bca(self, tails: np.ndarray) -> np.ndarray:
+        """(m, 2) the tails, corrected for bias and acceleration (Efron 1987)."""
         from scipy.special import ndtr, ndtri
 
-        draws, value = self.draws[:, score], self.value[score]
-        below = ((draws < value).mean() + (draws <= value).mean()) / 2
-        jackknife = _contrast([g.without()[..., score].mean(axis=1) for g in self.groups])
-        pulls = jackknife.mean() - jackknife
-        cube = (pulls**2).sum() ** 1.5
-        if not 0 < below < 1 or cube == 0:
-            return tails
-        bias, acceleration = ndtri(below), (pulls**3).sum() / (6 * cube)
+        below = (
+            (self.draws < self.value).mean(axis=0) + (self.draws <= self.value).mean(axis=0)
+        ) / 2
+        jackknife = _contrast([g.without().mean(axis=1) for g in self.groups])
+        pulls = jackknife.mean(axis=0) - jackknife
+        cube = (pulls**2).sum(axis=0) ** 1.5
+        usable = (cube > 0) & (below > 0) & (below < 1)
+        acceleration = (pulls**3).sum(axis=0) / (6 * np.where(usable, cube, 1.0))
+        bias = ndtri(np.where(usable, below, 0.5))[:, None]
         z = bias + ndtri(tails)
-        return ndtr(bias + z / (1 - acceleration * z))
+        corrected = ndtr(bias + z / (1 - acceleration[:, None] * z))
+        return np.where(usable[:, None], corrected, tails)
 
     def p_value(self) -> np.ndarray:
         """Two-sided p-value (m,) of the t-test that belongs to the interval."""

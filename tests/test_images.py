@@ -16,7 +16,8 @@ import pytest
 from PIL import Image as Pillow
 
 from bench.data import images as module
-from bench.data.images import Resize, open_store, read_grey
+from bench.data.images import open_store, read_grey
+from bench.data.resize import Resize
 from bench.data.study import Dataset, Image, Study
 from bench.errors import BenchError, DataError
 from bench.model import ImageSpec

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.data.study import Dataset, Study
-from bench.data.text import clean, normalise
+from bench.data.leakage import cleaned_reports
+from bench.data.study import Study
 from bench.provenance import environment
 from bench.spec import RunSpec, digest, to_dict
 from bench.store import RunFolder, file_digest, read_json, write_atomic, write_json
@@ -178,7 +178,7 @@ class _Material:
     def __init__(self, spec: RunSpec, work: Workspace) -> None:
         self._work, self._dataset = work, work.dataset_of(spec.data)
         vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
-        self.train = _cleaned(self._dataset, "train")
+        self.train = cleaned_reports(self._dataset, "train")
         self.val = [treatment.reference(s.report, vocabulary) for s in self._dataset.split("val")]
         self.count = len(self._dataset.split(self.split))
 
@@ -198,10 +198,6 @@ class _Material:
         images = views_of(studies, count)
         store = open_store(self._dataset, images, spec, training=False, cache=self._work.cache)
         return np.asarray(store.array).reshape(len(studies), count, FLOOR_PIXELS, FLOOR_PIXELS)
-
-
-def _cleaned(dataset: Dataset, split: str) -> list[str]:
-    return [normalise(clean(s.report, dataset.cleaning)) for s in dataset.split(split)]
 
 
 def _write_floor(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:

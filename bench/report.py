@@ -1,0 +1,170 @@
+"""reports/<suite>/: every table, comparison, score and figure of a suite, all re-derivable.
+
+Everything here is computed from sealed runs; writing it twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import tables
+from bench.board import suite_rows, write_rows
+from bench.compare import Comparison, corrected, interval, number, p_value
+from bench.contrast import SHUFFLED, Contrasts, Key
+from bench.plan import Plan
+from bench.store import RunFolder, write_atomic
+from bench.suite import Table
+from bench.tables import FLOOR_NAMES, Figure, Grid
+from bench.workspace import Workspace
+
+TEXTS = ("r2gen@1", "full@1")
+COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+RANKED_BY = "BLEU-4"  # among floors, the one that rows are held against
+
+
+def write_suite(plan: Plan, work: Workspace, reports: Path) -> list[Path]:
+    """Write the folder; returns the files that a reader opens first."""
+    suite = Summary.of(plan, work)
+    folder = reports / (plan.name if plan.dataset == "synthetic" else f"{plan.name}-{plan.dataset}")
+    write_rows(folder / "scores.csv", suite_rows(plan, work))
+    sections = [
+        f"# {plan.suite.title}\n\nDataset: {plan.dataset}. Regenerate: "
+        f"`python -m bench run {plan.name}`.\n"
+    ]
+    for name, table in plan.suite.tables.items():
+        for text in TEXTS:
+            grid = suite.grid(table, text)
+            stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
+            for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
+                write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
+            if text == TEXTS[0]:
+                sections.append(tables.markdown(grid))
+        sections.append(_comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv"))
+    sections.append(_gain_section(suite))
+    from bench.plots import ladder
+
+    for figure in ladder(suite, folder):
+        sections.append(f"![{figure.stem}]({figure.name})\n")
+    write_atomic(folder / "README.md", "\n".join(sections))
+    return [folder / "README.md", folder / "scores.csv"]
+
+
+@dataclass
+class Summary:
+    """The scored rows of a plan, and what can be said about them."""
+
+    plan: Plan
+    contrasts: Contrasts
+    keys: dict[str, Key]  # row -> its run ids, one a seed
+
+    @classmethod
+    def of(cls, plan: Plan, work: Workspace) -> Summary:
+        dataset = work.dataset_of(plan.runs[0].spec.data)
+        patients = tuple(s.patient for s in dataset.split("test"))
+        keys: dict[str, Key] = {}
+        for planned in plan.runs:
+            if (RunFolder(work.out, planned.spec.run_id) / "scores.json").exists():
+                keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
+        return cls(plan, Contrasts(work, patients), keys)
+
+    @property
+    def floors(self) -> list[str]:
+        return [f for f in self.plan.suite.floors if f in self.keys]
+
+    def figure(self, row: str, metric: str, text: str) -> Figure:
+        return Figure(*self.contrasts.interval(self.keys[row], metric, text))
+
+    def grid(self, table: Table, text: str) -> Grid:
+        shown = [*(r for r in table.rows if r in self.keys), *self.floors]
+        figures = {(r, m): self.figure(r, m, text) for r in shown for m in tables.METRICS}
+        best = {m: self.best(shown, m, text) for m in tables.METRICS}
+        ticks = {row.name: row.ticks for row in self.plan.suite.rows}
+        return tables.build(table, ticks, figures, self.floors, best, self.plan.dataset, text)
+
+    def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
+        """The row of the best value, and every row not distinguishable from it."""
+        top = max(rows, key=lambda r: self.figure(r, metric, text).value)
+        others = [self.compare(top, r, metric, text) for r in rows if r != top]
+        return frozenset({top, *(c.b for c in corrected(others) if not c.distinguishable)})
+
+    def compare(self, a: str, b: str, metric: str, text: str = TEXTS[0]) -> Comparison:
+        seeded = b not in self.plan.suite.floors
+        return self.contrasts.compare(self.keys[a], self.keys[b], (a, b), metric, text, seeded)
+
+    def best_floor(self) -> str:
+        return max(self.floors, key=lambda f: self.figure(f, RANKED_BY, TEXTS[0]).value)
+
+    def comparisons(self, table: Table) -> tuple[Comparison, ...]:
+        """Every trained row against the table's first row and the best floor, Holm over all."""
+        rows = [r for r in table.rows if r in self.keys]
+        if not rows:
+            return ()
+        against = [rows[0]] if len(rows) > 1 else []
+        against += [self.best_floor()] if self.floors else []
+        pairs = [(a, b) for b in against for a in rows if a != b]
+        return corrected([self.compare(a, b, m) for a, b in pairs for m in COMPARED])
+
+    def gains(self) -> dict[tuple[str, str], Comparison]:
+        """(row, metric) -> own images against images of other studies: the image gain."""
+        found = {}
+        for planned in self.plan.runs:
+            row = planned.name
+            if planned.origin != "trained" or row not in self.keys:
+                continue
+            for metric in ("BLEU-4", "CIDEr"):
+                names = (row, f"{row} with shuffled images")
+                shuffled = (SHUFFLED, *self.keys[row])
+                found[row, metric] = self.contrasts.compare(
+                    self.keys[row], shuffled, names, metric, TEXTS[0]
+                )
+        return found
+
+
+def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
+    """The comparison block of a table, and its CSV at full precision."""
+    if not found:
+        return ""
+    text = io.StringIO()
+    records = [c.record() for c in found]
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_atomic(path, text.getvalue())
+    lines = [
+        f"| {c.a} | {FLOOR_NAMES.get(c.b, c.b)} | {c.score} | {number(c.difference)} "
+        f"{interval(c.low, c.high)} | {p_value(c.p_corrected)} | {_words(c)} |"
+        for c in found
+    ]
+    head = (
+        "| row | against | metric | difference [95 %] | p (Holm) | in words |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    return f"**Comparisons** (Holm over {len(found)} tests)\n\n{head}" + "\n".join(lines) + "\n"
+
+
+def _words(c: Comparison) -> str:
+    if not c.distinguishable:
+        return "not distinguishable"
+    return "higher" if c.difference > 0 else "lower"
+
+
+def _gain_section(suite: Summary) -> str:
+    """What the images are worth: the same model shown other studies' images."""
+    gains = suite.gains()
+    if not gains:
+        return ""
+    corrected_gains = dict(zip(gains, corrected(list(gains.values())), strict=True))
+    lines = [
+        f"| {row} | {metric} | {number(c.value_a)} | {number(c.value_b)} | "
+        f"{number(c.difference)} {interval(c.low, c.high)} | {_words(c)} |"
+        for (row, metric), c in corrected_gains.items()
+    ]
+    head = (
+        "### Image gain: own images against images of other studies\n\n"
+        "| row | metric | own | shuffled | gain [95 %] | in words |\n|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(lines) + "\n"

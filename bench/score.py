@@ -1,0 +1,64 @@
+"""Score anyone's predictions: a CSV with the columns study_id,report against a dataset's split."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from bench.compare import number
+from bench.datasets import open_dataset, split_overrides
+from bench.errors import unknown
+from bench.metrics import registry
+from bench.metrics.cache import keep
+from bench.metrics.scoring import Scored, score
+from bench.run import METRICS
+from bench.terminal import table
+from bench.workspace import default_cache
+
+KEYS = ("dataset", "split")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", type=Path, help="CSV file: study_id,report")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME split=NAME")
+    parser.add_argument("--metrics", default=",".join(METRICS), help="families, by commas")
+    parser.add_argument(
+        "--missing",
+        choices=("error", "empty"),
+        default="error",
+        help="studies without a report: refuse, or score as empty",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = split_overrides(arguments.settings)
+    for key in settings:
+        if key not in KEYS:
+            raise unknown("setting", key, KEYS)
+    keep(arguments.cache)
+    metrics = [m for m in arguments.metrics.split(",") if m]
+    for name in metrics:
+        registry.family(name)
+    scored = score(
+        arguments.predictions,
+        open_dataset(settings.get("dataset", "synthetic")),
+        settings.get("split", "test"),
+        metrics,
+        missing=arguments.missing,
+    )
+    print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored))
+    return 0
+
+
+def _text(scored: Scored) -> str:
+    missing = f", {len(scored.missing)} missing scored as empty" if scored.missing else ""
+    title = f"{scored.dataset} {scored.split}: {len(scored.ids)} studies{missing}"
+    rows = [
+        [s.metric, s.protocol, "-" if s.value is None else number(s.value, 4),
+         s.unavailable or s.signature]
+        for s in scored
+    ]  # fmt: skip
+    return table(title, ["metric", "text", "value", "signature"], rows)

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -194,7 +194,7 @@ class DecoderLayer(nn.Module):
         past: Tensor,
         visual: Tensor,
         bias: Callable[[Tensor], Tensor | None] | None,
-        condition: Tensor | None,
+        condition: Any,
     ) -> tuple[Tensor, Tensor]:
         """The states of x (N, T, d) and `past` with the keys and values of x appended."""
         extra = () if condition is None else (condition,)
@@ -211,8 +211,8 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """`layers` pre-norm layers and a final norm, over the encoded visual tokens of a study.
 
-    `norm` makes the three norms of each layer; they get `condition` (N, T, c) as a second argument
-    when one is given (R2Gen's conditional layer norm). `last` makes the final norm, always plain.
+    `norm` makes the three norms of each layer; they get `condition` as a second argument when one
+    is given (R2Gen's conditional layer norm). `last` makes the final norm, always plain.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class Decoder(nn.Module):
         x: Tensor,
         cache: Cache,
         bias: CrossBias | None = None,
-        condition: Tensor | None = None,
+        condition: Any = None,
     ) -> tuple[Tensor, Cache]:
         """States (N, T, d) of the embedded tokens x (N, T, d), and the cache that holds them.
 

@@ -12,7 +12,7 @@ from bench.data.synthetic.lateral import Lateral
 
 VIEWS = ("frontal", "lateral")
 SOLID = {"effusion": 0.97, "consolidation": 0.72}  # share of air replaced
-ADDED = {"nodule": 0.15, "atelectasis": 0.15, "device": 0.45, "fracture": 0.05}
+ADDED = {"nodule": 0.15, "atelectasis": 0.15, "device": 0.45, "fracture": 0.10}
 
 
 def draw(case: Case, view: str, size: int) -> np.ndarray:
@@ -53,6 +53,8 @@ def _absorb(body: paint.View, layers: dict[int, Array]) -> Array:
             added = added + 0.04 * layer
         elif finding.name == "pneumothorax" and isinstance(body, Frontal):
             texture = texture * (1.0 - layer)
+            lost = (0.0, 0.12, 0.30)[finding.grade] * body.half(finding)  # the lung shrinks
+            air = air * (1.0 - lost * (1.0 - layer))
             added = added + 0.20 * paint.pneumothorax(body, finding)[1] - 0.07 * layer
         elif finding.name in ADDED:
             added = added + ADDED[finding.name] * layer

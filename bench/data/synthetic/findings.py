@@ -12,22 +12,22 @@ from bench.data.synthetic.lateral import Lateral
 View = Frontal | Lateral
 Path = list[tuple[float, float]]
 
-WIDTHS = {"pacemaker": 0.8, "port": 0.9, "line": 1.6, "tube": 1.5, "wires": 1.1}
+WIDTHS = {"pacemaker": 0.8, "port": 0.9, "line": 1.6, "tube": 1.5, "wires": 0.7}
 HOUSED = ("pacemaker", "port")
 
 
 def effusion(view: View, finding: Finding) -> Array:
     """Fluid in the pleural space, densest where it is deepest."""
     surface = view.fluid(finding)
-    return ramp((view.y - surface) * 9.0 + 0.4) * view.lung * view.half(finding)
+    return ramp((view.y - surface) * 9.0 + 0.4) * ramp(view.lung * 4.0) * view.half(finding)
 
 
 def pneumothorax(view: Frontal, finding: Finding) -> tuple[Array, Array]:
     """(free air without markings between wall and lung, the visceral pleural line)."""
-    edge = (0.52, 0.32, 0.10)[finding.grade] + 0.08 * (finding.at[0] - 0.5)
+    edge = (0.55, 0.32, 0.10)[finding.grade] + 0.08 * (finding.at[0] - 0.5)
     inside = view.lung * view.half(finding)
-    off = view.arch - edge
-    line = hill(off * off * (1400.0 * edge)) * inside
+    off = view.outward - edge
+    line = hill(off * off * (700.0)) * inside
     return ramp(off * 14.0 + 0.5) * inside, line
 
 
@@ -62,11 +62,11 @@ def atelectasis(view: View, finding: Finding) -> Array:
 
 
 def fracture(view: Frontal, finding: Finding) -> Array:
-    """Where the rib is broken; the step itself is drawn with the ribs."""
+    """Callus around the moved fragment; the step itself is drawn with the ribs."""
     tau, _, y = view.rib_at(finding)
     wall = view.wall[np.argmin(np.abs(view.y[:, 0] - y)), 0] + 0.03
-    x = tau * wall if finding.side == "left" else -tau * wall
-    u, v = (view.x - x) * (1.0 / 0.055), (view.y - y) * (1.0 / 0.06)
+    x = (tau + 0.06) * (wall if finding.side == "left" else -wall)
+    u, v = (view.x - x) * (1.0 / 0.08), (view.y - y) * (1.0 / 0.09)
     return hill(u * u + v * v)
 
 
@@ -116,9 +116,9 @@ def _frontal_paths(kind: str, s: float, a: float, b: float, c: float) -> list[Pa
         return [[(s * 0.98, 0.42), (s * 0.74, 0.28 + 0.1 * b), *inner]]
     loops: list[Path] = []
     for k in range(6):
-        y, w = -0.36 + 0.115 * k + 0.02 * (b - 0.5), 0.035 + 0.008 * ((k * 7) % 3)
+        y, w = -0.36 + 0.115 * k + 0.02 * (b - 0.5), 0.042 + 0.008 * ((k * 7) % 3)
         x = 0.02 * (a - 0.5) + 0.008 * ((k * 5) % 4 - 1.5)
-        loops.append([(x - w, y), (x, y - 0.022), (x + w, y), (x, y + 0.022), (x - w, y)])
+        loops.append([(x - w, y), (x, y - 0.03), (x + w, y), (x, y + 0.03), (x - w, y)])
     return loops
 
 
@@ -137,6 +137,6 @@ def _lateral_paths(kind: str, s: float, a: float, b: float, c: float) -> list[Pa
     ties: list[Path] = []
     for k in range(6):
         y = -0.36 + 0.115 * k + 0.02 * (b - 0.5)
-        x = -0.60 - 0.16 * y + 0.2 * max(0.0, -0.25 - y)
+        x = -0.57 - 0.14 * y + 0.2 * y * y + 0.2 * max(0.0, -0.25 - y)
         ties.append([(x - 0.02, y), (x + 0.015, y + 0.012)])
     return ties

@@ -41,7 +41,7 @@ class Frontal:
         bow = (self.away - 0.33) * (1.0 / 0.37)
         self.bow = np.maximum(bow, 0.0)
         self.dome = self.top + bow * bow * (0.07 + 0.11 * self.bow)
-        self.arch, self.lung = self._lungs()
+        self.outward, self.lung = self._lungs()
         # Rib coordinates: distance from the spine as a share of the wall's, and its square.
         self.tau = self.away / (self.wall + 0.03)
         self.square = self.tau * self.tau
@@ -55,7 +55,7 @@ class Frontal:
         return np.where(self.left, low, high) + np.float32(self.film.breath)
 
     def _lungs(self) -> tuple[Array, Array]:
-        """(distance from each lung's axis: 1 at its wall and apex, air)."""
+        """(how far towards wall and apex: 1 there, 0 at the hilum; air)."""
         body = self.body
         middle = 0.52 * self.wall + 0.02
         reach = np.clip((0.05 - self.y) * (1.0 / (0.05 - body.apex)), 0.0, 1.0)
@@ -63,10 +63,12 @@ class Frontal:
         across = (self.away - middle) / (self.wall - middle)
         outer = np.maximum(across, 0.0)
         arch = outer * outer + cube
+        far = np.maximum(self.away - 0.12, 0.0) / (self.wall - 0.12)
+        far *= far
         inner = np.minimum(across, 0.0) * ramp((-0.25 - self.y) * 8.0)
         lung = ramp((1.02 - arch - inner * inner) * 7.0)
         lung *= ramp((self.dome - self.y) * 22.0 + 0.5)
-        return arch, lung
+        return far * far + cube, lung
 
     def half(self, finding: Finding) -> Array:
         """Bool (1, size): the half of the body on the finding's side."""
@@ -170,7 +172,7 @@ class Frontal:
         moved = 0.50 if finding.at[2] < 0.5 else -0.50
         near = hill((back - phase) * (back - phase) * 0.8)
         near *= ramp((self.tau - tau) * 60.0)
-        near *= ramp((tau + 0.5 - self.tau) * 4.0)
+        near *= ramp((tau + 0.22 - self.tau) * 8.0)
         return near * self.half(finding) * np.float32(moved)
 
     def bones(self) -> Array:

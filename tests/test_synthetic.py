@@ -18,11 +18,11 @@ from bench.data.synthetic import cases, film, frontal, language
 from bench.data.synthetic.canvas import Frame
 from bench.errors import DataError
 
-# Regenerate: python -c "from tests import test_synthetic as t; t.regenerate()"
-GOLDEN_MANIFEST = "GOLDEN1"
+# Regenerate: PYTHONPATH=tests:. python -c 'import test_synthetic; test_synthetic.regenerate()'
+GOLDEN_MANIFEST = "edf771a12292d4b976b13d3a012d892bc322bbe304066de27379198a29f5eebc"
 GOLDEN_PIXELS = {
-    "syn0-test00000-1/frontal": "GOLDEN2",
-    "syn0-test00000-1/lateral": "GOLDEN3",
+    "syn0-test00000-1/frontal": "5c9c130f112df2b7",
+    "syn0-test00000-1/lateral": "9668c199071ef429",
 }
 
 SAID = {
@@ -161,9 +161,9 @@ def test_heart_is_wide_exactly_in_cardiomegaly(dataset: Dataset) -> None:
         ratio = frontal.heart_ratio(cases.case(study.id))
         assert (ratio > 0.5) == ("cardiomegaly" in (study.labels or ()))
     drawn = []
-    for study in with_finding(dataset, "cardiomegaly", 30):
-        case = cases.case(study)
-        body = frontal.Frontal(case, cases.exposure(study, "frontal"), 128)
+    for name in with_finding(dataset, "cardiomegaly", 30):
+        case = cases.case(name)
+        body = frontal.Frontal(case, cases.exposure(name, "frontal"), 128)
         row = (body.heart() > 0.3).any(axis=0)
         width = row.sum() / (body.frame.sx * 64) / (2 * frontal.WALL)
         drawn.append(width - frontal.heart_ratio(case))

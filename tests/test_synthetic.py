@@ -76,9 +76,8 @@ def test_a_smaller_split_is_the_beginning_of_a_larger_one(dataset: Dataset) -> N
 
 
 def test_seed_and_size_make_another_dataset() -> None:
-    few = {"train": 5, "val": 2, "test": 2}
-    base = synthetic.load(**few)
-    other, large = synthetic.load(seed=1, **few), synthetic.load(size=160, **few)
+    base = synthetic.load(None, 0, 5, 2, 2)
+    other, large = synthetic.load(None, 1, 5, 2, 2), synthetic.load(None, 0, 5, 2, 2, 160)
     assert len({base.manifest, other.manifest, large.manifest}) == 3
     assert {s.id for s in base.studies}.isdisjoint(s.id for s in other.studies)
     image = base.studies[0].images[0]

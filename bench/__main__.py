@@ -13,7 +13,14 @@ VERBS = {
     "list": ("bench.listing", "known models, suites, datasets, metrics, papers"),
     "data": ("bench.data.command", "check a dataset, or prepare it from its public release"),
     "run": ("bench.run", "run a suite: plan, train, score, tables"),
+    "execute": ("bench.execute_command", "execute one run from its spec.json"),
     "score": ("bench.score", "score a file of predictions"),
+    "compare": ("bench.compare_command", "two systems: difference, interval, p, in words"),
+    "table": ("bench.table", "print a paper table from sealed runs"),
+    "pretrain": ("bench.pretrain", "train an image tokenizer or encoder, sealed with a digest"),
+    "weights": ("bench.weights_command", "list, add, verify, fetch, import pretrained weights"),
+    "verify": ("bench.verify", "digests, scores and first steps of sealed runs"),
+    "reproduce": ("bench.reproduce", "the commands that make a run again"),
 }
 
 

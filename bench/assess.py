@@ -36,7 +36,7 @@ def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str
             "predictions": file_digest(folder / PREDICTIONS),
             "references": spec.data.manifest,
             "metrics": [_identity(name) for name in metrics],
-            "format": 2,
+            "format": 3,
         }
     )
 
@@ -60,19 +60,29 @@ def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
 
 def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]) -> None:
     """Score predictions and control, with intervals; the caller holds the folder's lock."""
-    patients = tuple(s.patient for s in work.dataset_of(spec.data).split(SPLIT))
+    write_json(folder / "scores.json", rows_of(spec, work, folder, metrics, keep=True))
+    folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
+
+
+def rows_of(
+    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str], keep: bool = False
+) -> list[dict[str, Any]]:
+    """All scores of a run: whole split, strata, control. `keep` writes the statistics, too."""
+    dataset = work.dataset_of(spec.data)
+    patients = tuple(s.patient for s in dataset.split(SPLIT))
     scored = _score(PREDICTIONS, spec, work, folder, metrics, None)
-    scored.save(folder / TABLES)
     rows = _rows(scored, patients, "all", "")
-    for stratum, ids in strata(work.dataset_of(spec.data), SPLIT).items():
+    for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)
+    if keep:
+        scored.save(folder / TABLES)
     if (folder / SHUFFLED).exists():
         nlg = [m for m in metrics if m in registry.NLG]
         control = _score(SHUFFLED, spec, work, folder, nlg, CONTROL_TREATMENTS)
-        control.save(folder / CONTROL)
         rows += _rows(control, patients, "all", "shuffled images")
-    write_json(folder / "scores.json", rows)
-    folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
+        if keep:
+            control.save(folder / CONTROL)
+    return rows
 
 
 def _rows(
@@ -88,6 +98,7 @@ def _rows(
         {
             **score.as_json(),
             **ends.get((score.protocol, score.metric), {}),
+            "family": registry.family(score.metric),
             "stratum": stratum,
             "control": control,
         }

@@ -20,6 +20,7 @@ from bench.workspace import Workspace
 if TYPE_CHECKING:
     from bench.data.batches import Split, Views
     from bench.model import ImageSpec
+    from bench.train import Training
 
 PREDICTIONS = "predictions.csv"
 SHUFFLED = "predictions_shuffled.csv"  # the control: images of other studies
@@ -48,26 +49,37 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
 # --- trained models ----------------------------------------------------------------------------
 
 
-def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+def initial_model(spec: RunSpec, work: Workspace) -> Any:
+    """The model before its first step: the same for the same spec and seed."""
     import torch
 
-    from bench.build import build_model, image_spec
-    from bench.checkpoint import load_weights
+    from bench.build import build_model
 
     torch.use_deterministic_algorithms(spec.deterministic)
     torch.manual_seed(spec.derived_seed("initial"))
-    vocabulary = work.vocabulary(spec.data)
-    tokenizer = work.tokenizer(spec.tokenizer) if spec.tokenizer else None
-    model: Any = build_model(
+    return build_model(
         spec.model,
         work.paths(spec.model.weights),
-        len(vocabulary) + 1,
+        len(work.vocabulary(spec.data)) + 1,
         spec.data.max_length,
-        tokenizer,
+        work.tokenizer(spec.tokenizer) if spec.tokenizer else None,
     )
+
+
+def rerun(spec: RunSpec, work: Workspace, folder: RunFolder, steps: int) -> list[str]:
+    """The lines of losses.csv after the first steps of a training, repeated in another folder."""
+    model = initial_model(spec, work)
+    return _training(spec, model, work, folder).first_losses(steps)
+
+
+def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    from bench.build import image_spec
+    from bench.checkpoint import load_weights
+
+    model = initial_model(spec, work)
     weights = folder / "weights.safetensors"
     if not (folder / "train.json").exists():
-        _train(spec, model, image_spec(model), work, folder)
+        _training(spec, model, work, folder).run()
     model.to(work.device).eval()
     load_weights(weights, model)
     if hasattr(model, "switch"):
@@ -76,18 +88,17 @@ def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> Non
         _predict(spec, model, image_spec(model), work, folder)
 
 
-def _train(
-    spec: RunSpec, model: Any, images: ImageSpec, work: Workspace, folder: RunFolder
-) -> None:
+def _training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder) -> Training:
+    from bench.build import image_spec
     from bench.train import Training
 
+    images = image_spec(model)
     splits = {
         name: open_split(spec, images, work, name, train=name == "train")
         for name in ("train", "val")
     }
     vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
-    training = Training(spec, model, splits, vocabulary, treatment, folder, work.device, work.say)
-    training.run()
+    return Training(spec, model, splits, vocabulary, treatment, folder, work.device, work.say)
 
 
 def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, train: bool) -> Split:

@@ -26,11 +26,16 @@ from bench.spec import (
     TrainSpec,
     from_dict,
 )
+from bench.store import RunFolder
 from bench.suite import Row, Suite, compose, load_suite, load_yaml, names
 from bench.workspace import Workspace
 
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2
+
+
+class NotPretrained(BenchError):
+    """A row waits for a pretraining that has not run."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,26 @@ def make_plan(
     name: str,
     overrides: Sequence[str],
     work: Workspace,
-    pretrain: Callable[[RunSpec], None],
+    pretrain: Callable[[RunSpec], None] | None,
     only: Sequence[str] = (),
     seeds: int = 1,
     smoke: bool = False,
 ) -> Plan:
-    """Specs of all rows of suite `name`. `pretrain` runs a pretraining that is not sealed yet."""
+    """Specs of all rows of suite `name`.
+
+    `pretrain` runs a pretraining that is not sealed yet; None leaves out the rows that wait for
+    one (their specs cannot be written down), which is right for whoever only reads.
+    """
     suite = load_suite(name)
     rows = _chosen(suite, only)
     composer = Composer(work, pretrain, list(overrides), smoke)
-    runs = [
-        Planned(row.name, "trained", row.model, composer.row(row, seed))
-        for row in rows
-        for seed in range(seeds)
-    ]
+    runs = []
+    for row in rows:
+        try:
+            specs = [composer.row(row, seed) for seed in range(seeds)]
+        except NotPretrained:
+            continue
+        runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
     floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
     dataset = composer.config([])["dataset"]["name"]
     return Plan(name, suite, dataset, tuple(floors + runs), tuple(composer.pretrained.values()))
@@ -93,7 +104,7 @@ class Composer:
     def __init__(
         self,
         work: Workspace,
-        pretrain: Callable[[RunSpec], None],
+        pretrain: Callable[[RunSpec], None] | None,
         overrides: list[str],
         smoke: bool = False,
     ) -> None:
@@ -197,7 +208,12 @@ class Composer:
             return name
         spec = self.pretraining(name.removeprefix(PRETRAIN))
         if spec.run_id not in self.pretrained:
-            self._pretrain(spec)
+            if self._pretrain is not None:
+                self._pretrain(spec)
+            elif RunFolder(self.work.out, spec.run_id).manifest is None:
+                raise NotPretrained(
+                    f"{spec.model.target} is not pretrained yet", "run the suite, or bench pretrain"
+                )
             self.pretrained[spec.run_id] = spec
         return f"run:{spec.run_id}"
 

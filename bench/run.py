@@ -122,6 +122,13 @@ class Job:
         name = spec.model.target.rpartition(".")[2]
         self._each([(f"pretraining {name}", spec, self._train)])
 
+    def one(self, spec: RunSpec, until_scored: bool) -> None:
+        """One run by its spec alone."""
+        keep(self.work.cache)
+        self.progress.start(1)
+        work = self._train_and_score if until_scored else self._train
+        self._each([(spec.run_id, spec, work)])
+
     def _task(self, planned: Planned, score: bool) -> tuple[str, RunSpec, Callable[..., None]]:
         label = planned.name + (f" seed {planned.spec.seed}" if planned.spec.seed else "")
         return label, planned.spec, self._train_and_score if score else self._train

@@ -1,0 +1,41 @@
+"""Pretrain an image tokenizer (dvae) or an encoder (mgca) on the train split: sealed weights.
+
+Validation and test images are never trained on. The digest of the sealed file enters the identity
+of every run that uses it; what pretraining cost is metered and shown beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.plan import Composer
+from bench.run import Job
+from bench.store import RunFolder, file_digest, read_json
+from bench.terminal import Progress
+from bench.workspace import Workspace, default_cache, default_out
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a pretraining model of `bench list models`: dvae, mgca")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. dataset=iu_xray")
+    parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    progress = Progress()
+    work = Workspace(arguments.out, arguments.cache, progress.say)
+    job = Job(work, progress, metrics=())
+    composer = Composer(work, job.pretrain, arguments.overrides)
+    spec = composer.pretraining(arguments.model)
+    job.pretrain(spec)
+    folder = RunFolder(work.out, spec.run_id)
+    train, timing = read_json(folder / "train.json"), read_json(folder / "timing.json")
+    print(f"{arguments.model}: {folder / 'weights.safetensors'}")
+    print(f"sha256 {file_digest(folder / 'weights.safetensors')}")
+    print(f"{train['examples']} examples, {timing['device_seconds']:.1f} device-seconds")
+    for name in folder.files():
+        if name.startswith("figures/") or name == "pretraining.json":
+            print(f"see {folder / name}")
+    return 0

@@ -1,0 +1,59 @@
+"""Print a paper table from sealed runs: paper | ours [95 % interval] | delta | verdict.
+
+Trains nothing: rows that have not been run say so. `bench table claims` holds each claim of the
+UAR paper against the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench import tables
+from bench.errors import unknown
+from bench.plan import Plan, make_plan
+from bench.report import TEXTS, Summary
+from bench.suite import load_suite, names
+from bench.workspace import Workspace, default_cache, default_out
+
+FORMS = ("md", "latex", "csv", "html")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", help="e.g. table2, or claims")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
+    parser.add_argument("--format", choices=FORMS, default="md")
+    parser.add_argument("--text", choices=TEXTS, default=TEXTS[0], help="text treatment")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    work = Workspace(arguments.out, arguments.cache)
+    if arguments.table == "claims":
+        from bench.claims import ledger, render
+
+        plan = sealed_plan("claims", arguments.overrides, work, arguments.seeds)
+        print(render(ledger(Summary.of(plan, work)), arguments.format), end="")
+        return 0
+    suite = suite_of(arguments.table)
+    plan = sealed_plan(suite, arguments.overrides, work, arguments.seeds)
+    table = plan.suite.tables[arguments.table]
+    grid = Summary.of(plan, work).grid(table, arguments.text)
+    print(tables.render(grid, arguments.format), end="")
+    return 0
+
+
+def suite_of(table: str) -> str:
+    """The first suite that shows a table of this name."""
+    shown = {name: load_suite(name).tables for name in names("suite")}
+    for name, known in shown.items():
+        if table in known:
+            return table if table in shown else name
+    raise unknown("table", table, ["claims", *{t for known in shown.values() for t in known}])
+
+
+def sealed_plan(suite: str, overrides: list[str], work: Workspace, seeds: int) -> Plan:
+    """The plan of a suite for reading: a pretraining that has not run leaves its rows out."""
+    return make_plan(suite, overrides, work, None, seeds=seeds)

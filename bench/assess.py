@@ -7,15 +7,16 @@ its weights) scores every run again in minutes and trains nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bench.errors import MissingError
-from bench.execute import PREDICTIONS, SHUFFLED
+from bench.execute import ALIGNMENT, PREDICTIONS, SHUFFLED
 from bench.metrics import predictions as files
 from bench.metrics import registry
-from bench.metrics.scoring import Scored, score
+from bench.metrics.scoring import Score, Scored, ids_digest, score
 from bench.spec import RunSpec, digest
 from bench.stats import Plan, intervals, signature
 from bench.store import RunFolder, file_digest, write_json
@@ -23,6 +24,7 @@ from bench.strata import strata
 from bench.workspace import Workspace
 
 SPLIT = "test"
+FEATURES = "features"  # the pseudo-treatment of scores that do not read text
 CONTROL_TREATMENTS = ("r2gen@1",)  # the control asks for a difference, not for every treatment
 TABLES = "scores.npz"
 CONTROL = "scores_shuffled.npz"
@@ -70,7 +72,7 @@ def rows_of(
     """All scores of a run: whole split, strata, control. `keep` writes the statistics, too."""
     dataset = work.dataset_of(spec.data)
     patients = tuple(s.patient for s in dataset.split(SPLIT))
-    scored = _score(PREDICTIONS, spec, work, folder, metrics, None)
+    scored = _with_alignment(_score(PREDICTIONS, spec, work, folder, metrics, None), folder)
     rows = _rows(scored, patients, "all", "")
     for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)
@@ -83,6 +85,23 @@ def rows_of(
         if keep:
             control.save(folder / CONTROL)
     return rows
+
+
+def _with_alignment(scored: Scored, folder: RunFolder) -> Scored:
+    """The scores with those that come from the model's features, where it has them."""
+    path = folder / ALIGNMENT
+    if not path.exists():
+        return scored
+    table = np.loadtxt(path, ndmin=2)
+    metric = registry.load("alignment")
+    digest_of_ids = ids_digest(scored.ids)
+    rows = [
+        Score(FEATURES, name, value, len(table), 0,
+              metric.signature(name, FEATURES, len(table), digest_of_ids))
+        for name, value in metric.corpus(table).items()
+    ]  # fmt: skip
+    tables = {**scored.statistics, (FEATURES, "alignment"): table}
+    return replace(scored, scores=(*scored.scores, *rows), statistics=tables)
 
 
 def _rows(

@@ -65,6 +65,11 @@ class Contrasts:
         value, low, high = read_json(path)[score]
         return value, low, high
 
+    def has(self, key: Key, text: str) -> bool:
+        """Whether every run of a row has statistics under this treatment."""
+        tables = [self._scored(path).statistics for path in self._paths(key)]
+        return all(any(protocol == text for protocol, _ in table) for table in tables)
+
     def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
         files = [[file_digest(p) for p in self._paths(key)] for key in keys]
         metric = registry.load(family)

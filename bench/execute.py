@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.csv"
 SHUFFLED = "predictions_shuffled.csv"  # the control: images of other studies
+ALIGNMENT = "alignment.txt"  # per study 1 or 0, of models with a common image-report space
 PREDICT_BATCH = 64
 FLOOR_PIXELS = 32  # side of the pictures that a floor may compare
 
@@ -133,9 +134,21 @@ def _predict(
     """Test reports, and those written from the images of other studies (the control)."""
     split = open_split(spec, images, work, "test", train=False)
     order = derangement(len(split), spec.derived_seed("shuffle"))
+    if hasattr(model, "features"):
+        marks = _alignment(model, split, work)
+        write_atomic(folder / ALIGNMENT, "".join(f"{int(mark)}\n" for mark in marks[:, 0]))
     for name, images_of in ((PREDICTIONS, None), (SHUFFLED, order)):
         reports = write_reports(spec, model, split, work, images_of)
         write_predictions(folder / name, split.studies, reports)
+
+
+def _alignment(model: Any, split: Split, work: Workspace) -> np.ndarray:
+    """Which studies' images and reports are aligned, by the model's own features."""
+    from bench.metrics.alignment import aligned
+
+    pairs = [model.features(b) for b in split.batches(PREDICT_BATCH, work.device)]
+    images, reports = (np.concatenate([x[i].float().cpu().numpy() for x in pairs]) for i in (0, 1))
+    return aligned(images, reports)
 
 
 def write_reports(

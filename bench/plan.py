@@ -34,7 +34,7 @@ PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by 
 SMOKE_STEPS = 2
 
 
-class NotPretrained(BenchError):
+class NotPretrainedError(BenchError):
     """A row waits for a pretraining that has not run."""
 
 
@@ -82,7 +82,7 @@ def make_plan(
     for row in rows:
         try:
             specs = [composer.row(row, seed) for seed in range(seeds)]
-        except NotPretrained:
+        except NotPretrainedError:
             continue
         runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
     floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
@@ -211,7 +211,7 @@ class Composer:
             if self._pretrain is not None:
                 self._pretrain(spec)
             elif RunFolder(self.work.out, spec.run_id).manifest is None:
-                raise NotPretrained(
+                raise NotPretrainedError(
                     f"{spec.model.target} is not pretrained yet", "run the suite, or bench pretrain"
                 )
             self.pretrained[spec.run_id] = spec

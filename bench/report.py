@@ -95,6 +95,10 @@ class Summary:
         seeded = b not in self.plan.suite.floors
         return self.contrasts.compare(self.keys[a], self.keys[b], (a, b), metric, text, seeded)
 
+    def has(self, text: str, rows: Sequence[str]) -> bool:
+        """Whether every one of the rows was scored under this (pseudo-)treatment."""
+        return all(self.contrasts.has(self.keys[row], text) for row in rows)
+
     def best_floor(self) -> str:
         return max(self.floors, key=lambda f: self.figure(f, RANKED_BY, TEXTS[0]).value)
 

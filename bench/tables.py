@@ -211,7 +211,8 @@ def to_csv(grid: Grid) -> str:
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "–": "--", "✓": r"\checkmark"}
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(c, c) for c in text)
 
 
@@ -223,19 +224,19 @@ def latex(grid: Grid) -> str:
         "% \\usepackage{booktabs,amssymb,graphicx}",
         "\\begin{table*}[t]",
         "\\centering",
-        f"\\caption{{{_tex(grid.title)}. {_tex(' '.join(grid.notes))}}}",
+        f"\\caption{{{tex(grid.title)}. {tex(' '.join(grid.notes))}}}",
         "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
-        " & ".join(map(_tex, head)) + r" \\",
+        " & ".join(map(tex, head)) + r" \\",
         "\\midrule",
     ]
     for i, line in enumerate(grid.lines):
         if line.name and i:
             lines.append("\\addlinespace")
-        cells = [f"\\textbf{{{_tex(c.text)}}}" if c.bold else _tex(c.text) for c in line.cells]
-        marks = [_tex(t) for t in _tick_texts(line, grid, "✓")]
-        lines.append(" & ".join([_tex(line.name), *marks, line.kind, *cells]) + r" \\")
+        cells = [f"\\textbf{{{tex(c.text)}}}" if c.bold else tex(c.text) for c in line.cells]
+        marks = [tex(t) for t in _tick_texts(line, grid, "✓")]
+        lines.append(" & ".join([tex(line.name), *marks, line.kind, *cells]) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table*}", ""])
 
 

@@ -68,13 +68,13 @@ def load_spec(folder: RunFolder) -> RunSpec:
 
 def _rescored(folder: RunFolder, work: Workspace) -> list[str]:
     """Differences between the sealed scores and those computed now."""
-    from bench.assess import rows_of
+    from bench.assess import FEATURES, rows_of
 
     spec = load_spec(folder)
     if not (folder / "scores.json").exists():
         return []
     sealed = read_json(folder / "scores.json")
-    families = list(dict.fromkeys(row["family"] for row in sealed))
+    families = list(dict.fromkeys(r["family"] for r in sealed if r["protocol"] != FEATURES))
     now = {_key(row): row.get("value") for row in rows_of(spec, work, folder, families)}
     return [
         f"{folder.run_id}: {' '.join(_key(row))}: sealed {row.get('value')}, now {now[_key(row)]}"

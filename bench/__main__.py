@@ -19,6 +19,7 @@ VERBS = {
     "table": ("bench.table", "print a paper table from sealed runs"),
     "pretrain": ("bench.pretrain", "train an image tokenizer or encoder, sealed with a digest"),
     "weights": ("bench.weights_command", "list, add, verify, fetch, import pretrained weights"),
+    "board": ("bench.leaderboard", "publish, diff, retract, validate leaderboard rows"),
     "verify": ("bench.verify", "digests, scores and first steps of sealed runs"),
     "reproduce": ("bench.reproduce", "the commands that make a run again"),
 }

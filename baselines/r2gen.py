@@ -1,0 +1,164 @@
+"""R2Gen: a memory-driven Transformer (EMNLP 2020). PAPER.md maps the paper to lines.
+
+The arithmetic is that of the authors' published code, quirks that change numbers included; what
+only cost it time or memory is not here. Released weights load through `baselines.checkpoints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from baselines.base import Studies
+from baselines.relational_memory import (
+    ConditionalNorm,
+    MemoryNorms,
+    RelationalMemory,
+    StdNorm,
+)
+from baselines.transformer import Cache, Decoder, Encoder, Positions, Words, token_loss, xavier_
+from baselines.visual import Visual, load_state
+
+# The shorter side to 256, a random 224 crop and a flip in training; squashed to 224 otherwise.
+IMAGE: Mapping[str, Any] = {
+    "size": 224,
+    "resize": 256,
+    "mode": "short",
+    "evaluate": "squash",
+    "flip": 0.5,
+    "filter": "bilinear",
+    "kind": "pixels",
+    "channels": 3,
+    "views": 2,
+}
+
+
+class Published(nn.Module):
+    """What R2Gen and R2GenCMN share: CNN and projection, words, encoder, head, loss.
+
+    backbone: a name or import path (see `baselines.visual`) with its own `backbone_params`; its
+    initial values are weights["visual"], random when None. `freeze` keeps it as it is.
+    weights["model"]: a whole imported checkpoint (see `baselines.checkpoints`), for all parts.
+    image: fields that differ from `IMAGE` with the backbone's normalisation.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        max_length: int,
+        weights: Mapping[str, Path | None] | None = None,
+        *,
+        d: int = 512,
+        heads: int = 8,
+        d_ff: int = 512,
+        layers: int = 3,
+        dropout: float = 0.1,
+        visual_dropout: float = 0.5,
+        image: Mapping[str, Any] | None = None,
+        backbone: str = "resnet101",
+        backbone_params: Mapping[str, Any] | None = None,
+        freeze: bool = False,
+    ) -> None:
+        super().__init__()
+        file = (weights or {}).get("visual")
+        self.visual = Visual(d, backbone, file, freeze, visual_dropout, **(backbone_params or {}))
+        self.image = {**IMAGE, **self.visual.normalisation, **(image or {})}
+        self.max_length, self.heads = max_length, heads
+        self.words = Words(vocab_size, d)
+        self.place = Positions(d, dropout)
+        self.encoder = Encoder(layers, d, heads, d_ff, dropout, StdNorm)
+        self.decoder = self.make_decoder(layers, d, heads, d_ff, dropout)
+        for part in (self.words, self.encoder, self.decoder):
+            xavier_(part)
+        self.head = nn.Linear(d, vocab_size)
+
+    def make_decoder(self, layers: int, d: int, heads: int, d_ff: int, dropout: float) -> Decoder:
+        return Decoder(layers, d, heads, d_ff, dropout, StdNorm)
+
+    def load_whole(self, weights: Mapping[str, Path | None] | None) -> None:
+        """Load weights["model"], if given; called when all parts are there."""
+        file = (weights or {}).get("model")
+        if file is not None:
+            load_state(self, file)
+
+    def states(self, batch: Studies) -> Tensor:
+        """Decoder states (B, T - 1, d) after each of a batch's tokens but the last."""
+        raise NotImplementedError
+
+    def loss(self, batch: Studies) -> dict[str, Tensor]:
+        logits = self.head(self.states(batch))
+        return {"ce": token_loss(logits, batch.tokens, batch.lengths)}
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """ "visual": the backbone, unless frozen; "rest"."""
+        visual = [p for p in self.visual.backbone.parameters() if p.requires_grad]
+        seen = {id(p) for p in self.visual.backbone.parameters()}
+        groups = {"visual": visual, "rest": [p for p in self.parameters() if id(p) not in seen]}
+        return {name: group for name, group in groups.items() if group}
+
+
+@dataclass(frozen=True)
+class R2GenState:
+    """Caches of N hypotheses and their relational memories (N, slots, d)."""
+
+    cache: Cache
+    memory: Tensor
+
+
+class R2Gen(Published):
+    """36.0 M parameters beside ResNet-101 at the defaults, 761 words.
+
+    slots: rows of the relational memory. No positions on visual tokens: the encoder sees a set.
+    options: of `Published`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        max_length: int,
+        weights: Mapping[str, Path | None] | None = None,
+        *,
+        slots: int = 3,
+        **options: Any,
+    ) -> None:
+        super().__init__(vocab_size, max_length, weights, **options)
+        d = self.words.embedding_dim
+        # 0.1 whatever `dropout` says: the published memory does not take the option.
+        self.memory = RelationalMemory(slots, d, self.heads, dropout=0.1)
+        self.norms = MemoryNorms(slots * d, d, norms=3 * len(self.decoder.layers))
+        self.load_whole(weights)
+
+    def make_decoder(self, layers: int, d: int, heads: int, d_ff: int, dropout: float) -> Decoder:
+        place = count()
+        return Decoder(
+            layers, d, heads, d_ff, dropout, lambda d: ConditionalNorm(next(place)), StdNorm
+        )
+
+    def states(self, batch: Studies) -> Tensor:
+        text = self.words(batch.tokens[:, :-1])
+        # Positions drop out twice: memory and decoder see different noise, as published.
+        condition = self.norms(self.memory(self.place(text)))
+        start = self.decoder.start(self.encoder(self.visual(batch.images)))
+        return self.decoder(self.place(text), start, condition=condition)[0]
+
+    def encode(self, images: Tensor) -> R2GenState:
+        cache = self.decoder.start(self.encoder(self.visual(images)))
+        return R2GenState(cache, self.memory.start(len(images)))
+
+    def step(self, tokens: Tensor, state: R2GenState) -> tuple[Tensor, R2GenState]:
+        text = self.place(self.words(tokens.unsqueeze(1)), state.cache.length)
+        memory = self.memory.step(text[:, 0], state.memory)
+        condition = self.norms(memory.unsqueeze(1))
+        states, cache = self.decoder(text, state.cache, condition=condition)
+        return self.head(states[:, 0]), R2GenState(cache, memory)
+
+    def reorder(
+        self, state: R2GenState, index: Tensor, studies: Tensor | None = None
+    ) -> R2GenState:
+        memory = state.memory.index_select(0, index)
+        return R2GenState(state.cache.reorder(index, studies), memory)

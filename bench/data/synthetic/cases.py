@@ -49,7 +49,7 @@ DEVICES = {
 ZONES = {  # upper, mid, lower
     "nodule": {"upper": 0.4, "mid": 0.3, "lower": 0.3},
     "consolidation": {"upper": 0.3, "mid": 0.15, "lower": 0.55},
-    "atelectasis": {"mid": 0.1, "lower": 0.9},
+    "atelectasis": {"lower": 1.0},
     "fracture": {"upper": 0.2, "mid": 0.4, "lower": 0.4},
 }
 GRADES = {"mild": 0.42, "moderate": 0.35, "severe": 0.23}

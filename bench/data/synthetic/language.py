@@ -53,10 +53,10 @@ NO_CONSOLIDATION: Phrases = (
     "No evidence of pneumonia.",
 )
 CONSOLIDATION: Phrases = (
-    "There is {texture} consolidation in the {side} {lobe}.",
-    "{Texture} airspace opacity is seen in the {side} {lobe}.",
-    "The {side} {lobe} shows {texture} airspace disease.",
-    "{Texture} {side} {lobe} consolidation, concerning for pneumonia.",
+    "There is {texture} consolidation in the {place}.",
+    "{Texture} airspace opacity is seen in the {place}.",
+    "The {place} shows {texture} airspace disease.",
+    "{Texture} {place} consolidation, concerning for pneumonia.",
 )
 ATELECTASIS: Phrases = (
     "There is {plate} atelectasis at the {side} lung base.",
@@ -163,14 +163,7 @@ COLLAPSE = (
 )
 CHAMBERS = ("", " with left ventricular prominence", " involving all chambers")
 LUMP = ("small nodule", "round nodule", "large mass")
-LOBES = {
-    ("right", "upper"): "upper lobe",
-    ("right", "mid"): "middle lobe",
-    ("right", "lower"): "lower lobe",
-    ("left", "upper"): "upper lobe",
-    ("left", "mid"): "lingula",
-    ("left", "lower"): "lower lobe",
-}
+LOBE = {"upper": "upper lobe", "mid": "middle lobe", "lower": "lower lobe"}
 FIELD = {"upper": "upper lobe", "mid": "mid lung", "lower": "lower lobe"}
 OTHER = {"left": "right", "right": "left"}
 
@@ -208,11 +201,18 @@ def _words(finding: Finding) -> dict[str, str]:
         "extents": EXTENTS[grade],
         "collapse": COLLAPSE[grade],
         "chambers": CHAMBERS[grade],
-        "lobe": LOBES.get((finding.side, finding.zone), ""),
+        "place": _place(finding),
         "field": FIELD.get(finding.zone, ""),
         "level": {"mid": "middle"}.get(finding.zone, finding.zone),
     }
     return words | {name.capitalize(): word.capitalize() for name, word in words.items()}
+
+
+def _place(finding: Finding) -> str:
+    """Where a consolidation lies: the left lung has a lingula for a middle lobe."""
+    if (finding.side, finding.zone) == ("left", "mid"):
+        return "lingula"
+    return f"{finding.side} {LOBE.get(finding.zone, '')}"
 
 
 def _heart(w: Writer, case: Case) -> list[str]:
@@ -273,15 +273,14 @@ def findings_section(case: Case) -> str:
 
 def impression_section(case: Case) -> str:
     w = Writer(generator(VERSION, "impression", case.study))
-    if not case.findings:
-        return w.say(NORMAL_IMPRESSION)
     names = dict.fromkeys(_summary(f) for f in case.findings if f.name != "device")
-    return (
-        " ".join(f"{name.capitalize()}." for name in names) or "Device in place, no acute disease."
-    )
+    if names:
+        return " ".join(f"{name.capitalize()}." for name in names)
+    conclusion = w.say(NORMAL_IMPRESSION[:2] if case.findings else NORMAL_IMPRESSION)
+    return f"Support device in place. {conclusion}" if case.findings else conclusion
 
 
 def _summary(finding: Finding) -> str:
-    words = _words(finding)
-    name = {"nodule": words["lump"], "effusion": "pleural effusion", "fracture": "rib fracture"}
+    lump = "lung mass" if finding.severity == "severe" else "lung nodule"
+    name = {"nodule": lump, "effusion": "pleural effusion", "fracture": "rib fracture"}
     return f"{finding.side} {name.get(finding.name, finding.name)}".strip()

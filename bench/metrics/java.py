@@ -87,7 +87,7 @@ class LineProcess:
     ends the child as well.
     """
 
-    def __init__(self, command: Sequence[str], name: str, timeout: float = 300.0) -> None:
+    def __init__(self, command: Sequence[str], name: str, timeout: float = 900.0) -> None:
         self.command, self.name, self.timeout = list(command), name, timeout
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -225,7 +225,7 @@ def _write(stream: IO[bytes], lines: Iterable[str]) -> None:
         pass
 
 
-def run(command: Sequence[str], text: str, name: str, timeout: float = 300.0) -> str:
+def run(command: Sequence[str], text: str, name: str, timeout: float = 900.0) -> str:
     """Output of a child that reads `text` and ends; RunError when it fails."""
     try:
         done = subprocess.run(

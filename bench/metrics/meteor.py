@@ -62,7 +62,7 @@ class METEOR(Metric):
         if len(hypotheses) != len(references):
             raise BenchError(f"{len(hypotheses)} hypotheses for {len(references)} references")
         lines = [request(h, r) for h, r in zip(hypotheses, references, strict=True)]
-        answers = _CACHE.answers(lines, jar().ask)
+        answers = _CACHE.answers(lines, lambda new: jar().ask(new))
         rows = [_parse(answer) for answer in answers]
         return np.array(rows, np.float64).reshape(-1, COLUMNS)
 
@@ -119,7 +119,7 @@ def _parse(answer: str) -> list[float]:
 @cache
 def jar() -> Jar:
     """The one of this process."""
-    return Jar()
+    return Jar(find_jar(TABLE))
 
 
 class Jar:
@@ -130,7 +130,8 @@ class Jar:
     hold other words it starts again with the whole table. Without a folder it has that at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, table: Path) -> None:
+        self._table = table  # the whole one
         self._process: LineProcess | None = None
         self._covered: frozenset[str] | None = None  # None: every word
         self._expected: Callable[[], Iterable[str]] = tuple
@@ -144,9 +145,9 @@ class Jar:
         process, place = self._process, folder()
         if process is None and place is not None:
             words = all_pieces(lines)
-            process = self._load(*covering(words, self._expected, find_jar(TABLE), place))
+            process = self._load(*covering(words, self._expected, self._table, place))
         elif process is None or not (self._covered is None or all_pieces(lines) <= self._covered):
-            process = self._load(find_jar(TABLE), None)
+            process = self._load(self._table, None)
         return process.ask(lines)
 
     def close(self) -> None:

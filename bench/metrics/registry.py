@@ -11,15 +11,26 @@ from importlib import import_module
 from bench.errors import MissingError, unknown
 from bench.metrics.base import Metric
 
-# A family's scores are named after it: "BLEU" gives "BLEU-1" to "BLEU-4".
+# A family's scores are named after it (but for case): "BLEU" gives "BLEU-1" to "BLEU-4".
 FAMILIES: dict[str, str] = {
     "BLEU": "bench.metrics.bleu:BLEU",
     "METEOR": "bench.metrics.meteor:METEOR",
     "ROUGE-L": "bench.metrics.rouge:RougeL",
     "CIDEr": "bench.metrics.cider:CIDEr",
+    "alignment": "bench.metrics.alignment:Alignment",
     "diversity": "bench.metrics.diversity:Diversity",
     "chexpert-rules": "bench.metrics.rules:ChexpertRules",
     "chexpert-rules-uncertain": "bench.metrics.rules:ChexpertRulesUncertain",
+    "chexbert": "bench.metrics.chexbert:CheXbert",
+    "chexbert-uncertain-negative": "bench.metrics.chexbert:CheXbertNegative",
+    "chexbert-uncertain-ignored": "bench.metrics.chexbert:CheXbertIgnored",
+    "chexbert-r2gen": "bench.metrics.chexbert:CheXbertR2Gen",
+    "chexbert-f1chexbert": "bench.metrics.chexbert:CheXbertF1",
+    "chexbert-rgrg": "bench.metrics.chexbert:CheXbertRGRG",
+    "chexbert-miura": "bench.metrics.chexbert:CheXbertMiura",
+    "radgraph": "bench.metrics.radgraph:RadGraphF1",
+    "radgraph-xl": "bench.metrics.radgraph:RadGraphXLF1",
+    "modern-radgraph-xl": "bench.metrics.radgraph:ModernRadGraphXLF1",
 }
 NLG = ("BLEU", "METEOR", "ROUGE-L", "CIDEr")
 
@@ -30,8 +41,8 @@ def names() -> tuple[str, ...]:
 
 
 def family(name: str) -> str:
-    """The family of a family's or a score's name: "BLEU-4" -> "BLEU"."""
-    fitting = [f for f in FAMILIES if name == f or name.startswith(f"{f}-")]
+    """The family of a family's or a score's name, in any case: "bleu-4" -> "BLEU"."""
+    fitting = [f for f in FAMILIES if f"{name}-".lower().startswith(f"{f}-".lower())]
     if not fitting:
         raise unknown("metric", name, FAMILIES)
     return max(fitting, key=len)

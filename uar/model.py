@@ -40,7 +40,7 @@ class State:
 
 
 class UAR(Captioner):
-    """Unify, Align and Refine: 15.3 M parameters at the defaults with 8192 codes and 761 words.
+    """Unify, Align and Refine: 21.8 M parameters at the defaults with 8192 codes and 761 words.
 
     lsu: images as codes of a tokenizer, which gives `codebook_size`; otherwise as BASE sees them.
         factor: pixels per code along a side.
@@ -52,6 +52,8 @@ class UAR(Captioner):
     options: of `Captioner`.
     """
 
+    GROUPS = ("visual", "basis", "mask", "rest")
+
     def __init__(
         self,
         vocab_size: int,
@@ -62,7 +64,7 @@ class UAR(Captioner):
         lsu: bool = True,
         integration: bool = True,
         align: bool = True,
-        tir: str = "paper",
+        tir: str | bool = "paper",
         cra: Mapping[str, Any] | None = None,
         cra_at: str = "input",
         triplet: Mapping[str, Any] | None = None,
@@ -97,10 +99,10 @@ class UAR(Captioner):
         self.cra = CRA(d, **(cra or {})) if integration else None
         self.triplet = Triplet(**(triplet or {})) if align else None
         self.tir = None
-        if tir != "off":
+        if tir not in ("off", False):  # YAML reads a bare off as false
             tokens = self._code_count(factor) if lsu else visual_token_count(visual, declared)
             shape = Shape(max_length, tokens, layers, d, heads)
-            self.tir = TIR(shape, tir, **(refiner or {}))
+            self.tir = TIR(shape, str(tir), **(refiner or {}))
         self.refine = self.tir is not None
 
     def _code_count(self, factor: int) -> int:

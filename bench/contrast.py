@@ -17,7 +17,6 @@ from bench.stats import RESAMPLES, intervals
 from bench.stats import Plan as Resampling
 from bench.stats.infer import VERSION
 from bench.store import RunFolder, file_digest, read_json, write_json
-from bench.workspace import Workspace
 
 Key = tuple[str, ...]  # run ids of one row, one a seed; a leading "shuffled" takes the controls
 SHUFFLED = "shuffled"
@@ -26,8 +25,8 @@ SHUFFLED = "shuffled"
 class Contrasts:
     """Compares rows, given as run ids; `patients` are those of the split, in its order."""
 
-    def __init__(self, work: Workspace, patients: tuple[str, ...]) -> None:
-        self.out, self.kept = work.out, work.cache / "comparisons"
+    def __init__(self, out: Path, cache: Path, patients: tuple[str, ...]) -> None:
+        self.out, self.kept = out, cache / "comparisons"
         self.patients = patients
         self._loaded: dict[Path, Scored] = {}
 

@@ -199,7 +199,8 @@ class _Material:
 
     split = "test"
 
-    def __init__(self, spec: RunSpec, work: Workspace) -> None:
+    def __init__(self, spec: RunSpec, work: Workspace, order: np.ndarray | None) -> None:
+        self._order = order  # whose test images each study is shown; None: its own
         self._work, self._dataset = work, work.dataset_of(spec.data)
         vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
         self.train = cleaned_reports(self._dataset, "train")
@@ -221,15 +222,24 @@ class _Material:
         spec = ImageSpec(size=FLOOR_PIXELS, resize=FLOOR_PIXELS, filter="bilinear")
         images = views_of(studies, count)
         store = open_store(self._dataset, images, spec, training=False, cache=self._work.cache)
-        return np.asarray(store.array).reshape(len(studies), count, FLOOR_PIXELS, FLOOR_PIXELS)
+        shape = (len(studies), count, FLOOR_PIXELS, FLOOR_PIXELS)
+        pictures = np.asarray(store.array).reshape(shape)
+        shuffled = split == self.split and self._order is not None
+        return pictures[self._order] if shuffled else pictures
 
 
-def _write_floor(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+def floor_reports(spec: RunSpec, work: Workspace, order: np.ndarray | None = None) -> list[str]:
+    """A floor's report per test study; `order` shows it the images of other studies."""
     from bench.build import construct
 
     floor = construct(spec.model, {}, seed=spec.derived_seed("floor") % 2**32)
-    reports = floor.write(_Material(spec, work))
-    write_predictions(folder / PREDICTIONS, work.dataset_of(spec.data).split("test"), reports)
+    reports: list[str] = floor.write(_Material(spec, work, order))
+    return reports
+
+
+def _write_floor(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    studies = work.dataset_of(spec.data).split("test")
+    write_predictions(folder / PREDICTIONS, studies, floor_reports(spec, work))
 
 
 def predictions_digest(folder: RunFolder) -> str:

@@ -21,7 +21,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
     import seaborn as sns
 
     plt = _pyplot()
-    rows = [r for r in _rows(suite) if r in suite.keys]
+    rows = suite.trained
     if not rows:
         return []
     data = pd.DataFrame(
@@ -52,16 +52,9 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
         sns.despine(ax=axis, left=True)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(colours), frameon=False)
-    figure.suptitle(
-        f"{suite.plan.suite.title}: {suite.plan.dataset}, {TEXT}, 95 % intervals", fontsize=10
-    )
+    figure.suptitle(f"{suite.suite.title}: {suite.dataset}, {TEXT}, 95 % intervals", fontsize=10)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     return save(figure, folder / "ladder")
-
-
-def _rows(suite: Summary) -> list[str]:
-    """Trained rows in the order of the suite, each once."""
-    return list(dict.fromkeys(p.name for p in suite.plan.runs if p.origin == "trained"))
 
 
 def _pyplot() -> Any:

@@ -8,42 +8,40 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import tables
-from bench.board import suite_rows, write_rows
+from bench.board import BoardRow, read_rows, write_rows
 from bench.compare import Comparison, corrected, interval, number, p_value
 from bench.contrast import SHUFFLED, Contrasts, Key
+from bench.errors import BenchError
+from bench.leaderboard import active
 from bench.plan import Plan
+from bench.spec import RunSpec
 from bench.store import RunFolder, write_atomic
-from bench.suite import Table
+from bench.suite import Suite, Table, load_suite
 from bench.tables import FLOOR_NAMES, Figure, Grid
+from bench.verify import load_spec
 from bench.workspace import Workspace
 
+EMBEDDED = "synthetic"
 TEXTS = ("r2gen@1", "full@1")
 COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 RANKED_BY = "BLEU-4"  # among floors, the one that rows are held against
 
 
-def write_suite(plan: Plan, work: Workspace, reports: Path) -> list[Path]:
+def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[Path]:
     """Write the folder; returns the files that a reader opens first."""
-    suite = Summary.of(plan, work)
-    folder = reports / (plan.name if plan.dataset == "synthetic" else f"{plan.name}-{plan.dataset}")
-    write_rows(folder / "scores.csv", suite_rows(plan, work))
+    # The date on which a row entered a board is the board's own.
+    write_rows(folder / "scores.csv", [replace(row, added="") for row in rows])
     sections = [
-        f"# {plan.suite.title}\n\nDataset: {plan.dataset}. Regenerate: "
-        f"`python -m bench run {plan.name}`.\n"
+        f"# {suite.suite.title}\n\nDataset: {suite.dataset}. Regenerate: "
+        f"`python -m bench run {suite.name} dataset={suite.dataset}`, or from the published runs "
+        f"`python -m bench report {suite.name} dataset={suite.dataset}`.\n"
     ]
-    for name, table in plan.suite.tables.items():
-        for text in TEXTS:
-            grid = suite.grid(table, text)
-            stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
-            for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
-                write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
-            if text == TEXTS[0]:
-                sections.append(tables.markdown(grid))
-        sections.append(_comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv"))
+    for name, table in suite.suite.tables.items():
+        sections += _table_sections(suite, name, table, folder)
     sections.append(_gain_section(suite))
     from bench.plots import ladder
 
@@ -53,27 +51,70 @@ def write_suite(plan: Plan, work: Workspace, reports: Path) -> list[Path]:
     return [folder / "README.md", folder / "scores.csv"]
 
 
+def report_folder(reports: Path, suite: str, dataset: str) -> Path:
+    """reports/<suite> for the embedded dataset, reports/<suite>-<dataset> for others."""
+    return reports / (suite if dataset == EMBEDDED else f"{suite}-{dataset}")
+
+
+def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
+    sections = []
+    for text in TEXTS:
+        grid = suite.grid(table, text)
+        stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
+        for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
+            write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
+        if text == TEXTS[0]:
+            sections.append(tables.markdown(grid))
+    tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
+    return [*sections, tests]
+
+
 @dataclass
 class Summary:
-    """The scored rows of a plan, and what can be said about them."""
+    """The scored rows of a suite on a dataset, and what can be said about them."""
 
-    plan: Plan
+    name: str
+    suite: Suite
+    dataset: str
     contrasts: Contrasts
     keys: dict[str, Key]  # row -> its run ids, one a seed
 
     @classmethod
     def of(cls, plan: Plan, work: Workspace) -> Summary:
-        dataset = work.dataset_of(plan.runs[0].spec.data)
-        patients = tuple(s.patient for s in dataset.split("test"))
+        """From the sealed runs of a plan."""
         keys: dict[str, Key] = {}
         for planned in plan.runs:
             if (RunFolder(work.out, planned.spec.run_id) / "scores.json").exists():
                 keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
-        return cls(plan, Contrasts(work, patients), keys)
+        patients = _patients(work, plan.runs[0].spec)
+        contrasts = Contrasts(work.out, work.cache, patients)
+        return cls(plan.name, plan.suite, plan.dataset, contrasts, keys)
+
+    @classmethod
+    def of_board(cls, name: str, dataset: str, board: Path, work: Workspace) -> Summary:
+        """From the active rows of a board and the statistics published with them."""
+        suite = load_suite(name)
+        known = {row.name for row in suite.rows} | set(suite.floors)
+        keys: dict[str, Key] = {}
+        for row in active(read_rows(board / f"{dataset}.csv")):
+            if row.variant in known and row.run_id not in keys.get(row.variant, ()):
+                keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
+        if not keys:
+            raise BenchError(
+                f"{board} has no row of suite {name} on {dataset}", "bench board publish first"
+            )
+        spec = load_spec(RunFolder(board / "runs", next(iter(keys.values()))[0]))
+        contrasts = Contrasts(board / "runs", work.cache, _patients(work, spec))
+        return cls(name, suite, dataset, contrasts, keys)
+
+    @property
+    def trained(self) -> list[str]:
+        """Trained rows that were scored, in the order of the suite."""
+        return [row.name for row in self.suite.rows if row.name in self.keys]
 
     @property
     def floors(self) -> list[str]:
-        return [f for f in self.plan.suite.floors if f in self.keys]
+        return [f for f in self.suite.floors if f in self.keys]
 
     def figure(self, row: str, metric: str, text: str) -> Figure:
         return Figure(*self.contrasts.interval(self.keys[row], metric, text))
@@ -82,8 +123,8 @@ class Summary:
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
         figures = {(r, m): self.figure(r, m, text) for r in shown for m in tables.METRICS}
         best = {m: self.best(shown, m, text) for m in tables.METRICS}
-        ticks = {row.name: row.ticks for row in self.plan.suite.rows}
-        return tables.build(table, ticks, figures, self.floors, best, self.plan.dataset, text)
+        ticks = {row.name: row.ticks for row in self.suite.rows}
+        return tables.build(table, ticks, figures, self.floors, best, self.dataset, text)
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""
@@ -92,7 +133,7 @@ class Summary:
         return frozenset({top, *(c.b for c in corrected(others) if not c.distinguishable)})
 
     def compare(self, a: str, b: str, metric: str, text: str = TEXTS[0]) -> Comparison:
-        seeded = b not in self.plan.suite.floors
+        seeded = b not in self.suite.floors
         return self.contrasts.compare(self.keys[a], self.keys[b], (a, b), metric, text, seeded)
 
     def has(self, text: str, rows: Sequence[str]) -> bool:
@@ -115,10 +156,7 @@ class Summary:
     def gains(self) -> dict[tuple[str, str], Comparison]:
         """(row, metric) -> own images against images of other studies: the image gain."""
         found = {}
-        for planned in self.plan.runs:
-            row = planned.name
-            if planned.origin != "trained" or row not in self.keys:
-                continue
+        for row in self.trained:
             for metric in ("BLEU-4", "CIDEr"):
                 names = (row, f"{row} with shuffled images")
                 shuffled = (SHUFFLED, *self.keys[row])
@@ -126,6 +164,10 @@ class Summary:
                     self.keys[row], shuffled, names, metric, TEXTS[0]
                 )
         return found
+
+
+def _patients(work: Workspace, spec: RunSpec) -> tuple[str, ...]:
+    return tuple(s.patient for s in work.dataset_of(spec.data).split("test"))
 
 
 def _comparison_section(found: Sequence[Comparison], path: Path) -> str:

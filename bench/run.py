@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.assess import assess, is_scored
+from bench.board import suite_rows
 from bench.errors import BenchError
 from bench.execute import execute
 from bench.metrics import registry
@@ -67,9 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     job.run(plan, until_scored=arguments.until != "train")
     if arguments.until == "tables":
-        from bench.report import write_suite
+        from bench.report import Summary, report_folder, write_suite
 
-        for path in write_suite(plan, work, arguments.reports):
+        folder = report_folder(arguments.reports, plan.name, plan.dataset)
+        for path in write_suite(Summary.of(plan, work), suite_rows(plan, work), folder):
             print(f"wrote {path}")
     return 0
 

@@ -171,8 +171,19 @@ class RunSpec:
         return f"{self.spec_id[:16]}-s{self.seed}"
 
     def derived_seed(self, purpose: str) -> int:
-        """A seed for one purpose ("order", ...), fixed by the spec and the run's seed."""
-        text = f"{self.spec_id}/{self.seed}/{purpose}"
+        """A seed for one purpose ("order", ...), fixed by the spec and the run's seed.
+
+        Digests (of code, data, weights) stay out of it: a change that ought not to matter must
+        show the same losses as before.
+        """
+        fields = to_dict(self)
+        for key in ("code", "seed"):
+            del fields[key]
+        del fields["data"]["manifest"]
+        for part in ("model", "tokenizer"):
+            if fields[part]:
+                del fields[part]["weights"]
+        text = f"{digest(fields)}/{self.seed}/{purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def __post_init__(self) -> None:

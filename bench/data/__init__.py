@@ -23,7 +23,11 @@ def data_root() -> Path:
 
 
 def load(target: str, root: Path | None = None, **params: Any) -> Dataset:
-    """Call the reader `target` (such as "bench.data.iu_xray.load") on `root` or `data_root()`."""
+    """Call the reader `target` (such as "bench.data.iu_xray.load") on `root` or `data_root()`.
+
+    `sample`, which every dataset takes, keeps that many studies of each split, drawn by hash.
+    """
+    count = params.pop("sample", 0)
     module, _, name = target.rpartition(".")
     try:
         reader = getattr(import_module(module), name)
@@ -38,4 +42,9 @@ def load(target: str, root: Path | None = None, **params: Any) -> Dataset:
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[1:]) or "no parameters"
         raise BenchError(f"{target}: {error}", f"it takes {takes}") from error
-    return reader(*call.args, **call.kwargs)
+    dataset = reader(*call.args, **call.kwargs)
+    if not count:
+        return dataset
+    from bench.data.manifest import sample
+
+    return sample(dataset, count)

@@ -22,7 +22,6 @@ from bench.datasets import split_overrides
 from bench.errors import BenchError, unknown
 from bench.execute import derangement, floor_reports, rerun
 from bench.leaderboard import BOARDS, diff, validate
-from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import score
 from bench.plan import Composer

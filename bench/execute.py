@@ -42,9 +42,8 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     else:
         _train_and_predict(spec, work, folder)
     write_json(folder / "env.json", environment())
-    status = "pretrained" if spec.kind == "pretrain" else "predicted"
-    folder.seal(status=status)
-    _remove_checkpoints(folder)
+    _remove_checkpoints(folder)  # before the seal, which would list them
+    folder.seal(status="pretrained" if spec.kind == "pretrain" else "predicted")
 
 
 # --- trained models ----------------------------------------------------------------------------

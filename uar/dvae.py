@@ -61,7 +61,7 @@ def group(inner: int, outer: int, blocks: int, gain: float) -> list[nn.Module]:
 class DVAE(nn.Module):
     """Trained as a model of its own (`loss`), then used as a tokenizer (`codes`).
 
-    0.27 M parameters at width 16 and 256 codes. `vocab_size` and `max_length`, which the harness
+    75 k parameters at width 16 and 256 codes. `vocab_size` and `max_length`, which the harness
     gives to every model, mean nothing here. weights["dvae"]: the file of a finished training.
 
     width: channels are 2 and 4 times this at 1/4 and 1/8 of the sides, `blocks` blocks at each.

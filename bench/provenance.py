@@ -15,7 +15,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # Harness modules whose change can change a training or its predictions.
-TRAINING = ("bench.train", "bench.decode", "bench.data.batches", "bench.data.text")
+TRAINING = (
+    "bench.train",
+    "bench.decode",
+    "bench.data.batches",
+    "bench.data.codes",
+    "bench.data.text",
+)
 OWN = ("bench", "baselines", "uar", "mgca")
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "transformers", "pycocoevalcap", "radgraph")
 

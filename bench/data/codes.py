@@ -7,14 +7,14 @@ kind of device (OpenAI's dVAE runs in float16 on CUDA, so that its argmax may di
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench.data.batches import Codes, random_places, views_of
-from bench.data.images import ImageStore, open_store
+from bench.data.images import ImageStore, exclusive, open_store
 from bench.data.study import Dataset, Study
 from bench.model import ImageSpec, Tokenizer
 from bench.spec import digest
@@ -66,25 +66,38 @@ def _tokenise(
     folder: Path,
     device: str,
 ) -> np.ndarray:
-    """The memory-mapped codes (images, count, L); goes on where a killed process stopped."""
+    """The memory-mapped codes (images, count, L); goes on where a killed process stopped.
+
+    A second process that wants the same codes waits for the first.
+    """
     length = (spec.size // tokenizer.factor) ** 2
-    kind = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
     shape = (len(store), places.shape[1], length)
     folder.mkdir(parents=True, exist_ok=True)
-    data, counter = folder / "codes.npy", folder / "done.json"
-    done = json.loads(counter.read_text()) if counter.exists() else 0
-    if done < len(store):
-        mode = "r+" if data.exists() and done else "w+"
-        codes = np.lib.format.open_memmap(data, mode=mode, dtype=kind, shape=shape)
-        for first in range(done, len(store), CHUNK):
-            rows = np.arange(first, min(first + CHUNK, len(store)))
+    with exclusive(folder / "lock"):
+        for rows, codes in _missing(folder, shape, tokenizer.codebook_size):
             for place in range(shape[1]):
                 tops, lefts = places[rows, place].T
                 pixels = store.crop(rows, tops, lefts, spec.size)
                 codes[rows, place] = _codes(tokenizer, pixels, spec, device)
-            codes.flush()
-            _advance(counter, int(rows[-1]) + 1)
-    return np.load(data, mmap_mode="r")
+    return np.load(folder / "codes.npy", mmap_mode="r")
+
+
+def _missing(
+    folder: Path, shape: tuple[int, int, int], codebook_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The chunks of images still to do, with the array to fill; counted once they are on disk."""
+    data, counter = folder / "codes.npy", folder / "done.json"
+    kind = np.uint16 if codebook_size <= 2**16 else np.uint32
+    done = json.loads(counter.read_text()) if counter.exists() else 0
+    if done == shape[0]:
+        return
+    mode = "r+" if data.exists() and done else "w+"
+    codes = np.lib.format.open_memmap(data, mode=mode, dtype=kind, shape=shape)
+    for first in range(done, shape[0], CHUNK):
+        rows = np.arange(first, min(first + CHUNK, shape[0]))
+        yield rows, codes
+        codes.flush()
+        _advance(counter, int(rows[-1]) + 1)
 
 
 def _advance(counter: Path, done: int) -> None:

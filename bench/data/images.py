@@ -123,7 +123,7 @@ def open_store(
     if not (folder / "store.json").exists():
         with _disk_errors(folder, len(images), rule):
             folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder / "lock"):
+            with exclusive(folder / "lock"):
                 if not (folder / "store.json").exists():
                     _Builder(dataset, images, rule, key, folder).run(progress)
     return _open(folder, key)
@@ -228,7 +228,7 @@ def _append(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Exclusive between processes; released by the system when a process dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

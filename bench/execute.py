@@ -82,8 +82,8 @@ def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> Non
         _training(spec, model, work, folder).run()
     model.to(work.device).eval()
     load_weights(weights, model)
-    if hasattr(model, "switch"):
-        model.switch(**read_json(folder / "train.json")["best"]["switches"])
+    if switches := read_json(folder / "train.json")["best"]["switches"]:
+        model.switch(**switches)
     if spec.kind == "train" and not (folder / SHUFFLED).exists():
         _predict(spec, model, image_spec(model), work, folder)
 

@@ -130,10 +130,11 @@ class Workspace:
         return path
 
     def tokenizer(self, part: PartSpec) -> Tokenizer:
-        """A frozen image tokenizer, built once."""
+        """A frozen image tokenizer on the device, built once."""
         from bench.build import construct
 
         key = digest(part)
         if key not in self._tokenizers:
-            self._tokenizers[key] = construct(part, self.paths(part.weights))
+            built = construct(part, self.paths(part.weights))
+            self._tokenizers[key] = built.to(self.device) if hasattr(built, "to") else built
         return self._tokenizers[key]

@@ -28,7 +28,7 @@ class R2GenCMNState:
 
 
 class R2GenCMN(Published):
-    """15.8 M parameters beside ResNet-101 at the defaults, 761 words.
+    """16.6 M parameters beside ResNet-101 at the defaults, 761 words.
 
     rows, topk: size of the memory, and how many rows a head of one position reads. Positions of
     visual tokens run on over all views. options: of `Published`.

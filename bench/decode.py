@@ -104,8 +104,9 @@ def _record_ended(beam: _Beam, spec: DecodeSpec, last: bool) -> None:
 
 def _drop_finished(model: Model, beam: _Beam, spec: DecodeSpec, output: Tensor) -> bool:
     """Write finished studies to `output` and drop them; False when none is left."""
-    # The best that a live hypothesis can still reach: its sum never grows, its length may.
-    reachable = beam.scores.amax(dim=1) / spec.max_length**spec.length_penalty
+    # The best that a live hypothesis can still reach: its sum never grows, its length will.
+    kindest = spec.max_length if spec.length_penalty > 0 else beam.words.shape[-1] + 1
+    reachable = beam.scores.amax(dim=1) / kindest**spec.length_penalty
     alive = reachable > beam.best_score
     left = int(alive.sum())
     if left == len(alive):

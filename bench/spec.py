@@ -198,12 +198,29 @@ class RunSpec:
         _one_of("decode.method", self.decode.method, ("beam", "sample"))
         for stage in self.stages:
             _one_of("stages.start", stage.start, ("last", "best"))
-        if self.kind != "floor" and abs(sum(s.share for s in self.stages) - 1) > 1e-6:
+        for key in ("train.batch", "train.accumulate", "decode.beam_size", "decode.max_length"):
+            part, _, name = key.partition(".")
+            if (value := getattr(getattr(self, part), name)) < 1:
+                raise BenchError(f"{key}={value}", "give at least 1")
+        if self.decode.temperature <= 0:
+            raise BenchError(f"decode.temperature={self.decode.temperature}", "give more than 0")
+        if self.kind != "floor":
+            self._check_training()
+
+    def _check_training(self) -> None:
+        if abs(sum(s.share for s in self.stages) - 1) > 1e-6:
             raise BenchError("the stages' shares of the budget do not add up to 1")
         if self.train.batch % self.train.accumulate:
             raise BenchError(
                 f"train.batch={self.train.batch} is not a multiple of "
                 f"train.accumulate={self.train.accumulate}"
+            )
+        step = {"steps": 1, "examples": self.train.batch}.get(self.budget.unit, 0)
+        if not step <= self.budget.amount > 0:
+            raise BenchError(
+                f"a budget of {self.budget.amount:g} {self.budget.unit} does not pay for one step "
+                f"of {self.train.batch} examples",
+                "raise budget.amount or lower budget.batch",
             )
 
 

@@ -6,6 +6,7 @@ rows of several suites that come to the same spec are one run.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,10 +108,27 @@ def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
         key, _, value = override.partition("=")
         if key in _groups() and value not in names(key):
             return unknown(key, value, names(key))
+    chosen = [o for o in overrides if o.partition("=")[0] in _groups()]
+    known = _keys(compose(chosen)) if len(chosen) < len(overrides) else []
+    for key in (o.partition("=")[0] for o in overrides if o not in chosen):
+        if key.lstrip("+~") == key and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            nearest = f"did you mean {near[0]!r}? " if near else ""
+            return BenchError(f"unknown setting {key!r}", f"{nearest}see the files under bench/conf")
     return BenchError(
         f"the configuration does not compose: {text[:300]}",
         "see `bench list` and the files under bench/conf",
     )
+
+
+def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of everything that a configuration holds."""
+    found = []
+    for name, value in config.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(value, Mapping):
+            found += _keys(value, f"{prefix}{name}.")
+    return found
 
 
 def _groups() -> list[str]:

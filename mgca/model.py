@@ -67,9 +67,9 @@ class MGCA(nn.Module):
     """Multi-granularity cross-modal alignment.
 
     `encoder` and `text`: parameters of `mgca.image.image_encoder` and `mgca.text.TextEncoder`.
-    `weights`: files for "image" and "text" (a BERT folder), each optional. `image`: changes to the
-    published image specification. `terms`: the alignments that are trained. `freeze_prototypes`:
-    share of the budget during which prototypes get no gradient (published: 1 epoch of 50).
+    `weights`: files for "image" and "text" (see `mgca.bert`). `image`: changes to the published
+    image specification. `terms`: the alignments that are trained. `freeze_prototypes`: share of
+    the budget during which prototypes get no gradient (published: 1 epoch of 50).
     `across`: several processes count as one batch; False is the published behaviour.
     A generator's `vocab_size` and `max_length` do not matter here: MGCA reads `batch.texts`.
     """
@@ -96,7 +96,7 @@ class MGCA(nn.Module):
         self.image = {**IMAGE, **(image or {})}
         self.terms, self.freeze_prototypes, self.across = tuple(terms), freeze_prototypes, across
         self.image_encoder = image_encoder(encoder, files.get("image"))
-        self.text_encoder = TextEncoder(folder=files.get("text"), **text)
+        self.text_encoder = TextEncoder(weights=files.get("text"), **text)
         self.heads = nn.ModuleDict(
             {
                 "image": Head(self.image_encoder.width, hidden, dimensions),

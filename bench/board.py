@@ -160,6 +160,8 @@ def read_rows(path: Path) -> list[BoardRow]:
 def _parse(path: Path, number: int, line: dict[str, str]) -> BoardRow:
     values: dict[str, Any] = dict(line)
     try:
+        if None in values or None in values.values():
+            raise ValueError(f"not {len(COLUMNS)} fields")
         for name in ("value", "ci_low", "ci_high", "device_seconds", "params_m"):
             values[name] = float(line[name]) if line[name] else None
         for name in ("steps", "examples"):

@@ -67,7 +67,7 @@ def _compare(suite: Summary, claim: Claim) -> Comparison | None:
     if claim.a not in suite.keys or claim.b not in suite.keys:
         return None
     text = FEATURES if claim.metric == "alignment" else TEXTS[0]
-    if text == FEATURES and not suite.has(FEATURES, (claim.a, claim.b)):
+    if not suite.has(claim.metric, text, (claim.a, claim.b)):
         return None
     return suite.compare(claim.a, claim.b, claim.metric, text)
 

@@ -64,10 +64,10 @@ class Contrasts:
         value, low, high = read_json(path)[score]
         return value, low, high
 
-    def has(self, key: Key, text: str) -> bool:
-        """Whether every run of a row has statistics under this treatment."""
-        tables = [self._scored(path).statistics for path in self._paths(key)]
-        return all(any(protocol == text for protocol, _ in table) for table in tables)
+    def has(self, key: Key, score: str, text: str) -> bool:
+        """Whether every run of a row was scored so: a metric may not have been able to run."""
+        wanted = (text, registry.family(score))
+        return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
 
     def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
         files = [[file_digest(p) for p in self._paths(key)] for key in keys]

@@ -22,21 +22,21 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
 
     plt = _pyplot()
     rows = suite.trained
-    if not rows:
+    metrics = [m for m in METRICS if suite.has(m, TEXT, [*rows, *suite.floors])]
+    if not rows or not metrics:
         return []
     data = pd.DataFrame(
         [
             {"row": r, "metric": m, "value": f.value, "low": f.low, "high": f.high}
-            for m in METRICS
+            for m in metrics
             for r in rows
             for f in [suite.figure(r, m, TEXT)]
         ]
     )
     colours = dict(zip(suite.floors, sns.color_palette("colorblind")[1:], strict=False))
-    figure, axes = plt.subplots(
-        1, len(METRICS), figsize=(3.1 * len(METRICS), 0.32 * len(rows) + 1.7), sharey=True
-    )
-    for axis, metric in zip(axes, METRICS, strict=True):
+    size = (3.1 * len(metrics), 0.32 * len(rows) + 1.7)
+    figure, [axes] = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False)
+    for axis, metric in zip(axes, metrics, strict=True):
         part = data[data["metric"] == metric]
         sns.pointplot(
             part, x="value", y="row", order=rows, errorbar=None, linestyle="none", ax=axis,

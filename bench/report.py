@@ -121,13 +121,21 @@ class Summary:
 
     def grid(self, table: Table, text: str) -> Grid:
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
-        figures = {(r, m): self.figure(r, m, text) for r in shown for m in tables.METRICS}
+        figures = {
+            (r, m): self.figure(r, m, text)
+            for m in tables.METRICS
+            for r in shown
+            if self.has(m, text, [r])
+        }
         best = {m: self.best(shown, m, text) for m in tables.METRICS}
         ticks = {row.name: row.ticks for row in self.suite.rows}
         return tables.build(table, ticks, figures, self.floors, best, self.dataset, text)
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""
+        rows = [r for r in rows if self.has(metric, text, [r])]
+        if not rows:
+            return frozenset()
         top = max(rows, key=lambda r: self.figure(r, metric, text).value)
         others = [self.compare(top, r, metric, text) for r in rows if r != top]
         return frozenset({top, *(c.b for c in corrected(others) if not c.distinguishable)})
@@ -136,12 +144,15 @@ class Summary:
         seeded = b not in self.suite.floors
         return self.contrasts.compare(self.keys[a], self.keys[b], (a, b), metric, text, seeded)
 
-    def has(self, text: str, rows: Sequence[str]) -> bool:
-        """Whether every one of the rows was scored under this (pseudo-)treatment."""
-        return all(self.contrasts.has(self.keys[row], text) for row in rows)
+    def has(self, metric: str, text: str, rows: Sequence[str]) -> bool:
+        """Whether every one of the rows has this score under this (pseudo-)treatment."""
+        return all(self.contrasts.has(self.keys[row], metric, text) for row in rows)
 
-    def best_floor(self) -> str:
-        return max(self.floors, key=lambda f: self.figure(f, RANKED_BY, TEXTS[0]).value)
+    def best_floor(self) -> list[str]:
+        """The floor that rows are held against; none where no floor was ranked."""
+        ranked = [f for f in self.floors if self.has(RANKED_BY, TEXTS[0], [f])]
+        best = max(ranked, key=lambda f: self.figure(f, RANKED_BY, TEXTS[0]).value, default="")
+        return [best] if best else []
 
     def comparisons(self, table: Table) -> tuple[Comparison, ...]:
         """Every trained row against the table's first row and the best floor, Holm over all."""
@@ -149,9 +160,16 @@ class Summary:
         if not rows:
             return ()
         against = [rows[0]] if len(rows) > 1 else []
-        against += [self.best_floor()] if self.floors else []
+        against += self.best_floor()
         pairs = [(a, b) for b in against for a in rows if a != b]
-        return corrected([self.compare(a, b, m) for a, b in pairs for m in COMPARED])
+        return corrected(
+            [
+                self.compare(a, b, m)
+                for a, b in pairs
+                for m in COMPARED
+                if self.has(m, TEXTS[0], (a, b))
+            ]
+        )
 
     def gains(self) -> dict[tuple[str, str], Comparison]:
         """(row, metric) -> own images against images of other studies: the image gain."""
@@ -160,6 +178,8 @@ class Summary:
             for metric in ("BLEU-4", "CIDEr"):
                 names = (row, f"{row} with shuffled images")
                 shuffled = (SHUFFLED, *self.keys[row])
+                if not self.contrasts.has(shuffled, metric, TEXTS[0]):
+                    continue
                 found[row, metric] = self.contrasts.compare(
                     self.keys[row], shuffled, names, metric, TEXTS[0]
                 )

@@ -190,7 +190,8 @@ def markdown(grid: Grid) -> str:
     for line in grid.lines:
         cells = [f"**{c.text}**" if c.bold else c.text for c in line.cells]
         rows.append([line.name, *_tick_texts(line, grid, "✓"), line.kind, *cells])
-    body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    body = "\n".join("| " + " | ".join(row) + " |" for row in escaped)
     return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {n}" for n in grid.notes) + "\n"
 
 
@@ -208,7 +209,16 @@ def to_csv(grid: Grid) -> str:
     return text.getvalue()
 
 
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "–": "--", "✓": r"\checkmark"}
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%_#${}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "✓": r"\checkmark",
+}
 
 
 def tex(text: str) -> str:

@@ -62,6 +62,8 @@ def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
 
 def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]) -> None:
     """Score predictions and control, with intervals; the caller holds the folder's lock."""
+    if (manifest := folder.manifest) and manifest["status"] == "scored":
+        folder.seal(status="predicted")  # a kill from here on must not leave half of new scores
     write_json(folder / "scores.json", rows_of(spec, work, folder, metrics, keep=True))
     folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
 

@@ -2,7 +2,7 @@
 
     python -m bench.stats.check > tests/golden/stats_check.json
 
-About a quarter of an hour on one core. Why each row is there is said beside `CASES`.
+A few minutes on one core. `bench.stats.made` says what is made.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.stats.made import WORLDS, Case, Made, draw, plan
 
 ALPHA = 0.05
 REPEATS = 500
-RESAMPLES = 1000
+RESAMPLES = 499
 BATCH = 50  # repeats that are computed together; part of what is drawn
 # An interval method and the test that is checked beside it.
 WAYS = (("percentile", "randomization"), ("bca", "bootstrap"))

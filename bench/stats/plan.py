@@ -13,8 +13,9 @@ import numpy as np
 from bench.errors import BenchError, some
 
 RESAMPLES = 10_000
-# Weights are made and multiplied a block at a time: a block that stays in the cache is faster.
-BLOCK = 2**15
+# Weights are made and multiplied this many at a time. Smaller blocks stay in the cache, but a
+# threaded BLAS on a busy machine then spends its time waiting for its threads, ten times over.
+BLOCK = 2**20
 # Weights of a plan that are worth keeping in memory, in bytes: 10,000 resamples of 6,700 studies.
 KEPT = 2**26
 
@@ -87,7 +88,8 @@ class Plan:
         content = "\n".join([name, *self.ids, *self.patients])
         bits = np.random.PCG64(int(hashlib.sha256(content.encode()).hexdigest(), 16))
         weights = {"bootstrap": _counts, "swap": _coins}[name]
-        step = max(1, BLOCK // self.units)
+        # Multiples of 64 rows use up every random word: the draws do not depend on BLOCK.
+        step = max(64, BLOCK // self.units // 64 * 64)
         for start in range(0, self.resamples, step):
             yield weights(bits, min(step, self.resamples - start), self.units)
 

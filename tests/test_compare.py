@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.compare import (
+    VERDICTS,
+    Comparison,
+    System,
+    best,
+    compare,
+    compare_all,
+    corrected,
+    interval,
+    number,
+    p_value,
+    verdict,
+)
+from bench.errors import BenchError
+from bench.metrics.bleu import BLEU
+from bench.stats import differences
+from bench.stats.made import Case, Made, MeanMetric, draw, plan
+
+MEAN = MeanMetric()
+
+
+class Loss(MeanMetric):
+    higher_is_better = False
+
+
+def system(name: str, shift: float = 0.0, n: int = 60, seed: int = 0, **more) -> System:
+    """Reports that share their difficulty with every other system's."""
+    shared = np.random.default_rng(0).normal(size=n)
+    own = np.random.default_rng([seed, *name.encode()]).normal(size=n)
+    runs = (1 + shared + 0.3 * own + shift)[:, None]
+    return System(name, runs, tuple(f"s{i}" for i in range(n)), **more)
+
+
+def made(**changes) -> Comparison:
+    found = compare(system("UAR"), system("BASE"), MEAN, "mean", resamples=100)
+    return replace(found, **changes)
+
+
+HIGHER = {"difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.0015, "p_corrected": 0.012}
+OPEN = {"difference": 0.003, "low": -0.012, "high": 0.018, "p": 0.61, "p_corrected": 0.61}
+LOWER = {"difference": -0.021, "low": -0.038, "high": -0.004, "p": 0.012, "p_corrected": 0.012}
+
+
+def test_a_difference_in_words():
+    found = made(**HIGHER, family=8)
+    assert (
+        found.sentence() == "UAR is higher than BASE by .021 [.004, .038], p = .012 (Holm over 8)"
+    )
+    assert (found.distinguishable, found.better) == (True, "UAR")
+
+
+def test_a_lower_score_in_words():
+    assert made(**LOWER).sentence() == "UAR is lower than BASE by .021 [.004, .038], p = .012"
+    loss = made(**LOWER, higher_is_better=False)
+    assert loss.sentence().endswith("p = .012; lower is better")
+    assert (made(**LOWER).better, loss.better) == ("BASE", "UAR")
+
+
+def test_no_difference_in_words():
+    found = made(**OPEN, b="the constant report", family=8)
+    assert found.sentence() == (
+        "UAR is not distinguishable from the constant report: the difference of .003 has the "
+        "95 % interval [-.012, .018], p = .61 (Holm over 8)"
+    )
+    assert (found.distinguishable, found.better) == (False, None)
+
+
+def test_the_correction_alone_can_make_two_systems_indistinguishable():
+    found = made(**HIGHER | {"p_corrected": 0.2}, family=40)
+    assert not found.distinguishable
+    assert "not distinguishable" in found.sentence()
+
+
+def test_one_run_of_a_trained_system_is_said():
+    a, floor = system("UAR"), system("the constant report", seeded=False)
+    assert compare(a, floor, MEAN, "mean", 100).caveat == (
+        "one run of UAR: the spread over seeds is not counted"
+    )
+    several = replace(a, runs=np.stack([a.runs, a.runs + 0.1, a.runs - 0.1]))
+    assert compare(several, floor, MEAN, "mean", 100).caveat == ""
+
+
+def test_a_comparison_is_what_the_statistics_say():
+    case = Case("BLEU", 60, runs=(3, 1), b=Made(0.6))
+    (a,), (b,) = draw(case, 1)
+    studies = plan(case, 300)
+    first = System("A", a, studies.ids, studies.patients)
+    second = System("B", b[0], studies.ids, studies.patients, seeded=False)
+    found = compare_all(first, second, BLEU(), 300)
+    assert list(found) == list(BLEU.scores)
+    for score, difference in differences(BLEU(), a, b, studies).items():
+        one = found[score]
+        assert (one.difference, one.low, one.high) == (
+            difference.value,
+            difference.low,
+            difference.high,
+        )
+        assert (one.p, one.family, one.runs, one.n) == (difference.p, 1, (3, 1), 60)
+        assert one.value_a - one.value_b == pytest.approx(one.difference, abs=1e-15)
+        assert one.signature.startswith(f"{score}|ci:percentile-0.95|test:randomization|")
+    assert compare(first, second, BLEU(), "BLEU-4", 300) == found["BLEU-4"]
+
+
+def test_a_family_is_corrected_together():
+    names = ["A", "C", "D", "E"]
+    family = [compare(system(x, 0.1), system("B"), MEAN, "mean", 200) for x in names]
+    together = corrected(family)
+    assert [c.family for c in together] == [4] * 4
+    assert all(c.p_corrected >= c.p for c in together)
+    assert min(c.p_corrected for c in together) == pytest.approx(4 * min(c.p for c in family))
+
+
+def test_the_best_and_its_ties():
+    rows = [system("A", 1.0), system("B", 1.01), system("C", 0.0), system("D", 0.5)]
+    assert best(rows, MEAN, "mean", 500) == {"A", "B"}
+    assert best(rows, Loss(), "mean", 500) == {"C"}
+    assert best(rows[:1], MEAN, "mean", 500) == {"A"}
+
+
+def test_a_true_best_is_seldom_left_out():
+    """Six equal systems: each of them is truly best, and should be bold in most tables."""
+    left_out = 0
+    for seed in range(60):
+        rows = [system(name, n=40, seed=seed) for name in "ABCDEF"]
+        left_out += "A" not in best(rows, MEAN, "mean", 99)
+    assert left_out <= 6  # the 95 % binomial limit of 5 % of 60
+
+
+@pytest.mark.parametrize(
+    ("direction", "ends", "p", "expected"),
+    [
+        ("higher", (0.004, 0.038), 0.012, "confirmed"),
+        ("lower", (0.004, 0.038), 0.012, "contradicted"),
+        ("higher", (-0.038, -0.004), 0.012, "contradicted"),
+        ("lower", (-0.038, -0.004), 0.012, "confirmed"),
+        ("higher", (0.004, 0.038), 0.2, "not distinguishable"),
+        ("higher", (-0.004, 0.038), 0.04, "not distinguishable"),
+        ("higher", (0.0, 0.0), 1.0, "not distinguishable"),
+        ("higher", None, None, "not run"),
+    ],
+)
+def test_verdicts(direction: str, ends, p, expected: str):
+    assert expected in VERDICTS
+    assert verdict(direction, ends, p) == expected
+
+
+def test_a_comparison_gives_its_own_verdict():
+    assert made(**HIGHER).verdict("higher") == "confirmed"
+    assert made(**LOWER).verdict("higher") == "contradicted"
+    assert made(**OPEN).verdict("lower") == "not distinguishable"
+
+
+def test_a_record_is_json_without_nan():
+    text = json.dumps(made(**OPEN, relative=float("nan")).record(), allow_nan=False)
+    record = json.loads(text)
+    assert record["relative"] is None
+    assert record["difference"] == 0.003
+    assert record["sentence"].startswith("UAR is not distinguishable")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0213, ".021"),
+        (-0.0124, "-.012"),
+        (-0.0001, ".000"),
+        (0.9996, "1.000"),
+        (1.2344, "1.234"),
+        (float("nan"), "–"),
+    ],
+)
+def test_numbers(value: float, text: str):
+    assert number(value) == text
+
+
+def test_intervals_and_p_values():
+    assert interval(-0.012, 0.018) == "[-.012, .018]"
+    texts = [p_value(p) for p in (0.0001, 0.012, 0.0996, 0.61, 0.9999)]
+    assert texts == ["p < .001", "p = .012", "p = .100", "p = .61", "p > .99"]
+
+
+@pytest.mark.parametrize(
+    ("b", "message"),
+    [
+        (system("B", n=59), "A and B were scored on different studies: only A has s59"),
+        (replace(system("B"), ids=system("B").ids[::-1]), "list their studies"),
+        (replace(system("B"), patients=("p",) * 60), "list their studies or patients"),
+    ],
+)
+def test_different_studies_are_refused(b: System, message: str):
+    with pytest.raises(BenchError, match=message):
+        compare(system("A"), b, MEAN, "mean", 100)
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(BenchError, match="did you mean 'BLEU-4'"):
+        compare(system("A"), system("B"), BLEU(), "BLUE-4")
+    with pytest.raises(BenchError, match="unknown direction"):
+        verdict("better", None, None)

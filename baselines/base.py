@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from baselines.transformer import (
     Cache,
     Decoder,
+    Dropout,
     Encoder,
     Positions,
     Words,
@@ -61,7 +62,7 @@ class Learned(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.empty(length, d))
         nn.init.normal_(self.table, std=0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(x + self.table[: x.shape[1]])

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.transformer import Dropout
+
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
     """A state dict from .safetensors or a torch file (tensors only); nothing in it is executed."""
@@ -198,7 +200,7 @@ class Visual(nn.Module):
         net = backbone(name, weights, **params)
         self.backbone: nn.Module = net
         self.project = nn.Linear(net.channels, d)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.frozen = freeze
         self.backbone.requires_grad_(not freeze)
 

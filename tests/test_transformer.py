@@ -12,6 +12,7 @@ from baselines.transformer import (
     Attention,
     Cache,
     Decoder,
+    Dropout,
     Encoder,
     Positions,
     Words,
@@ -157,3 +158,33 @@ def test_xavier_touches_matrices_only() -> None:
     assert layer.weight.abs().max() <= math.sqrt(6 / 300)
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.05)
     torch.testing.assert_close(layer.bias, bias)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_keeps_the_share_and_the_mean(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(101, 1001, requires_grad=True)
+    y = Dropout(p)(x)
+    kept = y != 0
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=0.005)
+    torch.testing.assert_close(
+        y[kept], torch.full((int(kept.sum()),), 1 / (1 - p)), rtol=1e-4, atol=0
+    )
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    torch.manual_seed(0)
+    assert torch.equal(Dropout(p)(x), y)
+    assert Dropout(p).eval()(x) is x
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_in_training_has_the_same_mean(causal: bool) -> None:
+    """The path with dropout against the one without, averaged over many draws."""
+    torch.manual_seed(0)
+    attention = Attention(D, HEADS, 0.1)
+    x = torch.randn(1, T, D)
+    projected = attention.project(x)
+    draws = torch.stack([attention.train()(x, projected, None, causal) for _ in range(2000)])
+    expected = attention.eval()(x, projected, None, causal)
+    assert (draws.mean(0) - expected).abs().max() < 0.03
+    assert draws.std(0).max() > 0.05

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.base import IMAGE, Captioner, Studies, average
-from baselines.transformer import Attention, Cache, CrossBias, token_loss
+from baselines.transformer import Attention, Cache, CrossBias, Words, token_loss
 from baselines.visual import Visual
 from uar.cra import CRA
 from uar.losses import Triplet
@@ -127,19 +127,30 @@ class UAR(Captioner):
 
     def look(self, images: Tensor, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """F(I) of Eq. 2, and the encoded visual tokens."""
-        E = self.visual(images)
-        if self.cra is None:
-            return E, self.encoder(self.place_image(E))
-        if self.cra_at == "encoded":
-            F = self.cra(self.encoder(self.place_image(E)), basis)
+        if self.cra is not None and self.cra_at == "encoded":
+            F = self.cra(self.encoder(self.place_image(self.visual(images))), basis)
             return F, F
-        F = self.cra(E, basis)
+        if isinstance(self.visual, LSU):
+            F = self._aligned(self.visual, images.flatten(1), basis)
+        else:
+            F = self.visual(images)
+            F = F if self.cra is None else self.cra(F, basis)
         return F, self.encoder(self.place_image(F))
+
+    def _aligned(self, table: Words, ids: Tensor, basis: Tensor | None) -> Tensor:
+        """F of the discrete tokens `ids` (B, T): CRA sees each id that occurs once.
+
+        A token's F depends on its id alone. CRA's dropout is thus drawn per id of a batch.
+        """
+        if self.cra is None:
+            return Words.forward(table, ids)
+        each, place = ids.unique(return_inverse=True)
+        F = self.cra(Words.forward(table, each.unsqueeze(0)), basis)[0]
+        return nn.functional.embedding(place, F)
 
     def read(self, tokens: Tensor, basis: Tensor | None = None) -> Tensor:
         """F(R) of Eq. 2; each token's depends on that token alone, so nothing leaks backwards."""
-        E = self.words(tokens)
-        return E if self.cra is None else self.cra(E, basis)
+        return self._aligned(self.words, tokens, basis)
 
     def _refined(self, seen: Tensor | None, masks: list[Tensor] | None = None) -> CrossBias | None:
         """What TIR adds to cross-attention; `masks` collects sigmoid(M) of the refined layers."""

@@ -25,7 +25,15 @@ REPORTS = [
 ]
 IMAGE = {"name": "resnet_small", "width": 4}
 VIT = {"name": "vit", "size": 32, "patch": 16, "width": 16, "depth": 1, "heads": 2}
-TEXT = {"source": "scratch", "layers": 2, "width": 16, "heads": 2, "pieces": 90, "max_pieces": 20}
+TEXT = {
+    "source": "scratch",
+    "layers": 2,
+    "width": 16,
+    "heads": 2,
+    "pieces": 90,
+    "max_pieces": 20,
+    "dropout": 0.0,
+}
 SMALL = {"dimensions": 8, "hidden": 16, "prototypes": 10}
 
 
@@ -213,7 +221,7 @@ def test_losses_are_single_precision_under_autocast() -> None:
 
 
 def test_training_aligns_pairs() -> None:
-    """Sixteen images whose brightness says which of two words the report repeats."""
+    """Sixteen images whose brightness says which of four reports is theirs."""
     made = model(freeze_prototypes=0.0)
     optimizer = torch.optim.AdamW(made.parameters(), lr=1e-3)
     torch.manual_seed(1)

@@ -1,0 +1,90 @@
+"""Decoding the slow, obvious way: what `bench.decode` must equal, and is timed against.
+
+Every step computes the whole prefix of every hypothesis from scratch, as published code without
+caches does, and nothing stops early. Bookkeeping is one Python list per study.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.decode import END
+from bench.spec import DecodeSpec
+
+if TYPE_CHECKING:
+    from bench.model import Model
+
+Hypothesis = tuple[np.float32, tuple[int, ...]]  # summed log-probability, word ids
+
+
+@torch.inference_mode()
+def decode_slowly(model: Model, images: Tensor, spec: DecodeSpec) -> list[list[int]]:
+    """Beam search (greedy: a beam of 1) by R2Gen's rules; the arguments of `bench.decode`."""
+    live: list[list[Hypothesis]] = [[(np.float32(0), ())] for _ in images]
+    ended: list[list[Hypothesis]] = [[] for _ in images]
+    for length in range(1, spec.max_length + 1):
+        following = from_scratch(model, images, live, spec.beam_size)
+        for study, hypotheses in enumerate(live):
+            longer = _best(hypotheses, following[study], spec)
+            for score, words in longer:
+                if words[-1] == END or length == spec.max_length:
+                    final = score / np.float32(length**spec.length_penalty)
+                    ended[study].append((final, words))
+            live[study] = [h for h in longer if h[1][-1] != END]
+    # max() takes the first of equals: the one that ended first.
+    chosen = [max(hypotheses, key=lambda h: h[0])[1] for hypotheses in ended]
+    return [[word for word in words if word != END] for words in chosen]
+
+
+def from_scratch(
+    model: Model, images: Tensor, live: list[list[Hypothesis]], k: int
+) -> list[np.ndarray]:
+    """Per study the log-probabilities (hypotheses, V + 1) of the next word.
+
+    Places of studies with fewer than k hypotheses are fed padding, as the contract wants k each.
+    """
+    count = len(images)
+    length = max(len(words) for hypotheses in live for _, words in hypotheses or [(0, ())])
+    prefixes = torch.zeros(count, k, 1 + length, dtype=torch.long, device=images.device)
+    for row, hypotheses in zip(prefixes, live, strict=True):
+        for place, (_, words) in enumerate(hypotheses):
+            row[place, 1:] = torch.tensor(words, dtype=torch.long)
+    every = torch.arange(count, device=images.device).repeat_interleave(k)
+    state = model.reorder(model.encode(images), every)
+    for tokens in prefixes.flatten(0, 1).unbind(1):
+        logits, state = model.step(tokens, state)
+    logp = torch.log_softmax(logits.float(), dim=-1).view(count, k, -1).cpu().numpy()
+    return [rows[: len(hypotheses)] for rows, hypotheses in zip(logp, live, strict=True)]
+
+
+def _best(
+    hypotheses: list[Hypothesis], following: np.ndarray, spec: DecodeSpec
+) -> list[Hypothesis]:
+    """The k best continuations of one study's hypotheses, best first."""
+    if not hypotheses:
+        return []
+    allowed = np.stack(
+        [
+            _without_repeats(row, words, spec.no_repeat_ngram)
+            for row, (_, words) in zip(following, hypotheses, strict=True)
+        ]
+    )
+    total = np.array([score for score, _ in hypotheses])[:, None] + allowed
+    order = np.argsort(-total, axis=None, kind="stable")[: spec.beam_size]
+    places = [divmod(int(i), total.shape[1]) for i in order if np.isfinite(total.flat[i])]
+    return [(total[place, word], (*hypotheses[place][1], word)) for place, word in places]
+
+
+def _without_repeats(logp: np.ndarray, words: tuple[int, ...], n: int) -> np.ndarray:
+    """-inf for every word that would make an n-gram a second time; an end is always allowed."""
+    allowed = logp.copy()
+    if n:
+        known = {words[i : i + n] for i in range(len(words) - n + 1)}
+        for word in range(1, len(logp)):
+            if (*words[len(words) - n + 1 :], word) in known:
+                allowed[word] = -np.inf
+    return allowed

@@ -110,21 +110,25 @@ class Attention(nn.Module):
         self, x: Tensor, projected: Tensor, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """x (B, T, d) attends to `projected`. `mask`: additive, or bool with True = visible."""
+        keys, values = projected.unbind()
         if self.training and self.dropout and x.device.type == "cpu":
             if causal:
                 mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
-            weights = dropout(self.weights(x, projected, mask), self.dropout)
-            mixed = weights.to(projected.dtype) @ projected[1]
+            weights = dropout(self._weights(x, keys, mask), self.dropout)
+            mixed = weights.to(values.dtype) @ values
         else:
             rate = self.dropout if self.training else 0.0
-            query, (keys, values) = self.split(self.q(x)), projected
+            query = self.split(self.q(x))
             mixed = F.scaled_dot_product_attention(query, keys, values, mask, rate, causal)
         return self.out(mixed.transpose(-3, -2).flatten(-2))
 
     def weights(self, x: Tensor, projected: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attention weights (B, heads, T, L), float32, before dropout. `mask` as in `forward`."""
+        return self._weights(x, projected[0], mask)
+
+    def _weights(self, x: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         query = self.split(self.q(x)) / math.sqrt(x.shape[-1] // self.heads)
-        logits = (query @ projected[0].transpose(-2, -1)).float()
+        logits = (query @ keys.transpose(-2, -1)).float()
         if mask is not None and mask.dtype == torch.bool:
             logits = logits.masked_fill(~mask, -torch.inf)
         elif mask is not None:

@@ -184,7 +184,7 @@ def test_attention_in_training_has_the_same_mean(causal: bool) -> None:
     attention = Attention(D, HEADS, 0.1)
     x = torch.randn(1, T, D)
     projected = attention.project(x)
-    draws = torch.stack([attention.train()(x, projected, None, causal) for _ in range(2000)])
+    draws = torch.stack([attention.train()(x, projected, None, causal) for _ in range(500)])
     expected = attention.eval()(x, projected, None, causal)
-    assert (draws.mean(0) - expected).abs().max() < 0.03
+    assert (draws.mean(0) - expected).abs().max() < 0.05
     assert draws.std(0).max() > 0.05

@@ -259,7 +259,7 @@ def test_refined_attention_is_eq_11(divide: str) -> None:
     for b in range(3):
         for t in range(6):
             logits = [
-                float(score[b, t, j]) + 10 / (1 + math.exp(-float(tir.M[0, t, j]))) / root
+                float(score[b, t, j]) + 10 / (1 + math.exp(-tir.M[0, t, j].item())) / root
                 for j in range(5)
             ]
             weights = torch.tensor([math.exp(x) for x in logits])
@@ -274,7 +274,7 @@ def test_mask_loss_equals_a_loop(variant: str, form: str) -> None:
     lengths = [6, 3, 1]
     real = torch.arange(6) < torch.tensor(lengths)[:, None]
     seen = tir.project(torch.randn(3, 5, 8))
-    masks = [tir.mask(i, slice(0, 6), torch.randn(3, 6, 8), seen) for i in range(2)]
+    masks = [tir.mask(i, slice(0, 6), torch.randn(3, 6, 8), seen).detach() for i in range(2)]
     layers = []
     for mask in masks:
         sigma = mask if mask.dim() == 3 else mask.expand(3, -1, -1)

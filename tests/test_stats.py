@@ -18,6 +18,7 @@ from bench.metrics.bleu import BLEU
 from bench.stats import VERSION, Plan, differences, holm, intervals, signature
 from bench.stats.check import ALPHA, REPEATS, experiment, spot
 from bench.stats.made import WORLDS, Case, Made, MeanMetric, draw, plan
+from bench.stats.spread import Spread
 
 RECORD = json.loads((Path(__file__).parent / "golden" / "stats_check.json").read_text())
 MEAN = MeanMetric()
@@ -146,14 +147,14 @@ def test_several_runs_add_the_spread_over_seeds():
     assert three["mean"].high - three["mean"].low > 2 * 4.0 * three["mean"].error  # t(2) is 4.3
 
 
-def test_runs_that_differ_only_by_chance_add_nothing():
-    """The reports' own luck falls with n, and the bootstrap over studies counts it already."""
-    widths = []
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        runs = rng.normal(size=(1, 100, 1)) + rng.normal(size=(5, 100, 1))
-        widths.append(intervals(MEAN, runs, Plan(ids(100), resamples=300))["mean"].error ** 2)
-    assert np.mean(widths) == pytest.approx((1 + 1 / 5) / 100, rel=0.15)
+def test_the_p_value_over_seeds_belongs_to_the_interval():
+    """At the level 1 - p the interval of the difference just reaches 0."""
+    b = values(100, 1)
+    a = b + np.random.default_rng(5).normal(0.3, 1, (3, 100, 1)) + [[[0.2]], [[0.0]], [[-0.1]]]
+    spread = Spread.of(MEAN, [a, b], Plan(ids(100), resamples=500))
+    reach = spread.t(spread.p_value() / 2) * np.sqrt(spread.variance)
+    assert 1e-4 < spread.p_value()[0] < 0.5
+    assert reach == pytest.approx(spread.value)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -320,11 +321,45 @@ def test_intervals_of_different_systems_hold_the_true_difference(world: str):
     assert 0.93 <= found.covers_difference <= 0.97
 
 
-def test_intervals_over_seeds_and_studies_hold_the_truth():
-    case = Case("mean", 100, (3, 3), a=Made(0.7, seeds=0.08), b=Made(0.65, seeds=0.08))
+@pytest.mark.parametrize("runs", [(3, 3), (3, 1)])
+def test_intervals_over_seeds_and_studies_hold_the_truth(runs: tuple[int, int]):
+    """Never short; longer than need be with few runs."""
+    floor = Made(0.65, seeds=0.08 if runs[1] > 1 else 0.0)
+    case = Case("mean", 100, runs, a=Made(0.7, seeds=0.08), b=floor)
     (found,) = experiment(case, 500, 199, [("percentile", "randomization")])
-    assert 0.93 <= found.covers <= 0.97
-    assert 0.93 <= found.covers_difference <= 0.98
+    assert 0.93 <= found.covers <= 0.99
+    assert 0.93 <= found.covers_difference <= 0.99
+
+
+def recorded(world: str, n: int, *, same: bool, several: bool) -> list[dict]:
+    """Rows of the record, of the default interval and test."""
+    return [
+        figures
+        for row in RECORD["cases"]
+        for figures in row["figures"]
+        if (row["case"]["world"], row["case"]["n"], figures["interval"]) == (world, n, "percentile")
+        and (figures["difference"] == 0) == same
+        and (max(row["case"]["runs"]) > 1) == several
+    ]
+
+
+@pytest.mark.parametrize("world", ["mean", "BLEU"])
+@pytest.mark.parametrize("n", [100, 590])
+def test_the_record_shows_what_is_claimed_of_single_runs(world: str, n: int):
+    equal = recorded(world, n, same=True, several=False)
+    different = recorded(world, n, same=False, several=False)
+    assert len(equal) == (3 if n == 590 else 1)
+    assert all(0.032 <= row["rejected"] <= 0.070 for row in equal)
+    assert all(0.93 <= row["covers"] <= 0.97 for row in equal + different)
+    assert all(0.93 <= row["covers_difference"] <= 0.97 for row in equal + different)
+
+
+@pytest.mark.parametrize("world", ["mean", "BLEU"])
+def test_the_record_shows_what_is_claimed_of_several_runs(world: str):
+    equal = recorded(world, 300, same=True, several=True)
+    assert len(equal) == 5
+    assert all(row["rejected"] <= 0.070 for row in equal)
+    assert all(row["covers"] >= 0.93 and row["covers_difference"] >= 0.93 for row in equal)
 
 
 def test_the_record_is_of_this_code():

@@ -6,11 +6,12 @@ draws depend only on ids and patients, so every system of a table meets the same
 a table regenerates byte for byte. `bench.stats.check` measures how often all this is right.
 
 Interval. Percentiles of the bootstrap over studies, their distances from the value stretched by
-sqrt(V / V_boot) t(df) / z. With one run, V / V_boot = G / (G - 1) and df = G - 1 for G resampled
-units: Hesterberg's expanded percentile interval (arXiv:1411.5279, section 5). With several runs
-V also holds the spread over seeds, and df is Satterthwaite's for the sum, so that three seeds
-are trusted no more than three seeds deserve. Resampling the few runs themselves would not do: S
-runs resampled have (S - 1) / S of their variance and no tails.
+sqrt(V / V_boot) t / z. With one run, V / V_boot = G / (G - 1) and t has G - 1 degrees of freedom
+for G resampled units: Hesterberg's expanded percentile interval (arXiv:1411.5279, section 5).
+With several runs V also holds the spread over seeds, and t is Cochran and Cox's mean of the two
+parts' t values (Welch's degrees of freedom for seeds), so that three seeds are trusted no more
+than three seeds deserve. Resampling the few runs
+themselves would not do: S runs resampled have (S - 1) / S of their variance and no tails.
 """
 
 from __future__ import annotations

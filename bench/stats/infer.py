@@ -76,7 +76,7 @@ def differences(
     over its runs: no run is permuted. "bootstrap" compares the centred draws of the
     difference with the difference. Both give (c + 1) / (resamples + 1) and know only the
     studies. Where a system has several runs, p is the larger of that and of the t-test with
-    the interval's own variance over studies and seeds and its df.
+    the interval's own variance over studies and seeds.
     """
     a, b = _runs(a, plan), _runs(b, plan)
     spread = Spread.of(metric, [a, b], plan)

@@ -34,20 +34,15 @@ class Group:
         values = np.stack([aggregate(metric, r.sum(axis=0), len(r)) for r in runs])
         return cls(values, scores(sums), lambda: scores(per_unit.sum(axis=0) - per_unit))
 
-    def seeds(self, correction: float) -> tuple[np.ndarray, np.ndarray]:
-        """Variance of the mean over runs that is due to seeds: (as used, as estimated) (m,).
+    def seeds(self) -> np.ndarray:
+        """Variance (m,) of the mean over runs, as the spread of the runs shows it.
 
-        Runs also differ because each errs on other studies; that part falls with n, and the
-        bootstrap over studies already counts it, so it is taken off (never below 0).
+        Part of it is each run's luck with these studies, which the bootstrap over studies counts
+        too: intervals are wider than need be where seeds hardly matter. To take that part off
+        makes them too short when few runs happen to lie close together, which is worse.
         """
         S = len(self.values)
-        if S == 1:
-            zero = np.zeros(self.values.shape[1])
-            return zero, zero
-        observed = self.values.var(axis=0, ddof=1)
-        deviations = self.draws - self.draws.mean(axis=1, keepdims=True)
-        shared = deviations.var(axis=0).sum(axis=0) / (S - 1) * correction
-        return np.maximum(observed - shared, 0.0) / S, observed / S
+        return self.values.var(axis=0, ddof=1) / S if S > 1 else np.zeros_like(self.values[0])
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,8 @@ class Spread:
     value: np.ndarray  # (m,)
     draws: np.ndarray  # (resamples, m), over studies
     studies: np.ndarray  # (m,) variance over studies, as the bootstrap sees it
-    variance: np.ndarray  # (m,) over studies and seeds, unbiased for small samples
-    df: np.ndarray  # (m,)
+    parts: np.ndarray  # (2, m) variance over studies, unbiased, and over seeds
+    df: np.ndarray  # (2, m) degrees of freedom of each
 
     @classmethod
     def of(cls, metric: Metric, systems: Sequence[np.ndarray], plan: Plan) -> Spread:
@@ -76,16 +71,29 @@ class Spread:
         value = _contrast([g.values.mean(axis=0) for g in groups])
         draws = _contrast([g.draws.mean(axis=1) for g in groups])
         studies = draws.var(axis=0)
-        correction = plan.units / (plan.units - 1)
-        seeds = [g.seeds(correction) for g in groups]
-        variance = studies * correction + sum(used for used, _ in seeds)
-        squares = (studies * correction) ** 2 / (plan.units - 1) + sum(
-            estimate**2 / max(len(g.values) - 1, 1)
-            for g, (_, estimate) in zip(groups, seeds, strict=True)
+        seeds = [g.seeds() for g in groups]
+        parts = np.stack(
+            [studies * plan.units / (plan.units - 1), sum(seeds, np.zeros_like(value))]
         )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            df = np.where(squares > 0, variance**2 / squares, plan.units - 1)
-        return cls(groups, value, draws, studies, variance, np.maximum(df, 1.0))
+        df = np.stack([np.full_like(value, plan.units - 1), _welch(seeds, groups)])
+        return cls(groups, value, draws, studies, parts, df)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """(m,) over studies and seeds, unbiased for small samples."""
+        return self.parts.sum(axis=0)
+
+    def t(self, tail: np.ndarray | float) -> np.ndarray:
+        """(m,) Cochran and Cox's (1950) critical value: each part's t, weighted by its variance.
+
+        Satterthwaite's degrees of freedom for studies and seeds together cover less: they are
+        large, and the variance small, whenever few runs happen to lie close together.
+        """
+        from scipy.special import stdtrit
+
+        still = self.variance == 0
+        shares = np.where(still, [[1.0], [0.0]], self.parts / np.where(still, 1.0, self.variance))
+        return -(stdtrit(self.df, tail) * shares).sum(axis=0)
 
     @property
     def seeded(self) -> bool:
@@ -93,10 +101,10 @@ class Spread:
 
     def ends(self, level: float, method: str) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper end (m,) of the interval at `level`."""
-        from scipy.special import ndtri, stdtrit
+        from scipy.special import ndtri
 
         tails = np.array([(1 - level) / 2, (1 + level) / 2])
-        t, z = stdtrit(self.df, tails[1]), ndtri(tails[1])
+        t, z = self.t(tails[0]), ndtri(tails[1])
         low, high = self._quantiles(tails, method)
         reach = t * np.sqrt(self.variance)
         # Where the score is the same on every resample there is no shape to stretch.
@@ -136,12 +144,22 @@ class Spread:
         return np.where(usable[:, None], corrected, tails)
 
     def p_value(self) -> np.ndarray:
-        """Two-sided p-value (m,) of the t-test that belongs to the interval."""
-        from scipy.special import stdtr
-
+        """Two-sided p-value (m,) of the t-test that belongs to the interval, by bisection."""
         error = np.sqrt(self.variance)
         t = np.divide(self.value, error, where=error > 0, out=np.where(self.value == 0, 0, np.inf))
-        return 2 * stdtr(self.df, -np.abs(t))
+        low, high = np.zeros_like(t), np.full_like(t, 0.5)  # of one tail
+        for _ in range(60):
+            middle = (low + high) / 2
+            beyond = np.abs(t) > self.t(middle)
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return 2 * high
+
+
+def _welch(seeds: Sequence[np.ndarray], groups: Sequence[Group]) -> np.ndarray:
+    """(m,) Welch's degrees of freedom of the sum of the systems' variances over seeds."""
+    total = sum(seeds, np.zeros_like(seeds[0]))
+    squares = sum(v**2 / max(len(g.values) - 1, 1) for v, g in zip(seeds, groups, strict=True))
+    return np.divide(total**2, squares, where=total > 0, out=np.ones_like(total))
 
 
 def aggregate(metric: Metric, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:

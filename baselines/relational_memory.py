@@ -206,10 +206,13 @@ class MemoryNorms(nn.Module):
         """gamma and beta (N, T, d) of each norm, in order; `memory` (N, T, slots, d)."""
         n, t = memory.shape[:2]
         flat = memory.flatten(0, 1).flatten(1)
-        hidden = F.linear(flat, self.hidden.flatten(0, 1), self.hidden_bias.flatten()).relu()
-        hidden = hidden.unflatten(1, (self.maps, -1)).transpose(0, 1)
-        bias = (self.base.flatten(0, 1) + self.out_bias).unsqueeze(1)
-        return torch.baddbmm(bias, hidden, self.out.mT).unflatten(1, (n, t)).unbind()
+        # Weights on the left: with a beam's few rows, BLAS runs this way up to twice as fast.
+        hidden = torch.addmm(
+            self.hidden_bias.view(-1, 1), self.hidden.flatten(0, 1), flat.mT
+        ).relu()
+        bias = (self.base.flatten(0, 1) + self.out_bias).unsqueeze(2)
+        maps = torch.baddbmm(bias, self.out, hidden.unflatten(0, (self.maps, -1)))
+        return maps.mT.unflatten(1, (n, t)).unbind()
 
 
 class ConditionalNorm(nn.Module):

@@ -48,7 +48,7 @@ def from_scratch(
     Places of studies with fewer than k hypotheses are fed padding, as the contract wants k each.
     """
     count = len(images)
-    length = max(len(words) for hypotheses in live for _, words in hypotheses or [(0, ())])
+    length = max((len(words) for each in live for _, words in each), default=0)
     prefixes = torch.zeros(count, k, 1 + length, dtype=torch.long, device=images.device)
     for row, hypotheses in zip(prefixes, live, strict=True):
         for place, (_, words) in enumerate(hypotheses):

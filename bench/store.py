@@ -25,20 +25,25 @@ IGNORED = frozenset({MANIFEST, ".lock"})
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write so that a reader, or a process that comes after a kill, sees old or new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {path}: {error.strerror}",
-            "free space or give another folder (out=FOLDER); finished work is kept",
-        ) from error
+        if part.exists():
+            part.unlink()
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error.strerror}",
+        "free space or give another folder (--out FOLDER); finished work is kept",
+    )
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -74,8 +79,12 @@ class RunFolder:
     @contextmanager
     def lock(self) -> Iterator[bool]:
         """Yield whether this process has the run; the system frees the lock of a killed one."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -1,8 +1,9 @@
 """What a radiologist writes about a case: findings and impression.
 
-Every sentence follows from the findings; only its wording is free. Each report has one of three
-writing habits, which mostly picks the same phrasing in every list below, so that normal studies
-share whole reports while no single wording covers them all.
+Every sentence follows from the findings. Its wording is mostly the reader's: three readers with
+habits of their own, each for the films of one service (`reader`), which can be told from the film;
+the rest of the wording is free. So normal studies share whole reports, no single wording covers
+them all, and more of a report follows from its images than the names of the findings.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from bench.data.synthetic.canvas import generator
-from bench.data.synthetic.cases import VERSION, Case, Finding, pick
+from bench.data.synthetic.cases import VERSION, Case, Finding, exposure, pick
 
 Phrases = tuple[str, ...]
 
-HABITS = {"0": 0.42, "1": 0.33, "2": 0.25}
-LOYALTY = 0.62  # how often a sentence follows the habit
+LOYALTY = 0.9  # how often a sentence follows its reader's habit
 SKEW = (0.50, 0.25, 0.15, 0.06, 0.04)  # otherwise: earlier phrasings are commoner
 
 HEART: Phrases = (
@@ -168,12 +168,19 @@ FIELD = {"upper": "upper lobe", "mid": "mid lung", "lower": "lower lobe"}
 OTHER = {"left": "right", "right": "left"}
 
 
+def reader(case: Case) -> int:
+    """Who reads the film: 2 the collimated ones, 1 the other films of women, 0 those of men."""
+    if exposure(case.study, "frontal").collimated:
+        return 2
+    return 1 if case.anatomy.female else 0
+
+
 class Writer:
     """Chooses phrasings for one report; random numbers come from the study's own generator."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, habit: int) -> None:
         self.rng = rng
-        self.habit = int(pick(rng, HABITS))
+        self.habit = habit
 
     def say(self, phrases: Phrases, finding: Finding | None = None) -> str:
         loyal = float(self.rng.random()) < LOYALTY
@@ -263,7 +270,7 @@ def _devices(w: Writer, case: Case) -> list[str]:
 
 def findings_section(case: Case) -> str:
     """The report that a model is asked to write."""
-    w = Writer(generator(VERSION, "report", case.study))
+    w = Writer(generator(VERSION, "report", case.study), reader(case))
     heart, lungs, pleura = _heart(w, case), _lungs(w, case), _pleura(w, case)
     bones, devices = _bones(w, case), _devices(w, case)
     parts = [lungs, pleura, heart, bones] if w.chance(0.12) else [heart, lungs, pleura, bones]
@@ -272,7 +279,7 @@ def findings_section(case: Case) -> str:
 
 
 def impression_section(case: Case) -> str:
-    w = Writer(generator(VERSION, "impression", case.study))
+    w = Writer(generator(VERSION, "impression", case.study), reader(case))
     names = dict.fromkeys(_summary(f) for f in case.findings if f.name != "device")
     if names:
         return " ".join(f"{name.capitalize()}." for name in names)

@@ -66,8 +66,8 @@ def initial_model(spec: RunSpec, work: Workspace) -> Any:
     )
 
 
-def rerun(spec: RunSpec, work: Workspace, folder: RunFolder, steps: int) -> list[str]:
-    """The lines of losses.csv after the first steps of a training, repeated in another folder."""
+def rerun(spec: RunSpec, work: Workspace, folder: RunFolder, steps: int) -> list[dict[str, float]]:
+    """The rows of losses.csv after the first steps of a training, repeated in another folder."""
     model = initial_model(spec, work)
     return _training(spec, model, work, folder).first_losses(steps)
 

@@ -151,9 +151,7 @@ def _first_losses(name: str, composer: Composer, work: Workspace) -> list[float]
     pretraining = entry.get("kind") == "pretrain"
     spec = composer.pretraining(name) if pretraining else composer.row(Row(name, name))
     folder = RunFolder(work.out, f"check-{name}")
-    header, *lines = rerun(spec, work, folder, STEPS)
-    column = header.split(",").index("loss")
-    return [float(line.split(",")[column]) for line in lines]
+    return [row["loss"] for row in rerun(spec, work, folder, STEPS)]
 
 
 def platform_key() -> str:

@@ -91,13 +91,13 @@ class Training:
             self._evaluate_and_save()
         return self._finish()
 
-    def first_losses(self, steps: int) -> list[str]:
-        """Header and lines of losses.csv for the first steps: trained, not evaluated."""
+    def first_losses(self, steps: int) -> list[dict[str, float]]:
+        """The rows of losses.csv for the first steps: trained, not evaluated."""
         limit = self.points[0] if len(self.spec.stages) > 1 else 1.0
         while len(self.losses) < min(steps, FIRST_STEPS) and self.meter.progress < limit:
             self._enter_stage()
             self._one_step()
-        return _csv(self.losses).splitlines()
+        return self.losses
 
     def _enter_stage(self) -> None:
         index = self._stage_index()

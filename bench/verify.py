@@ -7,6 +7,7 @@ predictions; `--rerun N` repeats the first N training steps and compares their l
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -94,9 +95,11 @@ def _rerun(folder: RunFolder, work: Workspace, steps: int) -> list[str]:
         return []
     with TemporaryDirectory() as place:
         again = rerun(spec, work, RunFolder(Path(place), folder.run_id), steps)
-    sealed = (folder / "losses.csv").read_text().splitlines()[: len(again)]
+    with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
+        # A loss that only a later stage has is empty in the first steps.
+        sealed = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     return [
-        f"{folder.run_id}: losses.csv line {i + 1}: sealed {a}, now {b}"
-        for i, (a, b) in enumerate(zip(sealed, again, strict=False))
+        f"{folder.run_id}: losses.csv: sealed {a}, now {b}"
+        for a, b in zip(sealed, again, strict=False)
         if a != b
     ]

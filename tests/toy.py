@@ -1,16 +1,22 @@
-"""A report generator of a few hundred parameters that keeps the contract of `bench.model`."""
+"""A dataset of noise, and a report generator of a few hundred parameters for it.
+
+Both keep the contracts of `bench.data.study` and `bench.model`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.data.study import Dataset, Image, Study
 from bench.model import Batch
 
 SIZE = 8
@@ -112,3 +118,37 @@ class Frozen(nn.Module):
         self.images += len(images)
         grey = F.avg_pool2d(images.mean(1, keepdim=True), self.factor)
         return (grey * 15.999).long().flatten(1)
+
+
+SENTENCES = (
+    "The heart is normal.", "The heart is large.", "The lungs are clear.", "A nodule is there.",
+    "No effusion is seen.", "An effusion is seen.",
+)  # fmt: skip
+
+
+def load(
+    root: Path | None = None, train: int = 14, val: int = 5, test: int = 6, sentences: int = 0
+) -> Dataset:
+    """Reports of one to three sentences (or of just as many as told), pictures of noise."""
+    studies = tuple(
+        _study(f"{split}{i}", split, sentences)
+        for split, count in (("train", train), ("val", val), ("test", test))
+        for i in range(count)
+    )
+    return Dataset("made", studies, f"made-{train}-{val}-{test}-{sentences}", _draw, min_count=1)
+
+
+def _study(name: str, split: str, sentences: int) -> Study:
+    rng = _rng(name)
+    chosen = rng.choice(len(SENTENCES), sentences or int(rng.integers(1, 4)), replace=False)
+    report = " ".join(SENTENCES[i] for i in chosen)
+    images = tuple(Image(f"{name}/{view}", view) for view in ("frontal", "lateral"))
+    return Study(name, f"patient of {name}", split, images, report)
+
+
+def _draw(image: Image) -> np.ndarray:
+    return _rng(image.key).integers(0, 256, (16, 16), dtype=np.uint8)
+
+
+def _rng(name: str) -> np.random.Generator:
+    return np.random.default_rng(int(hashlib.sha256(name.encode()).hexdigest()[:12], 16))

@@ -19,9 +19,9 @@ from bench.data.synthetic.canvas import Frame
 from bench.errors import DataError
 
 # Regenerate: PYTHONPATH=tests:. python -c 'import test_synthetic; test_synthetic.regenerate()'
-GOLDEN_MANIFEST = "9a29f5cd6078ad97c4f1fd88281652656318e53de2abe31d34cf7b722050ef98"
+GOLDEN_MANIFEST = "38bf65e19e65a3da20811149a8519b74c8a645e828127c2e955ea6ca7650361b"
 GOLDEN_PIXELS = {
-    "syn0-test00000-1/frontal": "5c9c130f112df2b7",
+    "syn0-test00000-1/frontal": "0fdc3a358989bee7",
     "syn0-test00000-1/lateral": "9668c199071ef429",
 }
 

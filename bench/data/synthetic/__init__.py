@@ -4,9 +4,9 @@ A phantom is not a patient: scores here say whether a pipeline works and whether
 at its images, nothing about clinical use. Its language and pictures owe nothing to any real
 report or film.
 
-Every study is a pure function of its id and of `VERSION`; the id holds the seed. Generators are
-PCG64, seeded by a sha256 of what they draw, and pixels are computed with exactly rounded
-operations only (see `canvas`), so that a film has the same bytes on every machine.
+Every study is a pure function of its id, `VERSION` and `REVISION`; the id holds the seed.
+Generators are PCG64, seeded by a sha256 of what they draw, and pixels are computed with exactly
+rounded operations only (see `canvas`), so that a film has the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from bench.data.study import SPLITS, Dataset, Image, Study
 from bench.data.synthetic.canvas import Box
 from bench.data.synthetic.cases import CHEXPERT, FINDINGS, VERSION, Case, Finding, case, visits
-from bench.data.synthetic.film import VIEWS, boxes, draw
+from bench.data.synthetic.film import REVISION, VIEWS, boxes, draw
 from bench.data.synthetic.language import findings_section, impression_section
 from bench.errors import DataError
 
@@ -51,7 +51,7 @@ def load(
         studies=studies,
         manifest=_manifest(seed, counts, size, studies),
         read=lambda image: read(image.key, size),
-        fingerprint=lambda image: f"synthetic@{VERSION}/{size}/{image.key}",
+        fingerprint=lambda image: f"synthetic@{VERSION}.{REVISION}/{size}/{image.key}",
     )
 
 
@@ -133,7 +133,7 @@ def _manifest(seed: int, counts: dict[str, int], size: int, studies: tuple[Study
         texts.update(f"{study.id}\t{study.report}\n".encode())
     content = {
         "name": "synthetic",
-        "version": VERSION,
+        "version": [VERSION, REVISION],
         "seed": seed,
         "size": size,
         "counts": counts,

@@ -10,6 +10,7 @@ from bench.data.synthetic.cases import Case, case, exposure
 from bench.data.synthetic.frontal import Frontal
 from bench.data.synthetic.lateral import Lateral
 
+REVISION = 2  # of the pixels drawn for a case: a change is a new fingerprint and manifest
 VIEWS = ("frontal", "lateral")
 SOLID = {"effusion": 0.97, "consolidation": 0.72}  # share of air replaced
 ADDED = {"nodule": 0.15, "atelectasis": 0.15, "device": 0.45, "fracture": 0.10}
@@ -77,7 +78,18 @@ def _expose(density: Array, body: paint.View) -> np.ndarray:
     noise = rng.integers(0, 256, (2, size, size), dtype=np.uint8)
     grain = np.subtract(noise[0], 255.0 - noise[1].astype(np.float32), dtype=np.float32)
     value += grain * (film.grain / 104.0)
-    return np.clip(value * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    grey = np.clip(value * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    return _shutters(grey, rng) if film.collimated else grey
+
+
+def _shutters(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A collimated film: nothing outside the shutters, 4 to 9 % of the film at each side."""
+    size = len(grey)
+    top, bottom, left, right = (int(m) * size // 256 for m in rng.integers(10, 24, 4))
+    out = np.zeros_like(grey)
+    inner = slice(top, size - bottom), slice(left, size - right)
+    out[inner] = grey[inner]
+    return out
 
 
 def boxes(study: str, size: int) -> list[dict[str, Box]]:

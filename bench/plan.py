@@ -6,7 +6,6 @@ written down only when they exist.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,7 +155,7 @@ class Composer:
             model=part,
             tokenizer=tokenizer,
             code=code_digest(*modules, *TRAINING),
-            train=_train(model.get("train", {}), budget, config["size"]["rate_scale"]),
+            train=_train(model, budget, config["size"]),
             stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
             budget=self._budget(budget),
             selection=from_dict(
@@ -229,20 +228,20 @@ def _stages(given: Any) -> list[dict[str, Any]]:
     return load_yaml("stages", given)["stages"] if isinstance(given, str) else given
 
 
-def _train(model: Mapping[str, Any], budget: Mapping[str, Any], scale: float) -> TrainSpec:
-    """The model's own optimiser and schedule; batch, precision and crops come from the preset.
+def _train(
+    model: Mapping[str, Any], budget: Mapping[str, Any], size: Mapping[str, Any]
+) -> TrainSpec:
+    """The model's own optimiser and clipping; batch, precision and crops of the budget preset.
 
-    `scale` multiplies all published rates alike: small networks on small budgets need more.
+    A size preset may set rates and schedule for every model alike (not for a pretraining): those
+    published are of long trainings of large networks.
     """
-    optimizer = {**model.get("optimizer", {})}
-    rates = model.get("rates") or OptimizerSpec().rates
-    optimizer["rates"] = {k: _scaled(float(v), scale) for k, v in rates.items()}
-    given = {k: v for k, v in model.items() if k in ("schedule", "clip", "accumulate")}
-    shared = {k: budget[k] for k in ("batch", "precision", "crops")}
-    return from_dict(TrainSpec, {"optimizer": optimizer, **given, **shared}, "model.train")
-
-
-def _scaled(rate: float, scale: float) -> float:
-    """Twelve digits: 1e-4 * 10 is 1e-3 in the spec, not 0.0010000000000000002."""
-    value = rate * scale
-    return float(f"{value:.12g}") if math.isfinite(value) else value
+    own = model.get("train", {})
+    common = {} if model.get("kind") == "pretrain" else size
+    rates = common.get("rates") or own.get("rates") or OptimizerSpec().rates
+    schedule = common.get("schedule") or own.get("schedule") or {}
+    optimizer = {**own.get("optimizer", {}), "rates": rates}
+    given = {k: v for k, v in own.items() if k in ("clip", "accumulate")}
+    shared = {k: budget[k] for k in ("batch", "precision", "crops", "threads")}
+    fields = {"optimizer": optimizer, "schedule": schedule, **given, **shared}
+    return from_dict(TrainSpec, fields, "model.train")

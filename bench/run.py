@@ -7,8 +7,12 @@ finished is done twice. Several processes may work on one output folder.
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.assess import assess, is_scored
@@ -33,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. dataset=iu_xray")
     parser.add_argument("--only", default="", help="rows to run, separated by commas")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        help="processes that work on the plan (default: cores / threads of a run)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--smoke", action="store_true", help="two steps of each training")
     parser.add_argument(
@@ -45,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of caches")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of tables")
+    # A process that `--jobs` starts: parent's id, or 0. Trains from the plan's end, prints nothing.
+    parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = [m for m in arguments.metrics.split(",") if m]
     for name in metrics:
         registry.family(name)  # a wrong name is refused before hours of training
-    job = Job(work, progress, metrics, dry=arguments.dry_run)
+    job = Job(work, progress, metrics, arguments.dry_run, arguments.worker)
     plan = make_plan(
         arguments.suite,
         arguments.overrides,
@@ -63,10 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.seeds,
         arguments.smoke,
     )
+    if arguments.worker:
+        job.run(plan, until_scored=False)
+        return 0
     print(describe(plan, work))
     if arguments.dry_run:
         return 0
-    job.run(plan, until_scored=arguments.until != "train")
+    with workers(arguments, plan):
+        job.run(plan, until_scored=arguments.until != "train")
     if arguments.until == "tables":
         from bench.report import Summary, report_folder, write_suite
 
@@ -74,6 +90,48 @@ def run(arguments: argparse.Namespace) -> int:
         for path in write_suite(Summary.of(plan, work), suite_rows(plan, work), folder):
             print(f"wrote {path}")
     return 0
+
+
+@contextmanager
+def workers(arguments: argparse.Namespace, plan: Plan) -> Iterator[None]:
+    """`--jobs` - 1 further processes that train runs of the same plan, from its end.
+
+    What one of them fails at is left undone, so that this process meets the error itself.
+    """
+    left = [p for p in plan.distinct() if p.origin == "trained" and _unfinished(p, arguments.out)]
+    count = min(arguments.jobs or _jobs(plan), len(left)) - 1
+    command = [sys.executable, "-m", "bench", "run", arguments.suite, *arguments.overrides]
+    command += [
+        "--only",
+        arguments.only,
+        "--seeds",
+        str(arguments.seeds),
+        "--worker",
+        str(os.getpid()),
+    ]
+    command += ["--out", str(arguments.out), "--cache", str(arguments.cache)]
+    command += ["--smoke"] if arguments.smoke else []
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    children = [subprocess.Popen(command, **quiet) for _ in range(count)]  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+
+
+def _unfinished(planned: Planned, out: Path) -> bool:
+    return RunFolder(out, planned.spec.run_id).manifest is None
+
+
+def _jobs(plan: Plan) -> int:
+    """As many runs side by side as the cores allow; one where a run takes them all or a GPU."""
+    threads = max(
+        (p.spec.train.threads or 10**6 for p in plan.runs if p.origin == "trained"), default=1
+    )
+    return max(1, (os.cpu_count() or 1) // threads)
 
 
 def describe(plan: Plan, work: Workspace) -> str:
@@ -100,12 +158,20 @@ class Job:
     """Works off a plan; runs that another process holds are left for later."""
 
     def __init__(
-        self, work: Workspace, progress: Progress, metrics: Sequence[str], dry: bool = False
+        self,
+        work: Workspace,
+        progress: Progress,
+        metrics: Sequence[str],
+        dry: bool = False,
+        parent: int = 0,
     ) -> None:
         self.work, self.progress, self.metrics, self.dry = work, progress, metrics, dry
+        self.parent = parent  # of a worker: it stops when its parent is gone
 
     def run(self, plan: Plan, until_scored: bool) -> None:
         planned = plan.distinct()
+        if self.parent:
+            planned = [p for p in reversed(planned) if p.origin == "trained"]
         keep(self.work.cache)  # answers of Java programs, by content
         self.progress.start(len(planned))
         self._each([self._task(p, until_scored) for p in planned])
@@ -139,6 +205,8 @@ class Job:
         while tasks:
             held = []
             for name, spec, work in tasks:
+                if self.parent and os.getppid() != self.parent:
+                    return
                 folder = RunFolder(self.work.out, spec.run_id)
                 with folder.lock() as mine:
                     if mine:

@@ -84,6 +84,7 @@ class TrainSpec:
     batch: int = 16
     accumulate: int = 1  # micro-batches of `batch / accumulate` examples a step
     precision: str = "fp32"  # or bf16 (autocast)
+    threads: int = 0  # of the processor, since rounding may depend on them; 0: all
     crops: int = 4  # random crops of each training image whose codes are cached
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)

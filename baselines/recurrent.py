@@ -102,7 +102,7 @@ class Recurrent(nn.Module):
         return Seen(patches, self.keys(patches), patches.mean(1, keepdim=True))
 
     def inputs(self, text: Tensor, seen: Seen) -> Tensor:
-        """What the cell is fed, of embedded words (B, T, d): a report's, or k hypotheses' one each."""
+        """What the cell is fed, of embedded words (B, T, d): a report's or one a hypothesis."""
         raise NotImplementedError
 
     def cell(self, inputs: Tensor, seen: Seen, hidden: Hidden) -> tuple[Tensor, Hidden]:

@@ -210,9 +210,9 @@ class MemoryNorms(nn.Module):
         hidden = torch.addmm(
             self.hidden_bias.view(-1, 1), self.hidden.flatten(0, 1), flat.mT
         ).relu()
-        bias = (self.base.flatten(0, 1) + self.out_bias).unsqueeze(2)
-        maps = torch.baddbmm(bias, self.out, hidden.unflatten(0, (self.maps, -1)))
-        return maps.mT.unflatten(1, (n, t)).unbind()
+        hidden = hidden.unflatten(0, (self.maps, -1)).mT
+        bias = (self.base.flatten(0, 1) + self.out_bias).unsqueeze(1)
+        return torch.baddbmm(bias, hidden, self.out.mT).unflatten(1, (n, t)).unbind()
 
 
 class ConditionalNorm(nn.Module):

@@ -29,10 +29,10 @@ def resolve(target: str) -> Any:
 
 
 def construct(part: PartSpec, paths: Mapping[str, Path | None], **given: Any) -> Any:
-    """Build a part; a parameter that it does not take is an error that names it."""
+    """Build a part; a parameter or a weight file that it does not take is an error that says so."""
     try:
         return resolve(part.target)(weights=dict(paths), **given, **part.params)
-    except TypeError as error:
+    except (TypeError, ValueError, OSError) as error:
         raise BenchError(f"{part.target}: {error}", "see the constructor's docstring") from error
 
 

@@ -87,4 +87,4 @@ def _compare(
         ids = scored[name].ids
         known = tuple(patients[i] for i in ids) if all(i in patients for i in ids) else ()
         systems.append(System(Path(name).name, table, ids, known))
-    return compare(*systems, registry.load(family), metric)
+    return compare(systems[0], systems[1], registry.load(family), metric)

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from bench import weights
 from bench.data import data_root
@@ -45,9 +46,9 @@ def findings() -> Iterator[Finding]:
     yield from map(_package, PACKAGES)
     yield _device()
     for name in names("dataset"):
-        yield _try("data", name, lambda name=name: _data(name))
+        yield _try("data", name, partial(_data, name))
     for name in registry.names():
-        yield _try("metric", name, lambda name=name: _metric(name))
+        yield _try("metric", name, partial(_metric, name))
     for status in weights.listing():
         here = status.state == "here"
         fix = "" if here else weights.how(status.entry)

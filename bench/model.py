@@ -101,6 +101,13 @@ class Stages(Protocol):
         """Turn named parts on or off (UAR: `refine`)."""
 
 
+class Prepared(Protocol):
+    """Optional: a model that learns a vocabulary of its own before training."""
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """The cleaned reports of the train split, in manifest order."""
+
+
 class Diagnosed(Protocol):
     """Optional: a model that can report on its own mechanism."""
 

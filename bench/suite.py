@@ -114,7 +114,9 @@ def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
         if key.lstrip("+~") == key and key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             nearest = f"did you mean {near[0]!r}? " if near else ""
-            return BenchError(f"unknown setting {key!r}", f"{nearest}see the files under bench/conf")
+            return BenchError(
+                f"unknown setting {key!r}", f"{nearest}see the files under bench/conf"
+            )
     return BenchError(
         f"the configuration does not compose: {text[:300]}",
         "see `bench list` and the files under bench/conf",

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.budget import Meter, peak_memory_mb
 from bench.checkpoint import load_state, load_weights, save_state, save_weights
@@ -25,6 +24,7 @@ from bench.data.batches import Split
 from bench.data.text import Treatment, Vocabulary
 from bench.decode import generate
 from bench.errors import RunError
+from bench.flops import FlopCounter
 from bench.metrics.bleu import BLEU
 from bench.model import Batch
 from bench.optimise import build_optimizer, clip_gradients, set_rates
@@ -59,9 +59,10 @@ class Training:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.spec, self.folder, self.device, self.say = spec, folder, device, say
-        self.model: Any = model.to(device)
+        self.model = cast(Any, model)
+        self.model.to(device)
         self.splits, self.vocabulary, self.treatment = splits, vocabulary, treatment
-        self.groups = self.model.groups()
+        self.groups: dict[str, list[nn.Parameter]] = self.model.groups()
         self.parameters = [p for group in self.groups.values() for p in group]
         self.optimizer = build_optimizer(
             self.groups, spec.train.optimizer, getattr(model, "GROUPS", ())
@@ -134,9 +135,9 @@ class Training:
         if self.meter.flops_per_step:
             terms = self._gradients(batch)
         else:
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounter() as counter:
                 terms = self._gradients(batch)
-            self.meter.flops_per_step = float(counter.get_total_flops())
+            self.meter.flops_per_step = float(counter.total)
         clip_gradients(self.parameters, spec.clip)
         self.optimizer.step()
         values = {k: float(v) for k, v in terms.items()}  # waits for the device

@@ -1,0 +1,117 @@
+"""The floors: each is what its name says, on made material."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import load
+
+from baselines.floors import Constant, Material, MostFrequent, NearestImage, Random
+from bench.execute import derangement, floor_reports
+from bench.metrics.bleu import BLEU, best_constant
+from bench.spec import DataSpec, PartSpec, RunSpec
+from bench.workspace import Workspace
+
+WORDS = (
+    "the", "heart", "lungs", "are", "is", "clear", "normal", "large", "no", "effusion", "seen", ".",
+)  # fmt: skip
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(4, 14))) for _ in range(count)]
+
+
+def choose(candidates: Sequence[str], references: Sequence[str]) -> int:
+    return best_constant(candidates, references)[0]
+
+
+def pictures(split: str) -> np.ndarray:
+    rng = np.random.default_rng(len(split))
+    return rng.integers(0, 256, (12 if split == "train" else 5, 2, 8, 8), dtype=np.uint8)
+
+
+MATERIAL = Material(sentences(30, 0), sentences(12, 1), choose, pictures, 5, "test")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_constant_is_the_best_one_on_validation(seed: int) -> None:
+    train, val = sentences(30, seed), sentences(12, 100 + seed)
+    train[7] = train[3]
+    bleu = BLEU()
+    scores = [bleu.corpus(bleu.statistics([t] * len(val), val))["BLEU-4"] for t in train]
+    written = Constant().write(replace(MATERIAL, train=train, val=val))
+    assert written == [train[int(np.argmax(scores))]] * 5
+
+
+def test_the_most_frequent_report() -> None:
+    train = ["b", "a", "c", "a", "b"]
+    assert MostFrequent().write(replace(MATERIAL, train=train)) == ["b"] * 5
+    assert MostFrequent().write(replace(MATERIAL, train=["c", *train, "a"])) == ["a"] * 5
+
+
+def test_random_reports_are_seeded_and_come_from_train() -> None:
+    many = replace(MATERIAL, count=3000)
+    written = Random(seed=4).write(many)
+    assert written == Random(seed=4).write(many) != Random(seed=5).write(many)
+    counts = {report: written.count(report) for report in MATERIAL.train}
+    assert sum(counts.values()) == 3000
+    assert 60 < min(counts.values()) < max(counts.values()) < 145
+
+
+def with_pictures(change: Callable[[np.ndarray], np.ndarray]) -> Material:
+    """Test pictures are those of train studies 8, 2, 11, 2, 0, changed."""
+
+    def read(split: str) -> np.ndarray:
+        train = pictures("train")
+        return train if split == "train" else change(train[[8, 2, 11, 2, 0]])
+
+    return replace(MATERIAL, train=MATERIAL.train[:12], pictures=read)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x,
+        lambda x: (x // 2 + 60).astype(np.uint8),
+        lambda x: np.clip(x.astype(int) + np.arange(8) - 4, 0, 255).astype(np.uint8),
+    ],
+    ids=["identical", "other exposure", "slightly changed"],
+)
+def test_the_nearest_image(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    material = with_pictures(change)
+    assert NearestImage().write(material) == [material.train[i] for i in (8, 2, 11, 2, 0)]
+
+
+def test_a_blank_picture_is_no_error() -> None:
+    assert len(NearestImage().write(with_pictures(np.zeros_like))) == 5
+
+
+# --- as the harness calls them -----------------------------------------------------------------
+
+
+def spec(name: str, seed: int = 0) -> RunSpec:
+    data = DataSpec("made", "toy.load", load().manifest)
+    return RunSpec("floor", data, PartSpec(f"baselines.floors.{name}"), "", seed=seed)
+
+
+@pytest.mark.parametrize("name", ["Constant", "MostFrequent", "Random", "NearestImage"])
+def test_a_report_for_every_study(tmp_path: Path, name: str) -> None:
+    work = Workspace(tmp_path, tmp_path)
+    written = floor_reports(spec(name), work)
+    assert len(written) == 6
+    assert all(text == " ".join(text.split()) and text.endswith(" .") for text in written)
+    assert written == floor_reports(spec(name), Workspace(tmp_path, tmp_path))
+
+
+def test_only_the_floor_that_looks_changes_with_its_images(tmp_path: Path) -> None:
+    work, order = Workspace(tmp_path, tmp_path), derangement(6, 0)
+    for name in ("Constant", "Random"):
+        assert floor_reports(spec(name), work, order) == floor_reports(spec(name), work)
+    own, shuffled = (floor_reports(spec("NearestImage"), work, o) for o in (None, order))
+    assert shuffled == [own[i] for i in order]
+    assert shuffled != own

@@ -1,0 +1,178 @@
+"""From a suite and overrides to specs: what is shared, what differs, what waits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.plan import Composer, Plan, make_plan
+from bench.spec import RunSpec
+from bench.store import RunFolder, file_digest
+from bench.suite import Row, names
+from bench.workspace import Workspace
+
+TINY = ["dataset.train=6", "dataset.val=2", "dataset.test=3", "dataset.size=48", "budget=tiny"]
+WITH_CODES = {"a", "e", "f", "UAR", "uniform", "normal", "no_gate", "addition"}
+
+
+class Pretrained:
+    """Stands for the training of image tokenizers: writes a file of the content it is given."""
+
+    def __init__(self, out: Path, content: str = "codes") -> None:
+        self.out, self.content, self.specs = out, content, list[RunSpec]()
+
+    def __call__(self, spec: RunSpec) -> None:
+        self.specs.append(spec)
+        folder = RunFolder(self.out, spec.run_id)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.safetensors").write_text(self.content)
+
+
+@pytest.fixture(scope="module")
+def ablations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Pretrained]:
+    out = tmp_path_factory.mktemp("runs")
+    pretrain = Pretrained(out)
+    return make_plan("ablations", TINY, Workspace(out, out), pretrain), pretrain
+
+
+def planned(folder: Path, name: str = "table2", *more: str, **options: object) -> Plan:
+    work = Workspace(folder / "runs", folder / "cache")
+    pretrain = Pretrained(work.out)
+    return make_plan(name, [*TINY, *more], work, pretrain, **options)  # type: ignore[arg-type]
+
+
+def test_twelve_trainings_and_four_floors(ablations: tuple[Plan, Pretrained]) -> None:
+    plan, _ = ablations
+    assert [p.name for p in plan.runs[:4]] == ["constant", "frequent", "random", "nearest"]
+    assert [p.origin for p in plan.runs] == ["floor"] * 4 + ["trained"] * 12
+    assert len(plan.distinct()) == 16
+    assert plan.dataset == "synthetic"
+    assert len({p.spec.code for p in plan.runs if p.model == "uar"}) <= 2
+
+
+def test_all_rows_have_one_budget_decoding_and_data(ablations: tuple[Plan, Pretrained]) -> None:
+    plan, _ = ablations
+    specs = [p.spec for p in plan.runs if p.origin == "trained"]
+    for part in ("budget", "decode", "data", "selection", "seed", "protocol"):
+        assert len({repr(getattr(spec, part)) for spec in specs}) == 1, part
+    assert len({repr(s.data) for s in specs} | {repr(p.spec.data) for p in plan.runs}) == 1
+
+
+def test_one_pretraining_serves_all_rows_with_codes(ablations: tuple[Plan, Pretrained]) -> None:
+    plan, pretrain = ablations
+    [spec] = pretrain.specs
+    assert spec.kind == "pretrain"
+    assert plan.pretrained == (spec,)
+    digest = file_digest(RunFolder(pretrain.out, spec.run_id) / "weights.safetensors")
+    for row in plan.runs[4:]:
+        tokenizer = row.spec.tokenizer
+        assert (tokenizer is not None) == (row.name in WITH_CODES), row.name
+        if tokenizer is not None:
+            assert tokenizer.weights == {"dvae": f"run:{spec.run_id}@{digest}"}
+            assert dict(tokenizer.params) == dict(spec.model.params)
+
+
+def test_the_weights_content_is_part_of_what_uses_them(
+    ablations: tuple[Plan, Pretrained], tmp_path: Path
+) -> None:
+    plan, _ = ablations
+    work = Workspace(tmp_path, tmp_path)
+    other = make_plan("ablations", TINY, work, Pretrained(tmp_path, "other codes"))
+    changed = {
+        a.name for a, b in zip(plan.runs, other.runs, strict=True) if a.spec.run_id != b.spec.run_id
+    }
+    assert changed == WITH_CODES
+
+
+def test_no_path_is_part_of_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = planned(tmp_path / "here", only=["BASE"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", "/elsewhere")
+    second = planned(Path("there"), only=["BASE"])
+    assert [p.spec for p in first.runs] == [p.spec for p in second.runs]
+    assert str(tmp_path) not in repr(first.runs)
+
+
+def test_suites_share_runs(ablations: tuple[Plan, Pretrained], tmp_path: Path) -> None:
+    plan, _ = ablations
+    known = {p.name: p.spec.run_id for p in plan.runs}
+    for name in ("table3", "table4"):
+        for p in planned(tmp_path, name).runs:
+            assert p.spec.run_id == known[p.name]
+
+
+def test_what_the_user_says_has_the_last_word(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path, "table2", "model.stages=joint", "decode.beam_size=5", only=["UAR", "d"]
+    )
+    for p in plan.runs[4:]:
+        assert len(p.spec.stages) == 1
+        assert p.spec.decode.beam_size == 5
+    assert plan.runs[-1].spec.stages[0].losses["mask"] == 1
+
+
+def test_budgets_and_models_do_not_change_a_floor(
+    ablations: tuple[Plan, Pretrained], tmp_path: Path
+) -> None:
+    known = [p.spec for p in ablations[0].runs[:4]]
+    more = ("budget.amount=320", "size.d=32", "decode.beam_size=1")
+    assert [p.spec for p in planned(tmp_path, "table2", *more, only=["BASE"]).runs[:4]] == known
+    other = planned(tmp_path, "table2", "dataset.test=4", only=["BASE"])
+    assert all(p.spec.data != known[0].data for p in other.runs)
+
+
+def test_seeds(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "table2", "seed=5", only=["BASE"], seeds=2)
+    trained = [p.spec for p in plan.runs if p.origin == "trained"]
+    assert [s.run_id[-3:] for s in trained] == ["-s5", "-s6"]
+    assert len({s.spec_id for s in trained}) == 1
+
+
+def test_smoke(tmp_path: Path) -> None:
+    plan = planned(tmp_path, only=["BASE", "a"], smoke=True)
+    budgets = {(p.spec.budget.unit, p.spec.budget.amount) for p in plan.runs[4:]}
+    assert budgets == {("steps", 2.0)}
+    assert {s.budget.amount for s in plan.pretrained} == {2.0}
+
+
+def test_rows_that_wait_for_a_pretraining_are_left_out_by_a_reader(tmp_path: Path) -> None:
+    plan = make_plan("table2", TINY, Workspace(tmp_path, tmp_path), None)
+    assert [p.name for p in plan.runs[4:]] == ["BASE", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("only", "more", "words"),
+    [
+        (["BSE"], [], "unknown row 'BSE'\n.*did you mean 'BASE'"),
+        (["BASE"], ["decode.beam_size=0"], "decode.beam_size=0"),
+        (["BASE"], ["budget.unit=epochs"], "unknown budget.unit 'epochs'"),
+        (["BASE"], ["+model.train.clip={kind: norms}"], "did you mean 'norm'"),
+        (["BASE"], ["budget.selection.evaluations=many"], "evaluations: expected int"),
+        (["BASE"], ["budget.amount=8"], "does not pay for one step of 16"),
+        (["BASE"], ["+dataset.sise=3"], "sise"),
+    ],
+)
+def test_errors_before_anything_runs(
+    tmp_path: Path, only: list[str], more: list[str], words: str
+) -> None:
+    with pytest.raises(BenchError, match=f"(?s){words}") as caught:
+        planned(tmp_path, "table2", *more, only=only)
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_model_makes_a_spec(tmp_path: Path) -> None:
+    composer = Composer(Workspace(tmp_path, tmp_path), Pretrained(tmp_path), TINY)
+    specs = {}
+    for name in names("model"):
+        pretraining = composer.config([f"model={name}"])["model"].get("kind") == "pretrain"
+        make: Callable[[str], RunSpec] = composer.pretraining
+        specs[name] = make(name) if pretraining else composer.row(Row(name, name))
+    assert len({spec.spec_id for spec in specs.values()}) == len(specs)
+    assert {replace(s, seed=0).kind for s in specs.values()} <= {"train", "pretrain"}
+    assert os.sep not in "".join(spec.model.target for spec in specs.values())

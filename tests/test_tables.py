@@ -1,0 +1,196 @@
+"""Paper tables: what stands in a cell, and how it is printed in four forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import bench.suite
+from bench.errors import BenchError
+from bench.suite import Table
+from bench.tables import Cell, Figure, Grid, Line, build, render, tex
+
+METRICS = ("BLEU-4", "CIDEr")
+PAPER = """
+source: "Someone & others, 2023"
+dataset: iu_xray
+note: "rounded to 3 digits"
+metrics: [BLEU-4, ROUGE-L]
+rows:
+  BASE: [0.100, 0.3]
+  a: [0.200, 0.4]
+  f: [null, 0.4]
+"""
+
+
+@pytest.fixture(autouse=True)
+def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "p.yaml").write_text(PAPER)
+    monkeypatch.setattr(bench.suite, "CONF", tmp_path)
+
+
+def grid(dataset: str = "iu_xray") -> Grid:
+    figures = {
+        ("BASE", "BLEU-4"): Figure(0.1234, 0.105, 0.14),
+        ("BASE", "CIDEr"): Figure(1.2, 1.1, 1.3),
+        ("a", "BLEU-4"): Figure(0.19, 0.17, 0.205),
+        ("f", "BLEU-4"): Figure(0.05, 0.04, 0.06),
+        ("constant", "BLEU-4"): Figure(0.17, 0.16, 0.18),
+    }
+    table = Table("A | table & more", ("BASE", "a", "f", "UAR"), "p", ("LSU", "TIR"))
+    ticks = {"a": ("LSU",), "UAR": ("LSU", "TIR")}
+    best = {"BLEU-4": frozenset({"a", "constant"})}
+    return build(table, ticks, figures, ["constant"], best, dataset, "r2gen@1", METRICS)
+
+
+def cells(grid: Grid, row: str) -> dict[str, list[str]]:
+    """kind -> texts of the lines of one row."""
+    found, name = {}, ""
+    for line in grid.lines:
+        name = line.name or name
+        if name == row:
+            found[line.kind] = [c.text for c in line.cells]
+    return found
+
+
+def test_cells() -> None:
+    found = grid()
+    assert cells(found, "BASE") == {
+        "paper": [".100", "–"],
+        "ours": [".123 [.105, .140]", "1.200 [1.100, 1.300]"],
+        "delta": ["+.023", "–"],
+        "verdict": ["above paper", "–"],
+    }
+    assert cells(found, "a")["verdict"] == ["agrees", "–"]
+    assert cells(found, "a")["delta"] == ["-.010", "–"]
+    assert cells(found, "f")["paper"] == ["–", "–"]
+    assert cells(found, "UAR") == {"ours": ["not run", "not run"]}
+    assert cells(found, "constant report") == {"floor": [".170 [.160, .180]", "not run"]}
+
+
+def test_a_paper_above_our_interval() -> None:
+    figures = {("a", "BLEU-4"): Figure(0.1, 0.09, 0.11)}
+    found = build(Table("T", ("a",), "p"), {}, figures, [], {}, "iu_xray", "r2gen@1", METRICS)
+    assert cells(found, "a")["verdict"] == ["below paper", "–"]
+
+
+def test_no_verdict_on_other_data() -> None:
+    found = grid("synthetic")
+    assert cells(found, "BASE")["verdict"] == ["other data", "–"]
+    assert any("say nothing about reproduction" in note for note in found.notes)
+    assert not any("say nothing" in note for note in grid().notes)
+
+
+def test_bold_and_ticks() -> None:
+    lines = grid().lines
+    bold = {(line.name, line.kind, i) for line in lines for i, c in enumerate(line.cells) if c.bold}
+    assert bold == {("", "ours", 0), ("constant report", "floor", 0)}
+    assert next(line.ticks for line in lines if line.name == "UAR") == (True, True)
+    assert next(line.ticks for line in lines if line.name == "BASE") == (False, False)
+
+
+# --- printing ----------------------------------------------------------------------------------
+
+NASTY = Grid(
+    title=r"50 % of a_b & {c} <d> \e | f",
+    ticks=("a|b",),
+    metrics=("x_y",),
+    lines=(
+        Line("R&D <i>", (True,), "ours", (Cell("$1 | #2", bold=True),)),
+        Line("", (), "delta", (Cell("~^"),)),
+    ),
+    notes=("50 % <b>", "–"),
+)
+
+
+def columns(line: str) -> list[str]:
+    """Cells of a Markdown row; an escaped pipe is text."""
+    return [c.strip().replace(r"\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_markdown() -> None:
+    lines = [line for line in render(NASTY, "md").splitlines() if line.startswith("|")]
+    assert [columns(line) for line in lines] == [
+        ["row", "a|b", "", "x_y"],
+        ["---"] * 4,
+        ["R&D <i>", "✓", "ours", "**$1 | #2**"],
+        ["", "", "delta", "~^"],
+    ]
+
+
+def test_csv() -> None:
+    rows = list(csv.reader(io.StringIO(render(NASTY, "csv"))))
+    assert rows == [
+        ["row", "a|b", "line", "x_y"],
+        ["R&D <i>", "1", "ours", "$1 | #2"],
+        ["R&D <i>", "1", "delta", "~^"],
+    ]
+
+
+def test_latex() -> None:
+    text = render(NASTY, "latex")
+    assert (
+        r"\caption{50 \% of a\_b \& \{c\} \textless{}d\textgreater{} \textbackslash{}e | f." in text
+    )
+    assert r"R\&D \textless{}i\textgreater{} & \checkmark & ours & \textbf{\$1 | \#2} \\" in text
+    assert r" &  & delta & \textasciitilde{}\textasciicircum{} \\" in text
+    for name in re.findall(r"\\begin\{(.+?)\}", text):
+        assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}")
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    for line in body.splitlines():
+        if line.endswith(r"\\"):
+            assert len(re.findall(r"(?<!\\)&", line)) == 3
+    unescaped = re.sub(r"\\[&%_#${}]", "", body)
+    assert not re.search(r"[%#$_~^]", unescaped)
+
+
+def test_tex_leaves_plain_text() -> None:
+    assert tex("BLEU-4 .123 [.105, .140]") == "BLEU-4 .123 [.105, .140]"
+
+
+class Texts(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "td" in self.open or "th" in self.open:
+            self.cells[-1] += data
+
+
+def test_html() -> None:
+    parser = Texts()
+    parser.feed(render(NASTY, "html"))
+    parser.close()
+    assert not parser.open
+    assert parser.cells == [
+        "row", "a|b", "", "x_y", "R&D <i>", "✓", "ours", "$1 | #2", "", "", "delta", "~^",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["md", "latex", "csv", "html"])
+def test_every_form_prints_every_cell(form: str) -> None:
+    text = render(grid(), form)
+    for cell in (".123 [.105, .140]", "+.023", "not run", ".170 [.160, .180]", "above paper"):
+        assert cell in text
+    assert text == render(grid(), form)
+
+
+def test_an_unknown_form() -> None:
+    with pytest.raises(BenchError, match=r"unknown format 'mdd'\n.*did you mean 'md'"):
+        render(NASTY, "mdd")

@@ -25,6 +25,7 @@ from bench.leaderboard import BOARDS, diff, validate
 from bench.metrics.cache import keep
 from bench.metrics.scoring import score
 from bench.plan import Composer
+from bench.provenance import processor
 from bench.report import EMBEDDED, report_folder
 from bench.report_command import regenerate
 from bench.run import METRICS, Job
@@ -155,11 +156,13 @@ def _first_losses(name: str, composer: Composer, work: Workspace) -> list[float]
 
 
 def platform_key() -> str:
-    """What golden losses depend on beside the code: torch, and the processor's vector unit."""
+    """What the last digits of a loss depend on beside the code: torch and the processor."""
     import torch
 
     unit = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.system()}-{platform.machine()}-{unit}-torch-{torch.__version__}"
+    return (
+        f"{platform.system()}-{platform.machine()}-{processor()}-{unit}-torch-{torch.__version__}"
+    )
 
 
 def merged(golden: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ VERBS = {
     "run": ("bench.run", "run a suite: plan, train, score, tables"),
     "execute": ("bench.execute_command", "execute one run from its spec.json"),
     "score": ("bench.score", "score a file of predictions"),
+    "perf": ("bench.perf", "timings: decode, models, score; memory, FLOPs, share of the machine"),
     "compare": ("bench.compare_command", "two systems: difference, interval, p, in words"),
     "table": ("bench.table", "print a paper table from sealed runs"),
     "pretrain": ("bench.pretrain", "train an image tokenizer or encoder, sealed with a digest"),

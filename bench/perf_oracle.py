@@ -1,12 +1,12 @@
 """Decoding the slow, obvious way: what `bench.decode` must equal, and is timed against.
 
-Every step computes the whole prefix of every hypothesis from scratch, as published code without
-caches does, and nothing stops early. Bookkeeping is one Python list per study.
+The images are encoded once; then every step computes the whole prefix of every hypothesis again,
+word by word from the first, and nothing stops early. Bookkeeping is one Python list per study.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ Hypothesis = tuple[np.float32, tuple[int, ...]]  # summed log-probability, word 
 @torch.inference_mode()
 def decode_slowly(model: Model, images: Tensor, spec: DecodeSpec) -> list[list[int]]:
     """Beam search (greedy: a beam of 1) by R2Gen's rules; the arguments of `bench.decode`."""
+    start = model.encode(images)
     live: list[list[Hypothesis]] = [[(np.float32(0), ())] for _ in images]
     ended: list[list[Hypothesis]] = [[] for _ in images]
     for length in range(1, spec.max_length + 1):
-        following = from_scratch(model, images, live, spec.beam_size)
+        following = from_scratch(model, start, live, spec.beam_size, images.device)
         for study, hypotheses in enumerate(live):
             longer = _best(hypotheses, following[study], spec)
             for score, words in longer:
@@ -41,20 +42,20 @@ def decode_slowly(model: Model, images: Tensor, spec: DecodeSpec) -> list[list[i
 
 
 def from_scratch(
-    model: Model, images: Tensor, live: list[list[Hypothesis]], k: int
+    model: Model, start: Any, live: list[list[Hypothesis]], k: int, device: torch.device
 ) -> list[np.ndarray]:
     """Per study the log-probabilities (hypotheses, V + 1) of the next word.
 
-    Places of studies with fewer than k hypotheses are fed padding, as the contract wants k each.
+    `start` is the state before the first word. Places of studies with fewer than k hypotheses
+    are fed padding, as the contract wants k each.
     """
-    count = len(images)
+    count = len(live)
     length = max((len(words) for each in live for _, words in each), default=0)
-    prefixes = torch.zeros(count, k, 1 + length, dtype=torch.long, device=images.device)
+    prefixes = torch.zeros(count, k, 1 + length, dtype=torch.long, device=device)
     for row, hypotheses in zip(prefixes, live, strict=True):
         for place, (_, words) in enumerate(hypotheses):
             row[place, 1:] = torch.tensor(words, dtype=torch.long)
-    every = torch.arange(count, device=images.device).repeat_interleave(k)
-    state = model.reorder(model.encode(images), every)
+    state = model.reorder(start, torch.arange(count, device=device).repeat_interleave(k))
     for tokens in prefixes.flatten(0, 1).unbind(1):
         logits, state = model.step(tokens, state)
     logp = torch.log_softmax(logits.float(), dim=-1).view(count, k, -1).cpu().numpy()

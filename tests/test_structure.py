@@ -22,7 +22,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench", "bench.errors"),
     ("bench.spec", "bench.model", "bench.terminal", "bench.provenance"),
     ("bench.store", "bench.suite", "bench.weights"),
-    ("bench.data", "bench.budget", "bench.build", "bench.checkpoint", "bench.optimise"),
+    (
+        "bench.data",
+        "bench.budget",
+        "bench.build",
+        "bench.flops",
+        "bench.checkpoint",
+        "bench.optimise",
+    ),
     ("bench.metrics", "bench.decode", "bench.datasets"),
     ("bench.stats", "bench.strata", "bench.workspace"),
     ("bench.train", "bench.compare"),
@@ -32,13 +39,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench.tables", "bench.leaderboard"),
     ("bench.report", "bench.plots", "bench.claims"),
     ("bench.run",),
-    ("bench.weights_fetch",),
+    ("bench.weights_fetch", "bench.perf_models", "bench.perf_oracle"),
     ("a verb",),
     ("bench.__main__",),
 )
 TENSORS = (
     "bench.data.batches", "bench.data.codes", "bench.checkpoint", "bench.optimise",
     "bench.decode", "bench.train", "bench.metrics.chexbert_model",
+    "bench.flops", "bench.perf_models", "bench.perf_oracle",
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "matplotlib", "pycocoevalcap")
 

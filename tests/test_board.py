@@ -62,7 +62,6 @@ def test_an_empty_board(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, old: str, new: str) -> None:
     text = to_csv([ROWS[2], ROW])
-    assert text.count(old) == 1 or old == ",active,"
     head, separator, tail = text.rpartition(old)
     assert separator
     (tmp_path / "x.csv").write_text(head + new + tail)

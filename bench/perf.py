@@ -74,7 +74,7 @@ def models(arguments: argparse.Namespace) -> str:
     from bench.perf_models import measured
 
     rows, machine = [], ""
-    for name in chosen(arguments.only, [n for n in names("model") if _writes(n)]):
+    for name in chosen(arguments.only, [n for n in names("model") if writes(n)]):
         overrides = [f"model={name}", *arguments.overrides]
         found = alone(measured, overrides, arguments.studies, arguments.repeats)
         rows.append([name, *found["cells"]])
@@ -84,7 +84,8 @@ def models(arguments: argparse.Namespace) -> str:
     return table(title, head, rows)
 
 
-def _writes(model: str) -> bool:
+def writes(model: str) -> bool:
+    """Whether a model of conf/model writes reports; the others are pretrainings."""
     return load_yaml("model", model).get("kind", "train") == "train"
 
 

@@ -14,8 +14,11 @@ from toy import Toy
 from baselines.base import Base
 from bench.decode import generate
 from bench.errors import BenchError
+from bench.perf import writes
+from bench.perf_models import Built
 from bench.perf_oracle import decode_slowly
 from bench.spec import DecodeSpec
+from bench.suite import names
 
 VOCABULARY = 12
 LENGTH = 10
@@ -77,6 +80,21 @@ def test_base_equals_the_slow_decoder(beam_size: int) -> None:
     images = torch.randn(3, 2, 3, 32, 32)
     how = spec(beam_size=beam_size)
     assert generate(model, images, how) == decode_slowly(model, images, how)
+
+
+SMALL = (
+    "budget=tiny", "size.image.size=32", "size.image.resize=36", "size.d=16", "size.heads=2",
+    "size.d_ff=16", "size.layers=2", "size.backbone_params.width=4", "decode.max_length=10",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n in names("model") if writes(n)])
+def test_every_model_equals_the_slow_decoder(name: str) -> None:
+    built = Built.of([f"model={name}", *SMALL], 3)
+    model, images = built.model.eval(), built.batch.images
+    found = generate(model, images, built.decode)
+    assert built.decode.beam_size == 3
+    assert found == decode_slowly(model, images, built.decode)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 2.0, -1.0])

@@ -1,0 +1,88 @@
+"""`bench perf`: what it prints; never how long it took."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bench.__main__ import main
+from bench.perf import score_seconds
+from bench.perf_models import Built, matmul_rate, measured, medians
+
+SMALL = (
+    "budget=tiny", "size.image.size=32", "size.image.resize=36", "size.d=16", "size.heads=2",
+    "size.d_ff=16", "size.layers=1", "size.backbone_params.width=4", "decode.max_length=6",
+    "budget.batch=4",
+)  # fmt: skip
+
+
+def test_decoders_are_timed_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["perf", "decode", *SMALL, "--repeats", "2", "--studies", "3"])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "base, CPU" in out or "base, NVIDIA" in out
+    assert "3 studies, beam 3" in out
+    incremental, recomputing = (
+        [float(x) for x in re.search(rf"{name} +([\d.]+) +([\d.]+)", out).groups()]  # type: ignore[union-attr]
+        for name in ("incremental", "recomputing")
+    )
+    assert incremental[1] > 0 < recomputing[1]
+    assert re.search(r"ratio \d+\.\d; equal token for token: 3 of 3 reports", out)
+
+
+def test_decoders_that_disagree_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.perf_oracle.decode_slowly", lambda m, images, how: [[1]] * 3)
+    assert main(["perf", "decode", *SMALL, "--repeats", "1", "--studies", "3"]) == 1
+    assert "the decoders disagree" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["base", "uar"])
+def test_a_models_row(model: str) -> None:
+    found = measured([f"model={model}", *SMALL], 2, 1)
+    parameters, flops, rate, share, reports, memory = found["cells"]
+    assert float(parameters.removesuffix(" M")) > 0
+    assert float(flops.removesuffix(" G")) > 0
+    assert 0 <= float(share.removesuffix("%")) <= 100
+    assert min(map(float, (rate, reports, memory))) > 0
+    assert "fp32" in found["machine"]
+    assert "bf16" in found["machine"]
+    assert "batches of 4, 2 decoded at once, 3 beams" in found["machine"]
+
+
+def test_flops_do_not_depend_on_the_batch() -> None:
+    """Per example: batch norms and such are not counted."""
+    small, large = (measured([f"budget.batch={n}", *SMALL[:-1]], 1, 1)["cells"][1] for n in (2, 8))
+    assert small == large
+
+
+def test_inputs_are_what_a_model_declares() -> None:
+    pixels, codes = (Built.of([f"model={m}", *SMALL], 0) for m in ("base", "uar"))
+    assert pixels.batch.images.shape == (4, 2, 3, 32, 32)
+    assert codes.batch.images.shape == (4, 2, 16)
+    assert 0 <= int(codes.batch.images.min()) <= int(codes.batch.images.max()) < 256
+
+
+def test_matmul_rate() -> None:
+    assert matmul_rate("cpu", "fp32", 1) > 1e8
+
+
+def test_medians_take_turns() -> None:
+    calls: list[str] = []
+    works = {name: lambda name=name: calls.append(name) for name in "ab"}
+    found = medians(works, 3, lambda: None)
+    assert "".join(calls) == "abababab"
+    assert list(found) == ["a", "b"]
+
+
+def test_scoring_is_timed() -> None:
+    seconds = score_seconds("chexpert-rules", 5)
+    assert len(seconds) == 3
+    assert all(float(x) >= 0 for x in seconds)
+
+
+def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["perf", "models", *SMALL, "--only", "bsae"]) == 2
+    assert "did you mean 'base'" in capsys.readouterr().err

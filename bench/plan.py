@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.datasets import parameters
 from bench.errors import BenchError, unknown
-from bench.provenance import TRAINING, code_digest
+from bench.provenance import FLOORS, TRAINING, code_digest
 from bench.spec import (
     BudgetSpec,
     DataSpec,
@@ -128,7 +128,7 @@ class Composer:
             kind="floor",
             data=self._data(self.config([])),
             model=PartSpec(part["_target_"], part.get("params", {})),
-            code=code_digest(part["_target_"].rpartition(".")[0], "bench.data.text"),
+            code=code_digest(part["_target_"].rpartition(".")[0], *FLOORS),
         )
 
     def pretraining(self, name: str) -> RunSpec:

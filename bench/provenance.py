@@ -22,6 +22,8 @@ TRAINING = (
     "bench.data.codes",
     "bench.data.text",
 )
+# Likewise of a floor's reports: its texts, its pictures, and how a constant is chosen.
+FLOORS = ("bench.data.text", "bench.data.images", "bench.metrics.bleu")
 OWN = ("bench", "baselines", "uar", "mgca")
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "transformers", "pycocoevalcap", "radgraph")
 

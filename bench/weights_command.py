@@ -18,12 +18,12 @@ from bench import weights
 from bench.build import resolve
 from bench.errors import BenchError, DataError, unknown
 
-# kind -> function (source, target) of the package that knows the layout
+# kind -> function (kind, source, target) of the package that knows the layout
 IMPORTERS = {
-    "r2gen": "baselines.checkpoints.import_r2gen",
-    "r2gencmn": "baselines.checkpoints.import_r2gencmn",
-    "openai-dvae": "uar.openai.import_encoder",
-    "mgca": "mgca.checkpoints.import_image_encoder",
+    "r2gen": "baselines.checkpoints.import_checkpoint",
+    "r2gencmn": "baselines.checkpoints.import_checkpoint",
+    "openai-dvae": "uar.openai.import_checkpoint",
+    "mgca": "mgca.checkpoints.import_checkpoint",
 }
 
 
@@ -80,7 +80,7 @@ def _import(given: list[str]) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     importer: Any = resolve(IMPORTERS[kind])
     try:
-        importer(source, target)
+        importer(kind, source, target)
     except ValueError as error:
         raise DataError(str(error), "get the authors' file again, or check the kind") from error
     name = target.stem.lower()

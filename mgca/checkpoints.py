@@ -48,6 +48,14 @@ def image_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def import_checkpoint(kind: str, source: Path, target: Path) -> None:
+    """Write the image encoder of a released checkpoint as safetensors; `kind` is "mgca"."""
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous() for name, value in image_state(source).items()}
+    save_file(state, target, metadata={"note": NOTE})
+
+
 def architecture(state: dict[str, Tensor], path: Path) -> str:
     """ "resnet" or "vit", by the names in a state dict."""
     if "conv1.weight" in state and "layer4.0.conv1.weight" in state:

@@ -40,6 +40,11 @@ def convert(source: Path | str, target: Path | str) -> dict[str, int]:
     return shape
 
 
+def import_checkpoint(kind: str, source: Path, target: Path) -> None:
+    """`convert`, as `bench weights import openai-dvae` calls it; `kind` is that name."""
+    convert(source, target)
+
+
 def encoder_shape(state: Mapping[str, Tensor], path: Path | str) -> dict[str, int]:
     """Constructor arguments of the encoder that the state dict belongs to."""
     try:

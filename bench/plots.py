@@ -33,7 +33,11 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
             for f in [suite.figure(r, m, TEXT)]
         ]
     )
-    colours = dict(zip(suite.floors, sns.color_palette("colorblind")[1:], strict=False))
+    palette = sns.color_palette("colorblind", 4)
+    # Floors may coincide: different dashes let both be seen.
+    styles = dict(
+        zip(suite.floors, zip(palette, ("-", "--", ":", "-."), strict=True), strict=False)
+    )
     size = (3.1 * len(metrics), 0.32 * len(rows) + 1.7)
     figure, [axes] = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False)
     for axis, metric in zip(axes, metrics, strict=True):
@@ -43,15 +47,15 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
             color="black", markersize=4,
         )  # fmt: skip
         axis.hlines(range(len(rows)), part["low"], part["high"], color="black", linewidth=1.2)
-        for floor, colour in colours.items():
+        for floor, (colour, dashes) in styles.items():
             axis.axvline(
                 suite.figure(floor, metric, TEXT).value, color=colour, linewidth=1.2,
-                linestyle="--", label=FLOOR_NAMES[floor], zorder=0,
+                linestyle=dashes, label=FLOOR_NAMES[floor], zorder=0,
             )  # fmt: skip
         axis.set(title=metric, xlabel="", ylabel="")
         sns.despine(ax=axis, left=True)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(colours), frameon=False)
+    figure.legend(handles, labels, loc="lower center", ncols=len(styles), frameon=False)
     figure.suptitle(f"{suite.suite.title}: {suite.dataset}, {TEXT}, 95 % intervals", fontsize=10)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     return save(figure, folder / "ladder")

@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.errors import RunError
 from bench.metrics import registry
-from bench.suite import load_yaml, names
+from bench.suite import compose, names
 from bench.terminal import table
 
 
@@ -86,7 +86,7 @@ def models(arguments: argparse.Namespace) -> str:
 
 def writes(model: str) -> bool:
     """Whether a model of conf/model writes reports; the others are pretrainings."""
-    return load_yaml("model", model).get("kind", "train") == "train"
+    return bool(compose([f"model={model}"])["model"].get("kind", "train") == "train")
 
 
 def score(arguments: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ written down only when they exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,10 +111,14 @@ class Composer:
         self.work, self._pretrain, self.overrides = work, pretrain, overrides
         self.smoke = smoke
         self.pretrained: dict[str, RunSpec] = {}
+        self._configs: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def config(self, more: Sequence[str]) -> dict[str, Any]:
         """`more` first: what the user says has the last word."""
-        return compose([*more, *self.overrides])
+        key = tuple(more)
+        if key not in self._configs:  # a composition takes a tenth of a second
+            self._configs[key] = compose([*more, *self.overrides])
+        return deepcopy(self._configs[key])
 
     def row(self, row: Row, seed: int = 0) -> RunSpec:
         config = self.config([f"model={row.model}", *row.overrides])

@@ -93,13 +93,24 @@ def score(arguments: argparse.Namespace) -> str:
     """Each metric in a fresh process: it starts its programs and knows no answer."""
     sizes = [int(n) for n in arguments.pairs.split(",")]
     rows = []
-    for name in chosen(arguments.only, registry.names()):
+    for name in chosen(arguments.only, [n for n in registry.names() if reads_text(n)]):
         cells = [name]
         for pairs in sizes:
             cells += alone(score_seconds, name, pairs)
         rows.append(cells)
     head = ["metric", *(f"{when} {n:,}" for n in sizes for when in ("cold", "warm", "kept"))]
     return table("seconds, all text treatments of each metric, by pairs", head, rows)
+
+
+def reads_text(metric: str) -> bool:
+    """Whether a metric can be timed on reports; one of a model's features cannot."""
+    from bench.assess import FEATURES
+    from bench.errors import MissingError
+
+    try:
+        return FEATURES not in registry.load(metric).treatments
+    except MissingError:  # a package is not installed: the row says so
+        return True
 
 
 def score_seconds(name: str, pairs: int) -> list[str]:

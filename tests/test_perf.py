@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from bench.__main__ import main
+from bench.errors import MissingError
+from bench.metrics import registry
 from bench.perf import score_seconds
 from bench.perf_models import Built, matmul_rate, measured, medians
 
@@ -81,6 +84,27 @@ def test_scoring_is_timed() -> None:
     seconds = score_seconds("chexpert-rules", 5)
     assert len(seconds) == 3
     assert all(float(x) >= 0 for x in seconds)
+
+
+def test_the_table_of_metrics(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """All that read text, in this process; those without weights show dashes."""
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("bench.perf.alone", lambda work, *given: work(*given))
+    monkeypatch.setattr("bench.metrics.meteor.METEOR.require", missing)  # would start Java
+    monkeypatch.setattr("bench.metrics.ptb.tokenize", lambda texts: texts)
+    assert main(["perf", "score", "--pairs", "4,5"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    lines = {row[0]: row[1:] for row in rows}
+    assert set(registry.names()) - set(lines) == {"alignment"}
+    assert lines["chexbert"] == lines["radgraph-xl"] == lines["METEOR"] == ["-"] * 6
+    assert all(float(x) >= 0 for x in lines["CIDEr"] + lines["chexpert-rules"])
+    assert main(["perf", "score", "--only", "alignment"]) == 2
+
+
+def missing(metric: object) -> None:
+    raise MissingError("not here")
 
 
 def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,34 +2,45 @@
 
 A floor gets texts and pictures and returns one text per study to be reported on. The harness
 gives the scoring of validation, so that the constant is chosen by the same BLEU-4 as a model's
-checkpoint.
+checkpoint, and the reading of reports, so that "always No Finding" is what its metric means.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a floor may use. Structural: the harness passes any object with these attributes.
+class Material(Protocol):
+    """What a floor may use: train and validation, and the pictures of the studies asked for."""
 
-    train, val: cleaned reports in manifest order. choose: (candidates, references) -> index of
-    the candidate that scores best as a constant. pictures: split name -> (n, V, s, s) uint8.
-    count: studies to report on, in the split `split`.
-    """
+    @property
+    def train(self) -> Sequence[str]:
+        """Cleaned train reports, in manifest order."""
 
-    train: Sequence[str]
-    val: Sequence[str]
-    choose: Callable[[Sequence[str], Sequence[str]], int]
-    pictures: Callable[[str], np.ndarray]
-    count: int
-    split: str
+    @property
+    def val(self) -> Sequence[str]:
+        """Validation references as they are scored, in manifest order."""
+
+    @property
+    def count(self) -> int:
+        """How many studies to report on."""
+
+    @property
+    def split(self) -> str:
+        """The split that they are of."""
+
+    def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
+        """The index of the candidate that scores best as a constant."""
+
+    def no_finding(self, reports: Sequence[str]) -> Sequence[bool]:
+        """Which reports the floor's labeler reads as No Finding."""
+
+    def pictures(self, split: str) -> np.ndarray:
+        """(n, V, s, s) uint8, in manifest order."""
 
 
 class _Floor:
@@ -40,7 +51,7 @@ class _Floor:
 class Constant(_Floor):
     """The train report with the highest validation BLEU-4 when given for every study."""
 
-    def write(self, material: Any) -> list[str]:
+    def write(self, material: Material) -> list[str]:
         candidates = list(dict.fromkeys(material.train))
         best = candidates[material.choose(candidates, material.val)]
         return [best] * material.count
@@ -49,15 +60,35 @@ class Constant(_Floor):
 class MostFrequent(_Floor):
     """The most frequent train report; of equally frequent ones, the first in manifest order."""
 
-    def write(self, material: Any) -> list[str]:
+    def write(self, material: Material) -> list[str]:
         [(report, _)] = Counter(material.train).most_common(1)
+        return [report] * material.count
+
+
+class NoFinding(_Floor):
+    """The most frequent train report among those that a labeler reads as No Finding.
+
+    What a reader who never looks would sign. A train split without any normal report has `NORMAL`
+    in its place. `labeler` is the signature of the metric that decides, for the floor's identity.
+    """
+
+    NORMAL = "no acute cardiopulmonary abnormality ."
+
+    def __init__(self, weights: Any = None, seed: int = 0, *, labeler: str) -> None:
+        super().__init__(weights, seed)
+        self.labeler = labeler
+
+    def write(self, material: Material) -> list[str]:
+        normal = material.no_finding(material.train)
+        reports = [r for r, empty in zip(material.train, normal, strict=True) if empty]
+        [(report, _)] = Counter(reports or [self.NORMAL]).most_common(1)
         return [report] * material.count
 
 
 class Random(_Floor):
     """A train report drawn uniformly for each study."""
 
-    def write(self, material: Any) -> list[str]:
+    def write(self, material: Material) -> list[str]:
         rng = np.random.default_rng(self.seed)
         return [material.train[i] for i in rng.integers(0, len(material.train), material.count)]
 
@@ -69,7 +100,7 @@ class NearestImage(_Floor):
     are compared in order and weigh the same.
     """
 
-    def write(self, material: Any) -> list[str]:
+    def write(self, material: Material) -> list[str]:
         train = _standardised(material.pictures("train"))
         query = _standardised(material.pictures(material.split))
         nearest = [int(np.argmax(train @ row)) for row in query]

@@ -217,11 +217,17 @@ def _remove_checkpoints(folder: RunFolder) -> None:
 
 # --- floors ------------------------------------------------------------------------------------
 
+        self._labeler = str(spec.model.params.get("labeler", ""))
 
 class _Material:
     """What a floor may use; see `baselines.floors.Material`."""
 
     split = "test"
+
+    def no_finding(self, reports: Sequence[str]) -> list[bool]:
+        from bench.labeler import no_finding
+
+        return no_finding(self._labeler, reports)
 
     def __init__(self, spec: RunSpec, work: Workspace, order: np.ndarray | None) -> None:
         self._order = order  # whose test images each study is shown; None: its own

@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from bench import labeler, weights
 from bench.datasets import parameters
 from bench.errors import BenchError, unknown
 from bench.provenance import FLOORS, TRAINING, code_digest
@@ -147,6 +148,9 @@ class Composer:
     # --- parts ----------------------------------------------------------------------------------
 
     def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
+        params = dict(part.get("params", {}))
+        if "labeler" in part:
+            params["labeler"] = labeler.signature(part["labeler"])
         model, budget = config["model"], config["budget"]
         part = self._part(model)
         tokenizer = self._tokenizer(config) if model.get("codes") else None

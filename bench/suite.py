@@ -45,7 +45,7 @@ class Suite:
     title: str
     rows: tuple[Row, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
-    floors: tuple[str, ...] = ("constant", "frequent", "random", "nearest")
+    floors: tuple[str, ...] = ("constant", "frequent", "no_finding", "random", "nearest")
     baseline: str = ""  # the row that others are compared with
     include: tuple[str, ...] = ()  # suites whose rows and tables come first
 

@@ -29,6 +29,7 @@ FLOOR_NAMES = {
 
 
 @dataclass(frozen=True)
+    "no_finding": "always No Finding",
 class Figure:
     """A value with its interval, over one seed or several."""
 

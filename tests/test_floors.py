@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toy import load
 
-from baselines.floors import Constant, Material, MostFrequent, NearestImage, Random
-from bench.execute import derangement, floor_reports
+from baselines.floors import Constant, MostFrequent, NearestImage, NoFinding, Random
+from bench.controls import derangement
+from bench.data.leakage import cleaned_reports
+from bench.errors import BenchError, DataError
+from bench.execute import floor_reports
+from bench.labeler import no_finding, signature
 from bench.metrics.bleu import BLEU, best_constant
+from bench.metrics.observations import NO_FINDING, OBSERVATIONS, POSITIVE
+from bench.metrics.rules import ChexpertRules
 from bench.spec import DataSpec, PartSpec, RunSpec
 from bench.workspace import Workspace
 
@@ -26,16 +32,35 @@ def sentences(count: int, seed: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(4, 14))) for _ in range(count)]
 
 
-def choose(candidates: Sequence[str], references: Sequence[str]) -> int:
-    return best_constant(candidates, references)[0]
-
-
-def pictures(split: str) -> np.ndarray:
+def made_pictures(split: str) -> np.ndarray:
     rng = np.random.default_rng(len(split))
     return rng.integers(0, 256, (12 if split == "train" else 5, 2, 8, 8), dtype=np.uint8)
 
 
-MATERIAL = Material(sentences(30, 0), sentences(12, 1), choose, pictures, 5, "test")
+@dataclass(frozen=True)
+class Made:
+    """A `baselines.floors.Material` of made texts and pictures."""
+
+    train: Sequence[str]
+    val: Sequence[str]
+    count: int = 5
+    split: str = "test"
+    change: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
+        return best_constant(candidates, references)[0]
+
+    def no_finding(self, reports: Sequence[str]) -> list[bool]:
+        return ["clear" in report for report in reports]
+
+    def pictures(self, split: str) -> np.ndarray:
+        """Changed test pictures are those of train studies 8, 2, 11, 2, 0, changed."""
+        if split == "train" or self.change is None:
+            return made_pictures(split)
+        return self.change(made_pictures("train")[[8, 2, 11, 2, 0]])
+
+
+MATERIAL = Made(sentences(30, 0), sentences(12, 1))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -63,14 +88,17 @@ def test_random_reports_are_seeded_and_come_from_train() -> None:
     assert 60 < min(counts.values()) < max(counts.values()) < 145
 
 
-def with_pictures(change: Callable[[np.ndarray], np.ndarray]) -> Material:
-    """Test pictures are those of train studies 8, 2, 11, 2, 0, changed."""
+def test_always_no_finding() -> None:
+    """The most frequent of those that the labeler reads so; of equal ones, the first."""
+    floor = NoFinding(labeler="a")
+    train = ["edema", "edema", "edema", "lungs clear", "all clear", "all clear"]
+    assert floor.write(replace(MATERIAL, train=train)) == ["all clear"] * 5
+    assert floor.write(replace(MATERIAL, train=train[:-1])) == ["lungs clear"] * 5
+    assert floor.write(replace(MATERIAL, train=train[:3])) == [NoFinding.NORMAL] * 5
 
-    def read(split: str) -> np.ndarray:
-        train = pictures("train")
-        return train if split == "train" else change(train[[8, 2, 11, 2, 0]])
 
-    return replace(MATERIAL, train=MATERIAL.train[:12], pictures=read)
+def with_pictures(change: Callable[[np.ndarray], np.ndarray]) -> Made:
+    return replace(MATERIAL, train=MATERIAL.train[:12], change=change)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +122,15 @@ def test_a_blank_picture_is_no_error() -> None:
 # --- as the harness calls them -----------------------------------------------------------------
 
 
-def spec(name: str, seed: int = 0) -> RunSpec:
+def spec(name: str, seed: int = 0, labeler: str = "") -> RunSpec:
     data = DataSpec("made", "toy.load", load().manifest)
-    return RunSpec("floor", data, PartSpec(f"baselines.floors.{name}"), "", seed=seed)
+    labeled = {"labeler": labeler or signature("chexpert-rules")} if name == "NoFinding" else {}
+    return RunSpec("floor", data, PartSpec(f"baselines.floors.{name}", labeled), "", seed=seed)
 
 
-@pytest.mark.parametrize("name", ["Constant", "MostFrequent", "Random", "NearestImage"])
+@pytest.mark.parametrize(
+    "name", ["Constant", "MostFrequent", "NoFinding", "Random", "NearestImage"]
+)
 def test_a_report_for_every_study(tmp_path: Path, name: str) -> None:
     work = Workspace(tmp_path, tmp_path)
     written = floor_reports(spec(name), work)
@@ -115,3 +146,27 @@ def test_only_the_floor_that_looks_changes_with_its_images(tmp_path: Path) -> No
     own, shuffled = (floor_reports(spec("NearestImage"), work, o) for o in (None, order))
     assert shuffled == [own[i] for i in order]
     assert shuffled != own
+
+
+@pytest.mark.parametrize("train", [14, 60])
+def test_no_finding_is_what_the_metric_reads_in_it(tmp_path: Path, train: int) -> None:
+    """Of 14 made train reports none is normal, of 60 some are."""
+    dataset, metric = load(train=train), ChexpertRules()
+    data = DataSpec("made", "toy.load", dataset.manifest, {"train": train})
+    floor = replace(spec("NoFinding"), data=data)
+    [text] = set(floor_reports(floor, Workspace(tmp_path, tmp_path)))
+    [labels] = metric.label([text])
+    assert [OBSERVATIONS[i] for i in np.flatnonzero(labels == POSITIVE)] == ["No Finding"]
+    assert (text == NoFinding.NORMAL) == (train == 14)
+    reports = cleaned_reports(dataset, "train")
+    assert (text in reports) == (train == 60)
+    assert no_finding(signature("chexpert-rules"), reports) == [
+        bool(row[NO_FINDING] == POSITIVE) for row in metric.label(reports)
+    ]
+
+
+def test_a_floor_is_bound_to_its_labeler(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the floor was made with"):
+        floor_reports(spec("NoFinding", labeler="chexpert-rules|rules:0|v:1"), Workspace(tmp_path))
+    with pytest.raises(BenchError, match="unknown labeler 'BLEU'"):
+        signature("BLEU")

@@ -46,11 +46,12 @@ def planned(folder: Path, name: str = "table2", *more: str, **options: object) -
     return make_plan(name, [*TINY, *more], work, pretrain, **options)  # type: ignore[arg-type]
 
 
-def test_twelve_trainings_and_four_floors(ablations: tuple[Plan, Pretrained]) -> None:
+def test_twelve_trainings_and_five_floors(ablations: tuple[Plan, Pretrained]) -> None:
     plan, _ = ablations
-    assert [p.name for p in plan.runs[:4]] == ["constant", "frequent", "random", "nearest"]
-    assert [p.origin for p in plan.runs] == ["floor"] * 4 + ["trained"] * 12
-    assert len(plan.distinct()) == 16
+    floors = ["constant", "frequent", "no_finding", "random", "nearest"]
+    assert [p.name for p in plan.runs[:5]] == floors
+    assert [p.origin for p in plan.runs] == ["floor"] * 5 + ["trained"] * 12
+    assert len(plan.distinct()) == 17
     assert plan.dataset == "synthetic"
     assert len({p.spec.code for p in plan.runs if p.model == "uar"}) <= 2
 
@@ -69,7 +70,7 @@ def test_one_pretraining_serves_all_rows_with_codes(ablations: tuple[Plan, Pretr
     assert spec.kind == "pretrain"
     assert plan.pretrained == (spec,)
     digest = file_digest(RunFolder(pretrain.out, spec.run_id) / "weights.safetensors")
-    for row in plan.runs[4:]:
+    for row in plan.runs[5:]:
         tokenizer = row.spec.tokenizer
         assert (tokenizer is not None) == (row.name in WITH_CODES), row.name
         if tokenizer is not None:

@@ -31,7 +31,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "bench.optimise",
     ),
     ("bench.metrics", "bench.decode", "bench.datasets"),
-    ("bench.stats", "bench.strata", "bench.workspace"),
+    ("bench.stats", "bench.strata", "bench.controls", "bench.workspace", "bench.labeler"),
+    ("bench.metrics.rules_mesh", "bench.labels"),  # the first: a program on intervals
     ("bench.train", "bench.compare"),
     ("bench.execute",),
     ("bench.assess", "bench.plan"),

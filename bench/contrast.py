@@ -66,6 +66,10 @@ class Contrasts:
 
     def has(self, key: Key, score: str, text: str) -> bool:
         """Whether every run of a row was scored so: a metric may not have been able to run."""
+    def statistics(self, key: Key, family: str, text: str) -> np.ndarray:
+        """(S, n, k) the per-report statistics of a row, one table a seed."""
+        return np.stack([self._scored(p).statistics[text, family] for p in self._paths(key)])
+
         wanted = (text, registry.family(score))
         return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
 

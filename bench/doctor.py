@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from bench import weights
 from bench.data import data_root
 from bench.datasets import open_dataset
 from bench.errors import BenchError
-from bench.metrics import registry
+from bench.metrics import needs, registry
 from bench.suite import names
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
@@ -43,16 +43,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def findings() -> Iterator[Finding]:
+    """Weights that are missing are said once, in one line, with the metrics that wait for them."""
     yield from map(_package, PACKAGES)
     yield _device()
     for name in names("dataset"):
         yield _try("data", name, partial(_data, name))
     for name in registry.names():
-        yield _try("metric", name, partial(_metric, name))
+        if not needs.lacking(name):
+            yield _try("metric", name, partial(_metric, name))
+    users = needs.users()
     for status in weights.listing():
-        here = status.state == "here"
-        fix = "" if here else weights.how(status.entry)
-        yield Finding("weights", here, status.entry.name, fix)
+        yield _weights(status, users.get(status.entry.name, []))
+
+
+def _weights(status: weights.Status, metrics: Sequence[str]) -> Finding:
+    """Where a file is, or what waits for it and how to get it."""
+    name = status.entry.name
+    if status.state == "here":
+        return Finding("weights", True, name)
+    presets = f" and {len(metrics) - 1} presets of it" if len(metrics) > 1 else ""
+    waiting = f", for the metric {metrics[0]}{presets}" if metrics else ""
+    return Finding("weights", False, f"{name}{waiting}: {weights.how(status.entry)}")
 
 
 def _package(name: str) -> Finding:

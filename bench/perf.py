@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from bench.errors import RunError
-from bench.metrics import registry
+from bench.metrics import needs, registry
 from bench.suite import compose, names
 from bench.terminal import table
 
@@ -93,24 +93,13 @@ def score(arguments: argparse.Namespace) -> str:
     """Each metric in a fresh process: it starts its programs and knows no answer."""
     sizes = [int(n) for n in arguments.pairs.split(",")]
     rows = []
-    for name in chosen(arguments.only, [n for n in registry.names() if reads_text(n)]):
+    for name in chosen(arguments.only, [n for n in registry.names() if needs.reads_text(n)]):
         cells = [name]
         for pairs in sizes:
             cells += alone(score_seconds, name, pairs)
         rows.append(cells)
     head = ["metric", *(f"{when} {n:,}" for n in sizes for when in ("cold", "warm", "kept"))]
     return table("seconds, all text treatments of each metric, by pairs", head, rows)
-
-
-def reads_text(metric: str) -> bool:
-    """Whether a metric can be timed on reports; one of a model's features cannot."""
-    from bench.assess import FEATURES
-    from bench.errors import MissingError
-
-    try:
-        return FEATURES not in registry.load(metric).treatments
-    except MissingError:  # a package is not installed: the row says so
-        return True
 
 
 def score_seconds(name: str, pairs: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 TEXT = "r2gen@1"
+# Of floors, in turn: a coarser one over a finer one leaves both to be seen.
+DASHES = ("-", (0, (6, 3)), (0, (3, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 
 
 def ladder(suite: Summary, folder: Path) -> list[Path]:
@@ -20,7 +24,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
     import pandas as pd
     import seaborn as sns
 
-    plt = _pyplot()
+    plt = pyplot()
     rows = suite.trained
     metrics = [m for m in METRICS if suite.has(m, TEXT, [*rows, *suite.floors])]
     if not rows or not metrics:
@@ -33,11 +37,10 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
             for f in [suite.figure(r, m, TEXT)]
         ]
     )
-    palette = sns.color_palette("colorblind", 4)
-    # Floors may coincide: different dashes let both be seen.
-    styles = dict(
-        zip(suite.floors, zip(palette, ("-", "--", ":", "-."), strict=True), strict=False)
-    )
+    floors = coinciding(suite, metrics)
+    palette = sns.color_palette("colorblind", len(floors))
+    # Floors may coincide in one metric: different dashes let both be seen.
+    styles = dict(zip(floors, zip(palette, cycle(DASHES), strict=False), strict=True))
     size = (3.1 * len(metrics), 0.32 * len(rows) + 1.7)
     figure, [axes] = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False)
     for axis, metric in zip(axes, metrics, strict=True):
@@ -47,10 +50,10 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
             color="black", markersize=4,
         )  # fmt: skip
         axis.hlines(range(len(rows)), part["low"], part["high"], color="black", linewidth=1.2)
-        for floor, (colour, dashes) in styles.items():
+        for names, (colour, dashes) in styles.items():
             axis.axvline(
-                suite.figure(floor, metric, TEXT).value, color=colour, linewidth=1.2,
-                linestyle=dashes, label=FLOOR_NAMES[floor], zorder=0,
+                suite.figure(names[0], metric, TEXT).value, color=colour, linewidth=1.2,
+                linestyle=dashes, label=" = ".join(FLOOR_NAMES[n] for n in names), zorder=0,
             )  # fmt: skip
         axis.set(title=metric, xlabel="", ylabel="")
         sns.despine(ax=axis, left=True)
@@ -61,7 +64,16 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
     return save(figure, folder / "ladder")
 
 
-def _pyplot() -> Any:
+def coinciding(suite: Summary, metrics: Sequence[str]) -> list[tuple[str, ...]]:
+    """Floors with the same value in every metric, together: they share one line."""
+    groups: dict[tuple[float, ...], list[str]] = {}
+    for floor in suite.floors:
+        values = tuple(suite.figure(floor, m, TEXT).value for m in metrics)
+        groups.setdefault(values, []).append(floor)
+    return [tuple(names) for names in groups.values()]
+
+
+def pyplot() -> Any:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -79,5 +91,5 @@ def save(figure: Any, stem: Path) -> list[Path]:
         data = io.BytesIO()
         figure.savefig(data, format=suffix, dpi=150, metadata=metadata)
         write_atomic(stem.with_suffix(f".{suffix}"), data.getvalue())
-    _pyplot().close(figure)
+    pyplot().close(figure)
     return [stem.with_suffix(".png")]

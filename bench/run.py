@@ -19,7 +19,7 @@ from bench.assess import assess, is_scored
 from bench.board import suite_rows
 from bench.errors import BenchError
 from bench.execute import execute
-from bench.metrics import registry
+from bench.metrics import needs, registry
 from bench.metrics.cache import keep
 from bench.plan import Plan, Planned, make_plan
 from bench.spec import RunSpec
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
-    metrics = [m for m in arguments.metrics.split(",") if m]
+    metrics = [m for m in arguments.metrics.split(",") if m] or [*METRICS, *needs.here()]
     for name in metrics:
         registry.family(name)  # a wrong name is refused before hours of training
     job = Job(work, progress, metrics, arguments.dry_run, arguments.worker)

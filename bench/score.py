@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench.compare import number
 from bench.datasets import open_dataset, split_overrides
-from bench.errors import unknown
-from bench.metrics import registry
+from bench.errors import BenchError, unknown
+from bench.metrics import needs, registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
 from bench.run import METRICS
@@ -17,12 +17,15 @@ from bench.terminal import table
 from bench.workspace import default_cache
 
 KEYS = ("dataset", "split")
+DEFAULT = (*METRICS, *needs.WEIGHTED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, help="CSV file: study_id,report")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME split=NAME")
-    parser.add_argument("--metrics", default=",".join(METRICS), help="families, by commas")
+    parser.add_argument(
+        "--metrics", default="", help=f"families, by commas (default: {','.join(DEFAULT)})"
+    )
     parser.add_argument(
         "--missing",
         choices=("error", "empty"),
@@ -40,8 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise unknown("setting", key, KEYS)
     keep(arguments.cache)
     metrics = [m for m in arguments.metrics.split(",") if m]
+    metrics = metrics or [*dict.fromkeys((*DEFAULT, *needs.here()))]
     for name in metrics:
-        registry.family(name)
+        if not needs.reads_text(registry.family(name)):
+            raise BenchError(
+                f"{name} is computed from a model's features, not from reports",
+                "it is among the scores of every run whose model has such features",
+            )
     scored = score(
         arguments.predictions,
         open_dataset(settings.get("dataset", "synthetic")),
@@ -54,11 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _text(scored: Scored) -> str:
+    """The scores as a table, and one line for each metric that could not run here."""
     missing = f", {len(scored.missing)} missing scored as empty" if scored.missing else ""
     title = f"{scored.dataset} {scored.split}: {len(scored.ids)} studies{missing}"
     rows = [
-        [s.metric, s.protocol, "-" if s.value is None else number(s.value, 4),
-         s.unavailable or s.signature]
+        [s.metric, s.protocol, number(s.value, 4), s.signature]
         for s in scored
-    ]  # fmt: skip
-    return table(title, ["metric", "text", "value", "signature"], rows)
+        if s.value is not None
+    ]
+    absent = dict.fromkeys(f"{s.metric}: {s.unavailable}" for s in scored if s.value is None)
+    return "\n".join([table(title, ["metric", "text", "value", "signature"], rows), *absent])

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import pickle
+import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,7 +93,7 @@ def test_levels_grow_stricter() -> None:
 
 def test_without_weights_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(MissingError, match="RadGraph-XL F1 is not available") as caught:
+    with pytest.raises(MissingError, match="no weights 'radgraph-xl'") as caught:
         radgraph.RadGraphXLF1().require()
     assert "\n" not in caught.value.message
     assert "bench weights add radgraph-xl" in caught.value.hint
@@ -136,3 +141,126 @@ def test_reports_are_lower_cased_and_annotated_once(monkeypatch: pytest.MonkeyPa
     assert metric.corpus(table)["RadGraph-F1-partial"] == 0.25
     assert "model:radgraph|case:lower|ckpt:ffffffffffff" in metric.implementation()
     radgraph._answers.cache_clear()
+
+
+# --- archives that are not what they should be ------------------------------------------------
+
+
+class Malice:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+CONFIG = {
+    "dataset_reader": {"token_indexers": {"bert": {"model_name": "."}}},
+    "model": {"embedder": {"token_embedders": {"bert": {"model_name": "."}}}},
+}
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    """A tar.gz; `__` in a member's name is a full stop."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def saved(content: Any, legacy: bool = False) -> bytes:
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=not legacy)
+    return file.getvalue()
+
+
+@pytest.fixture
+def annotate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[radgraph.Annotation]]:
+    """Annotate with an added archive of these members; the package must not be reached."""
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.delenv("BENCH_CACHE", raising=False)
+    monkeypatch.setitem(sys.modules, "radgraph", None)
+    radgraph._model.cache_clear()
+
+    def run(**members: bytes) -> list[radgraph.Annotation]:
+        weights.add("radgraph", archive(tmp_path / "r.tar.gz", **members))
+        return radgraph.RadGraphF1().annotate(["effusion"])
+
+    return run
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickled_code_in_an_archive_is_refused_and_not_run(
+    annotate: Callable[..., Any], tmp_path: Path, legacy: bool
+) -> None:
+    trace = tmp_path / "ran"
+    bad = saved({"weight": Malice(trace)}, legacy)
+    with pytest.raises(DataError, match=r"weights\.th holds more than tensors"):
+        annotate(config__json=json.dumps(CONFIG).encode(), weights__th=bad)
+    assert not trace.exists()
+
+
+def test_a_bare_pickle_in_an_archive_is_refused_and_not_run(
+    annotate: Callable[..., Any], tmp_path: Path
+) -> None:
+    trace = tmp_path / "ran"
+    with pytest.raises(DataError, match=r"weights\.th"):
+        annotate(config__json=json.dumps(CONFIG).encode(), weights__th=pickle.dumps(Malice(trace)))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_truncated_tensors_in_an_archive_are_refused(
+    annotate: Callable[..., Any], share: float
+) -> None:
+    torch = pytest.importorskip("torch")
+    whole = saved({"weight": torch.zeros(500)})
+    with pytest.raises(DataError, match=r"weights\.th"):
+        annotate(
+            config__json=json.dumps(CONFIG).encode(), weights__th=whole[: int(len(whole) * share)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"readme": b"hello"}, "no RadGraph model"),
+        ({"config__json": b"{}", "weights__th": b""}, "no RadGraph configuration"),
+        ({"config__json": b"not json", "weights__th": b""}, "no RadGraph configuration"),
+        ({"config__json": json.dumps(CONFIG).encode()}, "no RadGraph model"),
+        ({"____/____/escaped": b"x"}, "cannot be unpacked"),
+    ],
+)
+def test_a_wrong_archive_is_refused_by_name(
+    annotate: Callable[..., Any], tmp_path: Path, members: dict[str, bytes], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        annotate(**members)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_state_dict_of_something_else_is_no_radgraph(annotate: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match="no state dict"):
+        annotate(config__json=json.dumps(CONFIG).encode(), weights__th=saved([1, 2]))
+
+
+def test_what_the_package_cannot_load_is_an_error_that_names_the_folder(
+    annotate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+
+    def fail(**given: str) -> None:
+        raise RuntimeError("Error(s) in loading state_dict for DyGIE:\n\tmissing keys")
+
+    monkeypatch.setitem(sys.modules, "radgraph", ModuleType("radgraph"))
+    monkeypatch.setattr(sys.modules["radgraph"], "RadGraph", fail, raising=False)
+    tensors = saved({"weight": torch.zeros(2)})
+    with pytest.raises(DataError, match=r"does not fit the radgraph package: Error\(s\) in loading"):
+        annotate(config__json=json.dumps(CONFIG).encode(), weights__th=tensors)

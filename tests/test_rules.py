@@ -16,6 +16,7 @@ from bench.metrics.observations import (
     POSITIVE,
     UNCERTAIN,
 )
+from bench.stats import Plan, intervals
 
 SENTENCES = Path(__file__).parent / "data" / "rule_sentences.txt"
 CODES = "EC CM LO LL ED CO PN AT PX PE PO FX SD NF"
@@ -144,6 +145,27 @@ def test_every_mapped_name_is_an_observation() -> None:
     assert set(mapping["observations"]) == set(OBSERVATIONS)
     assert len(mapping["ten"]) == 10
     assert all(entry["reason"] for entry in mapping["observations"].values())
+
+
+def test_the_table_of_agreement_has_the_intervals_of_bench_stats() -> None:
+    """Made studies of known counts: 30 right and 10 wrong calls of cardiomegaly, 10 missed."""
+    texts = ("The heart is enlarged.",) * 40 + ("Clear lungs.",) * 60
+    labels = np.zeros((100, 14), np.int8)
+    labels[[*range(30), *range(40, 50)], OBSERVATIONS.index("Cardiomegaly")] = POSITIVE
+    labels[50:, NO_FINDING] = POSITIVE
+    coded = rules_mesh.Coded(tuple(range(100)), texts, labels)
+    table = rules_mesh.compare(coded, "negative")
+    found = rules_mesh.agreement(coded, table)
+    assert found == intervals(rules_mesh.Agreement(), table, Plan(tuple(map(str, range(100)))))
+    heart = found["Cardiomegaly"]
+    assert heart.value == pytest.approx(60 / 80)
+    assert 0.6 < heart.low < heart.value < heart.high < 0.9
+    lines = rules_mesh.render(coded, "negative").splitlines()
+    assert len(lines) == 2 + 14 + 2
+    assert lines[3] == (
+        f"| Cardiomegaly \\* | 0.750 | {heart.low:.3f}–{heart.high:.3f} | 30 | 10 | 10 |"
+    )
+    assert lines[-2].startswith("| micro, the ten (\\*) | 0.750 | ")
 
 
 @pytest.mark.real

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bench import weights
-from bench.errors import MissingError
 from bench.metrics.cache import AnswerCache
 from bench.metrics.clinical import CONVENTIONS, ClinicalMetric, Convention
 
@@ -48,15 +47,12 @@ class CheXbert(ClinicalMetric):
     name: ClassVar[str] = "chexbert"
     version: ClassVar[int] = 1
     title: ClassVar[str] = "CheXbert"
+    weights: ClassVar[tuple[str, ...]] = (WEIGHTS, VOCABULARY)
 
     def require(self) -> None:
         """MissingError, in one line, when the checkpoint or its vocabulary is not here."""
-        for name in (WEIGHTS, VOCABULARY):
-            try:
-                weights.resolve(name)
-            except MissingError as error:
-                message = f"{self.title} is not available: {error.message}"
-                raise MissingError(message, error.hint) from None
+        for name in self.weights:
+            weights.resolve(name)
 
     def label(self, reports: Sequence[str]) -> np.ndarray:
         """CheXbert's classes; answers are kept by the checkpoint's and the report's digest."""

@@ -8,11 +8,9 @@ Finding": no, yes). Sizes are read from the tensors, so a small one of the same 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from bench.errors import DataError
 from bench.metrics.observations import NO_FINDING, OBSERVATIONS
+from bench.metrics.tensors import read
 
 MAX_PIECES = 512  # as in the authors' script: cut to 511 pieces and [SEP]
 TOKENS = 8192  # padded pieces per batch: 16 reports of full length
@@ -33,17 +32,7 @@ def load(path: Path) -> dict[str, Tensor]:
     Only tensors and plain containers are unpickled: a file that holds code is refused unrun.
     """
     hint = f"replace {path} by the published chexbert.pth"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} holds more than tensors, or is damaged: {reason}", hint) from None
-    except (RuntimeError, EOFError, OSError, BadZipFile, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or no checkpoint: {reason}", hint) from None
-    state = content.get("model_state_dict") if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} has no 'model_state_dict' of tensors", hint)
+    state = read(path, hint, key="model_state_dict")
     tensors = {name.removeprefix("module."): value for name, value in state.items()}
     _check_heads(path, tensors, hint)
     return tensors

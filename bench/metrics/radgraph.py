@@ -11,7 +11,7 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,14 +26,18 @@ from bench.metrics.radgraph_rewards import LEVELS, Annotation, rewards
 
 PACKAGE = "radgraph-0.1.18"
 EMPTY: Annotation = {"entities": {}}
+HINT = "add the published tar.gz again: bench weights list"
 
 
 def require_local(folder: Path) -> None:
-    """MissingError when the encoder that config.json names is neither a folder nor cached."""
+    """MissingError when the encoder that config.json names is neither a folder nor cached.
+
+    DataError when the folder is not an unpacked RadGraph archive.
+    """
     path = folder / "config.json"
     if not path.is_file() or not (folder / "weights.th").is_file():
-        raise DataError(f"{folder} holds no RadGraph model", "add the published tar.gz again")
-    for name in encoders(json.loads(path.read_text(encoding="utf-8"))):
+        raise DataError(f"{folder} holds no RadGraph model", HINT)
+    for name in encoders(path):
         if Path(name).is_dir():
             continue
         from huggingface_hub import try_to_load_from_cache
@@ -45,21 +49,38 @@ def require_local(folder: Path) -> None:
             )
 
 
-def encoders(config: Mapping[str, Any]) -> set[str]:
+def encoders(path: Path) -> set[str]:
     """The encoder names of a RadGraph config.json (reader and embedder)."""
-    reader = config["dataset_reader"]["token_indexers"]["bert"]["model_name"]
-    embedder = config["model"]["embedder"]["token_embedders"]["bert"]["model_name"]
-    return {reader, embedder}
+    try:
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        reader = config["dataset_reader"]["token_indexers"]["bert"]["model_name"]
+        embedder = config["model"]["embedder"]["token_embedders"]["bert"]["model_name"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path} is no RadGraph configuration: {error!r}", HINT) from None
+    return {str(reader), str(embedder)}
 
 
 @cache
 def _model(folder: str) -> Any:
-    """The package's model of an unpacked folder `<digest>/<model type>`."""
+    """The package's model of an unpacked folder `<digest>/<model type>`.
+
+    The package unpickles weights.th in its own way: it is given the file only when torch's
+    restricted unpickler, which runs no code, has read it and found nothing but tensors.
+    """
+    from bench.metrics.tensors import read
+
+    read(Path(folder, "weights.th"), HINT)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a missing encoder would hang for minutes
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its device
         from radgraph import RadGraph
 
-        return RadGraph(model_type=Path(folder).name, model_cache_dir=str(Path(folder).parent))
+        try:
+            return RadGraph(model_type=Path(folder).name, model_cache_dir=str(Path(folder).parent))
+        except (RuntimeError, TypeError, OSError, LookupError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"{folder} does not fit the radgraph package: {reason}", HINT
+            ) from error
 
 
 @cache
@@ -77,16 +98,13 @@ class RadGraphF1(Metric):
     title: ClassVar[str] = "RadGraph"
 
     def __init__(self) -> None:
+        self.weights = (self.model,)
         self.scores = tuple(f"{self.title}-F1-{level}" for level in LEVELS)
 
     def require(self) -> None:
         """MissingError, in one line, when weights or the encoder's files are not here."""
-        try:
-            weights.resolve(self.model)
-            require_local(weights.unpacked(self.model))
-        except MissingError as error:
-            message = f"{self.title} F1 is not available: {error.message}"
-            raise MissingError(message, error.hint) from None
+        weights.resolve(self.model)
+        require_local(weights.unpacked(self.model))
 
     def annotate(self, reports: Sequence[str]) -> list[Annotation]:
         """One annotation per report, in order; an empty report has no entity."""

@@ -15,13 +15,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
 
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.metrics import rules
+from bench.metrics.base import Metric
 from bench.metrics.clinical import Convention, measures, statistics
 from bench.metrics.observations import (
     BLANK,
@@ -30,6 +31,7 @@ from bench.metrics.observations import (
     POSITIVE,
     UNCERTAIN,
 )
+from bench.stats import Interval, Plan, intervals
 
 MAPPING = Path(__file__).parents[1] / "conf" / "labels" / "iu_mesh.yaml"
 _N = len(OBSERVATIONS)
@@ -114,27 +116,41 @@ def f1s(sums: np.ndarray) -> np.ndarray:
     return np.concatenate([each, np.stack(micro, axis=-1)], axis=-1)
 
 
-def intervals(table: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
-    """95 % percentile intervals (2, 16) by resampling studies."""
-    n = len(table)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    return np.percentile(f1s(weights @ table), [2.5, 97.5], axis=0)
+class Agreement(Metric):
+    """The F1 of labels against codes, so that `bench.stats` gives their intervals."""
+
+    name: ClassVar[str] = "rules-mesh"
+    version: ClassVar[int] = 1
+    scores = (*OBSERVATIONS, "micro, the ten (\\*)", "micro, all 14")
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        raise BenchError("the references are codes, not reports", "use rules_mesh.compare")
+
+    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+        return f1s(sums)
+
+    def implementation(self) -> str:
+        return f"rules:{rules.digest()}"
+
+
+def agreement(coded: Coded, table: np.ndarray) -> dict[str, Interval]:
+    """Each F1 with its 95 % interval, studies resampled; `table` as `compare` gives it."""
+    return intervals(Agreement(), table, Plan(tuple(map(str, coded.uids))))
 
 
 def render(coded: Coded, uncertain: str) -> str:
     """A Markdown table of F1, interval and counts."""
     table = compare(coded, uncertain)
-    sums = table.sum(axis=0)
-    values, (low, high) = f1s(sums), intervals(table)
+    counts = table.sum(axis=0).reshape(3, _N)
     shared = ten()
+    columns = [*([i] for i in range(_N)), shared, list(range(_N))]
     lines = ["| observation | F1 | 95 % | TP | FP | FN |", "|---|---|---|---|---|---|"]
-    for i, name in enumerate((*OBSERVATIONS, "micro, the ten (\\*)", "micro, all 14")):
-        parts = sums.reshape(3, _N)
-        columns = [i] if i < _N else (shared if i == _N else list(range(_N)))
-        tp, fp, fn = (int(part[columns].sum()) for part in parts)
-        star = " \\*" if i in shared else ""
+    for (name, found), summed in zip(agreement(coded, table).items(), columns, strict=True):
+        tp, fp, fn = (int(part[summed].sum()) for part in counts)
+        star = " \\*" if summed[0] in shared and len(summed) == 1 else ""
         lines.append(
-            f"| {name}{star} | {values[i]:.3f} | {low[i]:.3f}–{high[i]:.3f} | {tp} | {fp} | {fn} |"
+            f"| {name}{star} | {found.value:.3f} | {found.low:.3f}–{found.high:.3f} "
+            f"| {tp} | {fp} | {fn} |"
         )
     return "\n".join(lines)
 

@@ -1,0 +1,193 @@
+"""Clinical columns and figures of a suite, from made runs whose counts are known."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import load
+
+from bench import clinical_tables
+from bench.assess import assess
+from bench.execute import PREDICTIONS, write_predictions
+from bench.metrics import clinical, registry
+from bench.metrics.observations import OBSERVATIONS
+from bench.plan import Plan, Planned
+from bench.plots_clinical import clinical as draw
+from bench.plots_clinical import precision_recall
+from bench.report import Summary
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
+from bench.store import RunFolder, write_json
+from bench.suite import Row, Suite, Table
+from bench.workspace import Workspace
+
+PARAMS = {"train": 12, "val": 2, "test": 60}
+DATASET = load(**PARAMS)
+DATA = DataSpec("made", "toy.load", DATASET.manifest, PARAMS)
+NORMAL = "the heart is normal . the lungs are clear ."
+# row -> for each seed the share of reports that are the reference; the others are normal
+SHARES = {"no_finding": (0.0,), "poor": (0.3,), "good": (0.9, 0.95)}
+TABLE = Table("Toys", ("poor", "good", "absent"), paper="uar_table2", ticks=("LSU",))
+SUITE = Suite(
+    title="A suite of toys",
+    rows=(Row("poor", "toy"), Row("good", "toy", ticks=("LSU",)), Row("absent", "toy")),
+    tables={"t": TABLE},
+    floors=("no_finding",),
+)
+
+
+def reports(share: float, seed: int) -> list[str]:
+    keep = np.random.default_rng(seed).random(PARAMS["test"]) < share
+    return [s.report if k else NORMAL for s, k in zip(DATASET.split("test"), keep, strict=True)]
+
+
+def planned(name: str, seed: int, metrics: list[str], work: Workspace) -> Planned:
+    kind = "floor" if name == "no_finding" else "train"
+    part = PartSpec("toy.Toy", {"row": name})
+    spec = RunSpec(kind, DATA, part, "", budget=BudgetSpec("steps", 3.0), seed=seed)
+    folder = RunFolder(work.out, spec.run_id)
+    write_predictions(
+        folder / PREDICTIONS, DATASET.split("test"), reports(SHARES[name][seed], seed)
+    )
+    write_json(folder / "env.json", {"commit": ""})
+    assess(spec, work, folder, metrics)
+    return Planned(name, "floor" if kind == "floor" else "trained", "toy", spec)
+
+
+def made(place: Path, metrics: list[str]) -> Summary:
+    work = Workspace(place / "runs", place / "cache")
+    runs = [
+        planned(n, s, metrics, work) for n, shares in SHARES.items() for s in range(len(shares))
+    ]
+    return Summary.of(Plan("toys", SUITE, "made", tuple(runs)), work)
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    return made(tmp_path_factory.mktemp("made"), ["chexpert-rules"])
+
+
+def test_a_table_of_clinical_columns(summary: Summary, tmp_path: Path) -> None:
+    [text] = clinical_tables.sections(summary, "t", TABLE, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "t-clinical.md", "t-clinical.tex", "t-clinical.csv",
+    }  # fmt: skip
+    assert text == (tmp_path / "t-clinical.md").read_text()
+    assert text.startswith("### Clinical efficacy: Toys\n")
+    rows = {r["row"]: r for r in csv.DictReader((tmp_path / "t-clinical.csv").open())}
+    assert set(rows) == {"poor", "good", "absent", "always No Finding"}
+    assert (rows["good"]["LSU"], rows["poor"]["LSU"]) == ("1", "")
+    heads = ["micro-F1, 14", "macro-F1, 14", "micro-F1, 5", "example F1, 14"]
+    assert [h for h in rows["good"] if "F1" in h] == [f"chexpert-rules {h}" for h in heads]
+    assert set(rows["absent"].values()) >= {"not run"}
+    for row in ("poor", "good", "always No Finding"):
+        key = {"always No Finding": "no_finding"}.get(row, row)
+        for head, score in zip(
+            heads, ("micro-14", "macro-14", "micro-5", "example-14"), strict=True
+        ):
+            figure = summary.figure(key, f"chexpert-rules-F1-{score}", "raw")
+            shown = rows[row][f"chexpert-rules {head}"]
+            value, low, high = map(float, re.findall(r"\d?\.\d+", shown))
+            assert (value, low, high) == pytest.approx(
+                (figure.value, figure.low, figure.high), abs=6e-4
+            )
+            assert low <= value <= high
+    assert summary.figure("good", "chexpert-rules-F1-micro-14", "raw").value > 0.8
+    assert "paper" not in text.partition("- Ours")[0]  # no published number is of this labeler
+    assert re.search(r"\| good \|.*\*\*", text)
+
+
+def test_a_value_is_the_mean_over_seeds(summary: Summary) -> None:
+    metric = registry.load("chexpert-rules")
+    truth = [s.report for s in DATASET.split("test")]
+    each = [
+        metric.corpus(metric.statistics(reports(share, seed), truth))["chexpert-rules-F1-macro-14"]
+        for seed, share in enumerate(SHARES["good"])
+    ]
+    found = summary.figure("good", "chexpert-rules-F1-macro-14", "raw")
+    assert found.value == pytest.approx(np.mean(each), rel=1e-12)
+
+
+def test_what_is_not_there_is_said_in_one_line(summary: Summary, tmp_path: Path) -> None:
+    """The same on every machine, whatever weights it has: the line speaks of the runs."""
+    [text] = clinical_tables.sections(summary, "t", TABLE, tmp_path)
+    [line] = [x for x in text.splitlines() if "not available" in x]
+    assert line.startswith("- CheXbert and RadGraph: not available: these runs were scored without")
+    assert "`bench weights list`" in line
+    [macro] = [x for x in text.splitlines() if "macro-F1 over 14 can exceed" in x]
+    truth = registry.load("chexpert-rules").label([s.report for s in DATASET.split("test")])
+    known = int((truth == 1).any(axis=0).sum())
+    assert f"{14 - known} of the 14 occur in no reference" in macro
+
+
+def test_columns_of_a_labeler_that_runs_were_scored_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CheXbert's weights are not needed to print what was scored with them."""
+    from bench.metrics.chexbert import CheXbert
+    from bench.metrics.rules import labeler
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheXbert, "require", lambda self: None)
+        patch.setattr(CheXbert, "label", lambda self, texts: labeler()(texts))
+        patch.setattr(CheXbert, "source", lambda self: "ckpt:made")
+        summary = made(tmp_path, ["chexpert-rules", "chexbert"])
+        [text] = clinical_tables.sections(summary, "t", TABLE, tmp_path)
+    assert "chexbert micro-F1, 14" in text
+    assert "- RadGraph: not available" in text
+    assert "CheXbert" not in text.partition("- RadGraph")[2]
+
+
+def test_runs_without_clinical_scores_have_no_table(tmp_path: Path) -> None:
+    summary = made(tmp_path, ["diversity"])
+    assert clinical_tables.sections(summary, "t", TABLE, tmp_path / "r") == []
+    assert draw(summary, tmp_path / "r") == []
+    assert not (tmp_path / "r").exists()
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+def test_figures_twice_alike(summary: Summary, tmp_path: Path) -> None:
+    first, second = draw(summary, tmp_path / "a"), draw(summary, tmp_path / "b")
+    names = ["findings-chexpert-rules.png", "precision-recall-chexpert-rules.png"]
+    assert [p.name for p in first] == names
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert files == sorted([*names, *(n.replace("png", "svg") for n in names)])
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+        assert a.with_suffix(".svg").read_bytes() == b.with_suffix(".svg").read_bytes()
+
+
+def test_the_heat_map_says_every_f1_and_its_support(summary: Summary, tmp_path: Path) -> None:
+    """Read from the figure as it is drawn."""
+    drawn: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.plots_clinical.save", lambda figure, stem: drawn.append(figure) or [])
+        draw(summary, tmp_path)
+    bars, trained, floors = drawn[0].axes[:3]  # type: ignore[attr-defined]
+    key = summary.keys["no_finding"]
+    [table] = summary.contrasts.statistics(key, "chexpert-rules", "raw")
+    known = clinical.findings(table)
+    assert [t.get_text() for t in bars.texts] == [str(f.support) for f in known]
+    assert [t.get_text() for t in trained.get_yticklabels()] == ["poor", "good"]
+    assert [t.get_text() for t in floors.get_yticklabels()] == ["always No Finding"]
+    assert [t.get_text() for t in floors.get_xticklabels()] == list(OBSERVATIONS)
+    expected = [f"{f.f1:.2f}".removeprefix("0") if f.support else "–" for f in known]
+    assert [t.get_text() for t in floors.texts] == expected
+    panels = [a for a in drawn[1].axes if a.get_visible()]  # type: ignore[attr-defined]
+    assert [a.get_title() for a in panels] == ["poor", "good", "always No Finding"]
+    [said] = panels[2].collections
+    assert said.get_offsets().tolist() == [[known[13].recall, known[13].precision]]
+
+
+def test_many_rows_fill_panels(tmp_path: Path) -> None:
+    from bench.plots_clinical import Row as Drawn
+
+    scores, said = np.full((3, 14), 0.5), np.ones(14, int)
+    rows = [Drawn(f"row {i}", i > 10, scores, said) for i in range(13)]
+    [path] = precision_recall(rows, np.arange(14), "t", tmp_path / "many")
+    assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,110 @@
+"""`bench doctor`, and the words of `bench score` for what is not here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import weights
+from bench.__main__ import main
+from bench.data.synthetic import load
+from bench.metrics import needs, ptb, registry
+
+SMALL = load(train=20, val=5, test=6, size=48)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_WEIGHTS", "weights")
+    for name in ("BENCH_OUT", "BENCH_CACHE", "BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("bench.score.open_dataset", lambda name: SMALL)
+    monkeypatch.setattr("bench.doctor.open_dataset", lambda name: SMALL)
+    monkeypatch.setattr(ptb, "tokenize", lambda texts: list(texts))
+
+
+def put(name: str) -> None:
+    """An empty file where the weights of that name would be."""
+    path = weights.folder() / Path(weights.entry(name).file).name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+
+
+def doctor(capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    assert main(["doctor", *options]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_missing_weights_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = doctor(capsys)
+    for name, waiting in (
+        ("chexbert", "for the metric chexbert and 6 presets of it"),
+        ("radgraph", "for the metric radgraph"),
+        ("radgraph-xl", "for the metric radgraph-xl"),
+    ):
+        [line] = [x for x in lines if f"`bench weights add {name} FILE`" in x]
+        assert line.startswith(f"missing weights  {name}, {waiting}: ")
+    assert not [x for x in lines if x.startswith("missing metric")]
+    assert [x for x in lines if x.startswith("ok      metric   chexpert-rules: ")]
+    assert not [x for x in lines if "package" in x and x.startswith("ok")]
+    assert len(doctor(capsys, "--all")) > len(lines)
+
+
+def test_weights_that_are_here_bring_their_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    put("chexbert")
+    put("bert-base-uncased-vocab")  # with the wrong digest
+    lines = doctor(capsys)
+    assert "ok      weights  chexbert" in lines
+    broken = [x for x in lines if x.startswith("missing metric   chexbert")]
+    assert len(broken) == 7
+    assert all("'bert-base-uncased-vocab' are not what they should be" in x for x in broken)
+
+
+def test_what_metrics_need() -> None:
+    assert needs.weights_of("chexbert-miura") == ("chexbert", "bert-base-uncased-vocab")
+    assert needs.lacking("radgraph-xl") == needs.weights_of("radgraph-xl") == ("radgraph-xl",)
+    assert needs.lacking("BLEU") == ()
+    assert needs.here() == ()
+    put("radgraph-xl")
+    assert needs.here() == ("radgraph-xl",)
+    assert [n for n in registry.names() if not needs.reads_text(n)] == ["alignment"]
+
+
+def predictions() -> str:
+    lines = [f'{s.id},"{s.report}"' for s in SMALL.split("test")]
+    Path("p.csv").write_text("\n".join(["study_id,report", *lines, ""]))
+    return "p.csv"
+
+
+def test_score_says_each_missing_metric_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["score", predictions(), "--metrics", "BLEU,chexpert-rules,chexbert,radgraph"]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("chexbert", "radgraph"):
+        [line] = [x for x in lines if x.startswith(name)]
+        assert line.startswith(f"{name}: not available: no weights '{name}': weights/{name}.")
+        assert f"`bench weights add {name} FILE`" in line
+    assert [x for x in lines if x.startswith("chexpert-rules-F1-micro-14 ")]
+    assert main([*given, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    absent = [s for s in scores if "unavailable" in s]
+    assert [s["metric"] for s in absent] == ["chexbert", "radgraph"]
+    assert not any("value" in s for s in absent)
+
+
+def test_by_default_weighted_metrics_are_asked_for() -> None:
+    from bench.score import DEFAULT
+
+    assert DEFAULT == (
+        "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules", "chexbert", "radgraph",
+    )  # fmt: skip
+
+
+def test_a_metric_of_features_cannot_score_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", predictions(), "--metrics", "alignment"]) == 2
+    assert "computed from a model's features" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from baselines.cache import Cache
 from baselines.transformer import (
-    Cache,
     Decoder,
     Dropout,
     Encoder,

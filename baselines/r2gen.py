@@ -15,13 +15,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from baselines.base import Studies
+from baselines.cache import Cache
 from baselines.relational_memory import (
     ConditionalNorm,
     MemoryNorms,
     RelationalMemory,
     StdNorm,
 )
-from baselines.transformer import Cache, Decoder, Encoder, Positions, Words, token_loss, xavier_
+from baselines.transformer import Decoder, Encoder, Positions, Words, token_loss, xavier_
 from baselines.visual import Visual, load_state
 
 # The shorter side to 256, a random 224 crop and a flip in training; squashed to 224 otherwise.
@@ -46,6 +47,8 @@ class Published(nn.Module):
     weights["model"]: a whole imported checkpoint (see `baselines.checkpoints`), for all parts.
     image: fields that differ from `IMAGE` with the backbone's normalisation.
     """
+
+    GROUPS = ("visual", "rest")  # a frozen backbone is no group, its rate still no mistake
 
     def __init__(
         self,

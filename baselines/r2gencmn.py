@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from baselines.base import Studies
+from baselines.cache import Cache
 from baselines.cross_modal_memory import CrossModalMemory
 from baselines.r2gen import Published
-from baselines.transformer import Cache
 
 
 @dataclass(frozen=True)

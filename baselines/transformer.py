@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from baselines.cache import Cache, History
 
 Norm = Callable[[int], nn.Module]
 # (layer, positions, normalised decoder states (B, R, d)) -> additive cross-attention logits that
@@ -180,34 +181,6 @@ class Encoder(nn.Module):
         return self.norm(x)
 
 
-@dataclass(frozen=True)
-class Cache:
-    """What decoding has computed so far for N = B x k hypotheses of B studies.
-
-    past: per layer, keys and values of the decoded tokens (2, N, heads, t, d / heads).
-    visual: per layer, keys and values of the visual tokens (2, B, heads, L, d / heads).
-    """
-
-    past: tuple[Tensor, ...]
-    visual: tuple[Tensor, ...]
-
-    @property
-    def length(self) -> int:
-        """Tokens fed so far: the position of the next one."""
-        return self.past[0].shape[3]
-
-    @property
-    def studies(self) -> int:
-        return self.visual[0].shape[1]
-
-    def reorder(self, index: Tensor, studies: Tensor | None = None) -> Cache:
-        """Hypothesis i becomes index[i]; visual keys are copied only when `studies` are dropped."""
-        past = tuple(x.index_select(1, index) for x in self.past)
-        if studies is None:
-            return Cache(past, self.visual)
-        return Cache(past, tuple(x.index_select(1, studies) for x in self.visual))
-
-
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention and feed-forward, each with a norm before it."""
 
@@ -222,21 +195,26 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        past: Tensor,
+        append: Callable[[Tensor], Tensor],
+        mask: Tensor | None,
         visual: Tensor,
         bias: Callable[[Tensor], Tensor | None] | None,
         condition: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """The states of x (N, T, d) and `past` with the keys and values of x appended."""
+    ) -> Tensor:
+        """The states of x (N, T, d).
+
+        append: what all decoded words offer, given the keys and values of x. mask: which of that
+        each hypothesis sees.
+        """
         extra = () if condition is None else (condition,)
-        y = self.norms[0](x, *extra)
-        past = torch.cat((past, self.attend.project(y)), dim=3)
-        x = x + self.dropout(self.attend(y, past, causal=x.shape[1] > 1))
         # The k hypotheses of a study become the query rows of that study.
-        rows = self.norms[1](x, *extra).reshape(visual.shape[1], -1, x.shape[-1])
+        rows = self.norms[0](x, *extra).reshape(visual.shape[1], -1, x.shape[-1])
+        words = append(self.attend.project(rows))
+        x = x + self.dropout(self.attend(rows, words, mask, causal=x.shape[1] > 1).view_as(x))
+        rows = self.norms[1](x, *extra).view_as(rows)
         seen = self.cross(rows, visual, None if bias is None else bias(rows))
         x = x + self.dropout(seen.view_as(x))
-        return x + self.dropout(self.feed(self.norms[2](x, *extra))), past
+        return x + self.dropout(self.feed(self.norms[2](x, *extra)))
 
 
 class Decoder(nn.Module):
@@ -265,8 +243,9 @@ class Decoder(nn.Module):
     def start(self, visual: Tensor) -> Cache:
         """The cache before the first token, one hypothesis per study; `visual` (B, L, d)."""
         layers = (cast(DecoderLayer, layer) for layer in self.layers)
-        projected = tuple(layer.cross.project(visual) for layer in layers)
-        return Cache(tuple(x[:, :, :, :0] for x in projected), projected)
+        return Cache(
+            History(len(self.layers)), tuple(layer.cross.project(visual) for layer in layers)
+        )
 
     def forward(
         self,
@@ -281,13 +260,13 @@ class Decoder(nn.Module):
         """
         if x.shape[1] > 1 and (cache.length or len(x) != cache.studies):
             raise ValueError("many tokens at once only from the start, one hypothesis per study")
-        positions = slice(cache.length, cache.length + x.shape[1])
-        past = []
+        after = cache.fed(x.shape[1], len(x))
+        positions, mask = slice(cache.length, after.length), after.mask()
         for i, layer in enumerate(self.layers):
+            append = partial(after.history.append, i, cache.used)
             at = None if bias is None else partial(bias, i, positions)
-            x, kept = layer(x, cache.past[i], cache.visual[i], at, condition)
-            past.append(kept)
-        return self.norm(x), Cache(tuple(past), cache.visual)
+            x = layer(x, append, mask, cache.visual[i], at, condition)
+        return self.norm(x), after
 
 
 def token_loss(logits: Tensor, tokens: Tensor, lengths: Tensor, reduction: str = "mean") -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.budget import peak_memory_mb
 from bench.build import build_model, image_spec, resolve
-from bench.decode import generate
+from bench.decode import generate, lay_out
 from bench.flops import FlopCounter
 from bench.model import Batch, ImageSpec, Tokenizer
 from bench.optimise import build_optimizer
@@ -132,15 +132,17 @@ def measured(overrides: Sequence[str], studies: int, repeats: int) -> dict[str, 
     """A row of `perf models`, and a line about the machine; run in a process of its own."""
     built = Built.of(overrides, 0)
     examples = len(built.batch.lengths)
-    step = partial(_step, built, _optimizer(built))
+    once = partial(step, built, optimizer(built))
     with FlopCounter() as counter:
-        step()
+        once()
     flops = counter.total / examples
     rates = {name: matmul_rate(built.device, name, repeats) for name in ("fp32", "bf16")}
-    works: dict[str, Callable[[], Any]] = {"train": lambda: (built.model.train(), step())}
-    images = built.batch.images[:studies]
-    works["decode"] = lambda: generate(built.model.eval(), images, built.decode)
-    seconds = medians(works, repeats, built.wait)
+    seconds = medians({"train": once}, repeats, built.wait)
+    images, model = built.batch.images[:studies], built.model.eval()
+    lay_out(model)
+    seconds |= medians(
+        {"decode": lambda: generate(model, images, built.decode)}, repeats, built.wait
+    )
     share = flops * examples / seconds["train"] / rates[built.precision]
     parameters = sum(p.numel() for p in built.model.parameters())
     cells = [
@@ -156,13 +158,13 @@ def measured(overrides: Sequence[str], studies: int, repeats: int) -> dict[str, 
     return {"cells": cells, "machine": f"{built.about}; matmul: {matmul}; {how}"}
 
 
-def _optimizer(built: Built) -> torch.optim.Optimizer:
+def optimizer(built: Built) -> torch.optim.Optimizer:
     """Any will do: at a rate of zero the weights stay what they are."""
     spec = OptimizerSpec(rates={"rest": 0.0})
     return build_optimizer(built.model.groups(), spec, getattr(built.model, "GROUPS", ()))
 
 
-def _step(built: Built, optimizer: torch.optim.Optimizer) -> None:
+def step(built: Built, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad(set_to_none=True)
     bf16 = built.precision == "bf16"
     with torch.autocast(built.device, dtype=torch.bfloat16, enabled=bf16):

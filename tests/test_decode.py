@@ -12,7 +12,7 @@ from torch import Tensor
 from toy import Toy
 
 from baselines.base import Base
-from bench.decode import generate
+from bench.decode import generate, lay_out
 from bench.errors import BenchError
 from bench.perf import writes
 from bench.perf_models import Built
@@ -130,6 +130,16 @@ def test_early_stop_saves_work_and_no_prefix_is_computed_twice() -> None:
         asked[stop] = model.asked
     assert asked[False] == 5 + 5 * 3 * (LENGTH - 1)
     assert asked[True] < asked[False]
+
+
+def test_laying_out_changes_no_word_and_no_value() -> None:
+    torch.manual_seed(0)
+    model, images = toy(0), films(0)
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    before = generate(model, images, spec(method="beam", beam_size=3))
+    lay_out(model)
+    assert generate(model, images, spec(method="beam", beam_size=3)) == before
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
 
 
 def test_a_length_penalty_makes_longer_reports() -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from baselines.cache import Cache
 from baselines.transformer import (
     Attention,
-    Cache,
     Decoder,
     Dropout,
     Encoder,
@@ -132,6 +132,19 @@ def test_reorder_leaves_visual_keys_where_they_are(decoder: Decoder) -> None:
     cache: Cache = decoder.start(torch.randn(B, L, D))
     moved = cache.reorder(torch.tensor([2, 2, 0, 0, 1, 1]))
     assert all(a is b for a, b in zip(cache.visual, moved.visual, strict=True))
+
+
+def test_a_state_may_be_continued_twice(decoder: Decoder) -> None:
+    """Keys are appended in place: one continuation must not read the other's."""
+    x, visual = torch.randn(B, 4, D), torch.randn(B, L, D)
+    whole, _ = decoder(x, decoder.start(visual))
+    cache = decoder.start(visual)
+    for t in range(2):
+        _, cache = decoder(x[:, t : t + 1], cache)
+    _, first = decoder(x[:, 2:3], cache)
+    decoder(torch.randn(B, 1, D), cache)
+    state, _ = decoder(x[:, 3:], first)
+    torch.testing.assert_close(state, whole[:, 3:], rtol=1e-4, atol=1e-5)
 
 
 def test_many_tokens_are_refused_in_the_middle(decoder: Decoder) -> None:

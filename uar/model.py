@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.base import IMAGE, Captioner, Studies, average
-from baselines.transformer import Attention, Cache, CrossBias, Words, token_loss
+from baselines.cache import Cache
+from baselines.transformer import Attention, CrossBias, Words, token_loss
 from baselines.visual import Visual
 from uar.cra import CRA
 from uar.losses import Triplet

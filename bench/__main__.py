@@ -21,6 +21,7 @@ VERBS = {
     "pretrain": ("bench.pretrain", "train an image tokenizer or encoder, sealed with a digest"),
     "weights": ("bench.weights_command", "list, add, verify, fetch, import pretrained weights"),
     "report": ("bench.report_command", "write a suite's report from the published runs"),
+    "plot": ("bench.plot_command", "draw a suite's figures again"),
     "board": ("bench.leaderboard", "publish, diff, retract, validate leaderboard rows"),
     "verify": ("bench.verify", "digests, scores and first steps of sealed runs"),
     "check": ("bench.check", "the regression gate: golden scores and losses, board, tables"),

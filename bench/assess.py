@@ -6,17 +6,20 @@ its weights) scores every run again in minutes and trains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from bench.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
+from bench.data.study import Dataset
 from bench.errors import MissingError
-from bench.execute import ALIGNMENT, PREDICTIONS, SHUFFLED
+from bench.execute import ALIGNMENT, PREDICTIONS
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.scoring import Score, Scored, ids_digest, score
+from bench.seal import is_whole, seal
 from bench.spec import RunSpec, digest
 from bench.stats import Plan, intervals, signature
 from bench.store import RunFolder, file_digest, write_json
@@ -27,7 +30,9 @@ SPLIT = "test"
 FEATURES = "features"  # the pseudo-treatment of scores that do not read text
 CONTROL_TREATMENTS = ("r2gen@1",)  # the control asks for a difference, not for every treatment
 TABLES = "scores.npz"
-CONTROL = "scores_shuffled.npz"
+CONTROLS = {SHUFFLED: "scores_shuffled.npz", WITHIN: "scores_within.npz"}
+# Part of the studies that a control's rows are of: those whose labels another study shares.
+PARTS = {SHUFFLED: "all", WITHIN: "grouped"}
 SMALLEST_STRATUM = 10  # studies; an interval over fewer says nothing
 
 
@@ -38,7 +43,7 @@ def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str
             "predictions": file_digest(folder / PREDICTIONS),
             "references": spec.data.manifest,
             "metrics": [_identity(name) for name in metrics],
-            "format": 3,
+            "format": 4,
         }
     )
 
@@ -55,7 +60,7 @@ def _identity(name: str) -> str:
 def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
     """Whether the sealed scores are those that would be computed now."""
     manifest = folder.manifest
-    if manifest is None or manifest["status"] != "scored":
+    if manifest is None or manifest["status"] != "scored" or not is_whole(manifest):
         return False
     return bool(manifest.get("scoring") == scoring_key(spec, folder, metrics))
 
@@ -63,9 +68,9 @@ def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
 def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]) -> None:
     """Score predictions and control, with intervals; the caller holds the folder's lock."""
     if (manifest := folder.manifest) and manifest["status"] == "scored":
-        folder.seal(status="predicted")  # a kill from here on must not leave half of new scores
+        seal(folder, status="predicted")  # a kill from here on must not leave half of new scores
     write_json(folder / "scores.json", rows_of(spec, work, folder, metrics, keep=True))
-    folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
+    seal(folder, status="scored", scoring=scoring_key(spec, folder, metrics))
 
 
 def rows_of(
@@ -74,19 +79,49 @@ def rows_of(
     """All scores of a run: whole split, strata, control. `keep` writes the statistics, too."""
     dataset = work.dataset_of(spec.data)
     patients = tuple(s.patient for s in dataset.split(SPLIT))
-    scored = _with_alignment(_score(PREDICTIONS, spec, work, folder, metrics, None), folder)
+    own = files.read(folder / PREDICTIONS)
+    scored = _with_alignment(_score(own, spec, work, metrics, None), folder)
     rows = _rows(scored, patients, "all", "")
     for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)
     if keep:
         scored.save(folder / TABLES)
-    if (folder / SHUFFLED).exists():
-        nlg = [m for m in metrics if m in registry.NLG]
-        control = _score(SHUFFLED, spec, work, folder, nlg, CONTROL_TREATMENTS)
-        rows += _rows(control, patients, "all", "shuffled images")
-        if keep:
-            control.save(folder / CONTROL)
+    nlg = [m for m in metrics if registry.family(m) in registry.NLG]
+    if spec.kind == "train" and nlg:
+        for control, order in _orders(spec, dataset).items():
+            found = _control(permuted(own, order), order, spec, work, nlg)
+            mine = _of(found.ids, scored.ids, patients)
+            rows += _rows(found, mine, PARTS[control], control)
+            if keep:
+                found.save(folder / CONTROLS[control])
     return rows
+
+
+def _orders(spec: RunSpec, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Control -> whose images each study is shown; one that few studies can join is left out."""
+    seed, groups = spec.derived_seed("shuffle"), label_groups(dataset, SPLIT)
+    orders = {SHUFFLED: derangement(len(groups), seed), WITHIN: within(groups, seed)}
+    return {k: v for k, v in orders.items() if _moved(v).sum() >= SMALLEST_STRATUM}
+
+
+def _moved(order: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = order != np.arange(len(order))
+    return moved
+
+
+def _control(
+    predictions: Mapping[str, str],
+    order: np.ndarray,
+    spec: RunSpec,
+    work: Workspace,
+    metrics: Sequence[str],
+) -> Scored:
+    """The scores of the studies that were shown other images."""
+    scored = _score(predictions, spec, work, metrics, CONTROL_TREATMENTS)
+    moved = _moved(order)
+    if moved.all():
+        return scored
+    return _part(scored, [study for study, m in zip(scored.ids, moved, strict=True) if m])
 
 
 def _with_alignment(scored: Scored, folder: RunFolder) -> Scored:
@@ -133,9 +168,15 @@ def _stratum_rows(
     """The language scores of a part of the studies, under the published treatment."""
     if len(ids) < SMALLEST_STRATUM:
         return []
+    part = _part(scored, ids)
+    return _rows(part, _of(part.ids, scored.ids, patients), stratum, "")
+
+
+def _part(scored: Scored, ids: Sequence[str]) -> Scored:
+    """The language scores of some of the studies, from the statistics of all."""
     wanted = set(ids)
     rows = [i for i, study in enumerate(scored.ids) if study in wanted]
-    part = Scored(
+    return Scored(
         scored.dataset,
         scored.split,
         tuple(scored.ids[i] for i in rows),
@@ -151,7 +192,12 @@ def _stratum_rows(
             if key[0] in CONTROL_TREATMENTS and key[1] in registry.NLG
         },
     )
-    return _rows(part, tuple(patients[i] for i in rows), stratum, "")
+
+
+def _of(ids: Sequence[str], known: Sequence[str], patients: Sequence[str]) -> tuple[str, ...]:
+    """The patients of some of the studies."""
+    patient = dict(zip(known, patients, strict=True))
+    return tuple(patient[study] for study in ids)
 
 
 def _intervals(
@@ -166,15 +212,14 @@ def _intervals(
 
 
 def _score(
-    name: str,
+    predictions: Mapping[str, str],
     spec: RunSpec,
     work: Workspace,
-    folder: RunFolder,
     metrics: Sequence[str],
     treatments: Sequence[str] | None,
 ) -> Scored:
     return score(
-        files.read(folder / name),
+        predictions,
         work.dataset_of(spec.data),
         SPLIT,
         metrics,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.execute import predictions_digest
+from bench.execute import PREDICTIONS, predictions_digest
 from bench.plan import Plan, Planned
-from bench.store import RunFolder, read_json, write_atomic
+from bench.store import MANIFEST, RunFolder, read_json, write_atomic
 from bench.workspace import Workspace
 
 
@@ -65,8 +65,12 @@ def suite_rows(plan: Plan, work: Workspace) -> list[BoardRow]:
 
 
 def run_rows(planned: Planned, dataset: str, work: Workspace) -> list[BoardRow]:
-    """All scores of one run: whole split, strata, control."""
-    folder = RunFolder(work.out, planned.spec.run_id)
+    """All scores of one run: whole split, strata, controls."""
+    return folder_rows(planned, dataset, RunFolder(work.out, planned.spec.run_id))
+
+
+def folder_rows(planned: Planned, dataset: str, folder: RunFolder) -> list[BoardRow]:
+    """The rows that a run's folder, or what a board keeps of it, stands for."""
     if not (folder / "scores.json").exists():
         return []
     common = _common(planned, dataset, folder)
@@ -94,10 +98,18 @@ def _common(planned: Planned, dataset: str, folder: RunFolder) -> dict[str, Any]
         "device_seconds": timing.get("device_seconds"),
         "params_m": facts["parameters"] / 1e6 if facts else None,
         "commit": read_json(folder / "env.json")["commit"],
-        "predictions_sha": predictions_digest(folder),
+        "predictions_sha": _predictions_sha(folder),
         "added": "",
         "status": "active",
     }
+
+
+def _predictions_sha(folder: RunFolder) -> str:
+    """Of the file, or of the manifest where the file itself is not kept (texts of real data)."""
+    if (folder / PREDICTIONS).exists():
+        return predictions_digest(folder)
+    sha: str = read_json(folder / MANIFEST)["results"][PREDICTIONS]
+    return sha
 
 
 def initial(planned: Planned) -> str:

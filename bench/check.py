@@ -18,10 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.controls import derangement
 from bench.datasets import split_overrides
 from bench.errors import BenchError, unknown
-from bench.execute import derangement, floor_reports, rerun
-from bench.leaderboard import BOARDS, diff, validate
+from bench.execute import floor_reports, rerun
+from bench.leaderboard import BOARDS, diff, in_checkout, validate
 from bench.metrics.cache import keep
 from bench.metrics.scoring import score
 from bench.plan import Composer
@@ -255,8 +256,11 @@ def _board_problems(arguments: argparse.Namespace, work: Workspace) -> Iterator[
     board: Path = arguments.board
     if not board.exists():
         return
-    gone, _ = diff(board, arguments.base)
-    yield from (f"board: row gone or edited: {line}" for line in gone)
+    if in_checkout(board):
+        gone, _ = diff(board, arguments.base)
+        yield from (f"board: row gone or edited since {arguments.base}: {x}" for x in gone)
+    else:
+        print(f"note: {board} is in no git checkout: rows that are gone cannot all be known")
     yield from (f"board: {problem}" for problem in validate(board))
     for suite in published_suites(arguments.reports):
         yield from _stale(suite, arguments, work)

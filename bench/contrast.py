@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.assess import CONTROL, TABLES
+from bench.assess import CONTROLS, TABLES
 from bench.compare import Comparison, System, compare_all
 from bench.metrics import registry
 from bench.metrics.scoring import Scored
@@ -18,8 +18,7 @@ from bench.stats import Plan as Resampling
 from bench.stats.infer import VERSION
 from bench.store import RunFolder, file_digest, read_json, write_json
 
-Key = tuple[str, ...]  # run ids of one row, one a seed; a leading "shuffled" takes the controls
-SHUFFLED = "shuffled"
+Key = tuple[str, ...]  # run ids of one row, one a seed; a leading control's name takes that one
 
 
 class Contrasts:
@@ -35,7 +34,8 @@ class Contrasts:
     ) -> Comparison:
         """A minus B in one score under one treatment; `names` are shown in sentences.
 
-        `seeded` False: B is a floor, which no seed enters.
+        `seeded` False: B is a floor, which no seed enters. Where B is a control that only some
+        studies take part in, A is held against it on those.
         """
         family = registry.family(score)
         found = self._family(a, b, family, text, seeded)[score]
@@ -47,8 +47,10 @@ class Contrasts:
         path = self.kept / f"{self._digest([a, b], family, text, seeded)}.json"
         if path.exists():
             return {k: _comparison(v) for k, v in read_json(path).items()}
-        systems = [self._system(a, family, text), self._system(b, family, text, seeded)]
-        found = compare_all(systems[0], systems[1], registry.load(family))
+        second = self._system(b, family, text, seeded)
+        first = self._system(a, family, text, only=second.ids if b[0] in CONTROLS else None)
+        second = replace(second, patients=first.patients)
+        found = compare_all(first, second, registry.load(family))
         write_json(path, {k: _plain(v) for k, v in found.items()})
         return found
 
@@ -64,12 +66,12 @@ class Contrasts:
         value, low, high = read_json(path)[score]
         return value, low, high
 
-    def has(self, key: Key, score: str, text: str) -> bool:
-        """Whether every run of a row was scored so: a metric may not have been able to run."""
     def statistics(self, key: Key, family: str, text: str) -> np.ndarray:
         """(S, n, k) the per-report statistics of a row, one table a seed."""
         return np.stack([self._scored(p).statistics[text, family] for p in self._paths(key)])
 
+    def has(self, key: Key, score: str, text: str) -> bool:
+        """Whether every run of a row was scored so: a metric may not have been able to run."""
         wanted = (text, registry.family(score))
         return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
 
@@ -80,14 +82,27 @@ class Contrasts:
         return digest([files, family, text, how, digest(self.patients)])[:32]
 
     def _paths(self, key: Key) -> list[Path]:
-        name, ids = (CONTROL, key[1:]) if key[0] == SHUFFLED else (TABLES, key)
+        control = key[0] in CONTROLS
+        name, ids = (CONTROLS[key[0]], key[1:]) if control else (TABLES, key)
         return [RunFolder(self.out, run_id) / name for run_id in ids]
 
-    def _system(self, key: Key, family: str, text: str, seeded: bool = True) -> System:
-        runs = [self._scored(path) for path in self._paths(key)]
-        tables = [scored.statistics[text, family] for scored in runs]
-        stacked = tables[0] if len(tables) == 1 else np.stack(tables)
-        return System("/".join(key), stacked, runs[0].ids, self.patients, seeded)
+    def _system(
+        self,
+        key: Key,
+        family: str,
+        text: str,
+        seeded: bool = True,
+        only: tuple[str, ...] | None = None,
+    ) -> System:
+        stacked = self.statistics(key, family, text)
+        ids, patients = self._scored(self._paths(key)[0]).ids, self.patients
+        if only is not None and only != ids:
+            wanted = set(only)
+            rows = [i for i, study in enumerate(ids) if study in wanted]
+            stacked, ids = stacked[:, rows], tuple(ids[i] for i in rows)
+            patients = tuple(patients[i] for i in rows)
+        runs_of = stacked[0] if len(stacked) == 1 else stacked
+        return System("/".join(key), runs_of, ids, patients, seeded)
 
     def _scored(self, path: Path) -> Scored:
         if path not in self._loaded:

@@ -15,6 +15,7 @@ import numpy as np
 from bench.data.leakage import cleaned_reports
 from bench.data.study import Study
 from bench.provenance import environment
+from bench.seal import seal
 from bench.spec import RunSpec, digest, to_dict
 from bench.store import RunFolder, file_digest, read_json, write_atomic, write_json
 from bench.workspace import Workspace
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from bench.train import Training
 
 PREDICTIONS = "predictions.csv"
-SHUFFLED = "predictions_shuffled.csv"  # the control: images of other studies
 ALIGNMENT = "alignment.txt"  # per study 1 or 0, of models with a common image-report space
 PREDICT_BATCH = 64
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
@@ -46,7 +46,7 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         _train_and_predict(spec, work, folder)
     write_json(folder / "env.json", environment())
     _remove_checkpoints(folder)  # before the seal, which would list them
-    folder.seal(status="pretrained" if spec.kind == "pretrain" else "predicted")
+    seal(folder, status="pretrained" if spec.kind == "pretrain" else "predicted")
 
 
 # --- trained models ----------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> Non
     load_weights(weights, model)
     if switches := read_json(folder / "train.json")["best"]["switches"]:
         model.switch(**switches)
-    if spec.kind == "train" and not (folder / SHUFFLED).exists():
+    if spec.kind == "train" and not (folder / PREDICTIONS).exists():
         _predict(spec, model, image_spec(model), work, folder)
 
 
@@ -155,15 +155,12 @@ def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, tra
 def _predict(
     spec: RunSpec, model: Any, images: ImageSpec, work: Workspace, folder: RunFolder
 ) -> None:
-    """Test reports, and those written from the images of other studies (the control)."""
+    """Test reports, and what the model's own features say of them."""
     split = open_split(spec, images, work, "test", train=False)
-    order = derangement(len(split), spec.derived_seed("shuffle"))
     if hasattr(model, "features"):
         marks = _alignment(model, split, work)
         write_atomic(folder / ALIGNMENT, "".join(f"{int(mark)}\n" for mark in marks[:, 0]))
-    for name, images_of in ((PREDICTIONS, None), (SHUFFLED, order)):
-        reports = write_reports(spec, model, split, work, images_of)
-        write_predictions(folder / name, split.studies, reports)
+    write_predictions(folder / PREDICTIONS, split.studies, write_reports(spec, model, split, work))
 
 
 def _alignment(model: Any, split: Split, work: Workspace) -> np.ndarray:
@@ -175,26 +172,17 @@ def _alignment(model: Any, split: Split, work: Workspace) -> np.ndarray:
     return aligned(images, reports)
 
 
-def write_reports(
-    spec: RunSpec, model: Any, split: Split, work: Workspace, order: np.ndarray | None = None
-) -> list[str]:
+def write_reports(spec: RunSpec, model: Any, split: Split, work: Workspace) -> list[str]:
     """One decoded report per study of the split, in manifest order."""
-    from bench.decode import generate
+    from bench.decode import generate, lay_out
 
+    lay_out(model)
     vocabulary, seed = work.vocabulary(spec.data), spec.derived_seed("decode")
     reports: list[str] = []
-    for batch in split.batches(PREDICT_BATCH, work.device, order):
+    for batch in split.batches(PREDICT_BATCH, work.device):
         ids = generate(model, batch.images, spec.decode, seed + len(reports))
         reports += [vocabulary.decode(x) for x in ids]
     return reports
-
-
-def derangement(count: int, seed: int) -> np.ndarray:
-    """A seeded permutation that leaves no study its own images (one study: itself)."""
-    order = np.random.default_rng(seed).permutation(count)
-    shifted = np.empty_like(order)
-    shifted[order] = np.roll(order, 1)
-    return shifted
 
 
 def write_predictions(path: Path, studies: Sequence[Study], reports: Sequence[str]) -> None:
@@ -217,17 +205,11 @@ def _remove_checkpoints(folder: RunFolder) -> None:
 
 # --- floors ------------------------------------------------------------------------------------
 
-        self._labeler = str(spec.model.params.get("labeler", ""))
 
 class _Material:
     """What a floor may use; see `baselines.floors.Material`."""
 
     split = "test"
-
-    def no_finding(self, reports: Sequence[str]) -> list[bool]:
-        from bench.labeler import no_finding
-
-        return no_finding(self._labeler, reports)
 
     def __init__(self, spec: RunSpec, work: Workspace, order: np.ndarray | None) -> None:
         self._order = order  # whose test images each study is shown; None: its own
@@ -236,11 +218,17 @@ class _Material:
         self.train = cleaned_reports(self._dataset, "train")
         self.val = [treatment.reference(s.report, vocabulary) for s in self._dataset.split("val")]
         self.count = len(self._dataset.split(self.split))
+        self._labeler = str(spec.model.params.get("labeler", ""))
 
     def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
         from bench.metrics.bleu import best_constant
 
         return best_constant(candidates, references)[0]
+
+    def no_finding(self, reports: Sequence[str]) -> list[bool]:
+        from bench.labeler import no_finding
+
+        return no_finding(self._labeler, reports)
 
     def pictures(self, split: str) -> np.ndarray:
         from bench.data.batches import views_of

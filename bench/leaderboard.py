@@ -3,33 +3,37 @@
 publish SUITE [key=value ...]   append the rows of a suite's sealed runs, and their manifests
 diff BASE                       rows gone or edited since a git revision (exit code 3), and new ones
 retract RUN --reason TEXT       answer a run's rows with `retracted` rows; nothing is deleted
-validate                        every row resolves to an intact manifest and names its signature
+validate                        every row is what its run's sealed files say, and none is missing
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import datetime
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-from bench.board import BoardRow, read_rows, suite_rows, to_csv, write_rows
+from bench.assess import CONTROLS
+from bench.board import COLUMNS, BoardRow, folder_rows, read_rows, suite_rows, to_csv, write_rows
 from bench.errors import BenchError, unknown
-from bench.plan import make_plan
+from bench.plan import Planned, make_plan
+from bench.seal import manifest_problems
 from bench.spec import PROTOCOL
 from bench.store import MANIFEST, RunFolder, file_digest, read_json
+from bench.verify import load_spec
 from bench.workspace import Workspace, default_cache, default_out
 
 BOARDS = Path("leaderboards")
 # Of a run's files, what a board holds. Weights are too large; predictions of real data may repeat
 # report texts, so those stay with whoever has the data.
 PUBLISHED = ("manifest.json", "spec.json", "env.json", "train.json", "timing.json", "curve.csv",
-             "losses.csv", "scores.json", "scores.npz", "scores_shuffled.npz")  # fmt: skip
-TEXTS = ("predictions.csv", "predictions_shuffled.csv")
+             "losses.csv", "pretraining.json", "scores.json", "scores.npz",
+             *CONTROLS.values())  # fmt: skip
+TEXTS = ("predictions.csv",)
 OWN_TEXT = ("synthetic",)  # datasets whose texts are the project's own
 
 
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{len(gone)} rows gone or edited, {len(new)} new")
         return 3 if gone else 0
     problems = validate(arguments.board)
-    print("\n".join(problems) or "every row resolves to an intact manifest")
+    print("\n".join(problems) or "every row is what its run's sealed files say; none is missing")
     return 3 if problems else 0
 
 
@@ -65,14 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _publish(arguments: argparse.Namespace) -> int:
     work = Workspace(arguments.out, arguments.cache)
     plan = make_plan(arguments.what, arguments.overrides, work, None, seeds=arguments.seeds)
-    rows = [r for r in suite_rows(plan, work) if r.status == "active"]
+    # A metric that could not run here has no number to publish; scores.json says why.
+    rows = [r for r in suite_rows(plan, work) if r.value is not None]
     if not rows:
         raise BenchError(f"no sealed run of {arguments.what}", f"bench run {arguments.what} first")
     path = arguments.board / f"{plan.dataset}.csv"
     known = read_rows(path) if path.exists() else []
     added = new_rows(known, rows)
-    specs = {p.spec.run_id for p in plan.runs} | {s.run_id for s in plan.pretrained}
-    for run_id in sorted(specs):
+    _refuse_changed(known, rows, {r.run_id for r in added}, path)
+    runs = {r.run_id for r in added} | {s.run_id for s in plan.pretrained}
+    for run_id in sorted(runs):
         copy_run(RunFolder(work.out, run_id), arguments.board / "runs", plan.dataset)
     write_rows(path, [*known, *added])
     print(f"{path}: {len(added)} rows added, {len(rows) - len(added)} were there")
@@ -90,6 +96,25 @@ def new_rows(known: Iterable[BoardRow], rows: Iterable[BoardRow]) -> list[BoardR
     there = {row_key(r) for r in known if r.status == "active"}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return [replace(r, added=today) for r in rows if row_key(r) not in there]
+
+
+def _refuse_changed(
+    known: Iterable[BoardRow], rows: Iterable[BoardRow], extended: set[str], path: Path
+) -> None:
+    """A row that is there stays as it is: another value for it is an error, not an update.
+
+    A run made twice has its times twice; its files on the board stay those of the first time, so
+    a run that is `extended` by new rows must be that very one.
+    """
+    there = {row_key(r): r for r in known if r.status == "active"}
+    for row in rows:
+        old = there.get(row_key(row))
+        edits = _edits(old, row) if old is not None else []
+        if old is not None and edits and (old.value != row.value or row.run_id in extended):
+            raise BenchError(
+                f"{path} has {name_of(old)} already, and not as this run has it: {edits[0]}",
+                f"publish the runs that it is of, or bench board retract {row.run_id} --reason ...",
+            )
 
 
 def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
@@ -110,36 +135,52 @@ def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
 def diff(board: Path, base: str) -> tuple[list[str], list[str]]:
     """Rows of a git revision that are gone or edited now, and rows that are new."""
     gone, new = [], []
-    for path in sorted(board.glob("*.csv")) + _removed(board, base):
-        before, now = _lines_at(path, base), _lines(path)
-        gone += [f"{path.name}: {_short(line)}" for line in before if line not in now]
-        new += [f"{path.name}: {_short(line)}" for line in now if line not in before]
+    there = _git(board, "ls-tree", "--name-only", base, "./").split()
+    for name in sorted({*there, *(p.name for p in board.glob("*.csv"))}):
+        if not name.endswith(".csv"):
+            continue
+        before = _git(board, "show", f"{base}:./{name}").splitlines()[1:] if name in there else []
+        path = board / name
+        now = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+        kept, known = set(now), set(before)
+        gone += [f"{name}: {_short(line)}" for line in before if line not in kept]
+        new += [f"{name}: {_short(line)}" for line in now if line not in known]
     return gone, new
 
 
-def _removed(board: Path, base: str) -> list[Path]:
-    """Boards of the revision whose file is no longer there."""
-    command = ["git", "ls-tree", "--name-only", base, f"{board.as_posix()}/"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def in_checkout(board: Path) -> bool:
+    """Whether git knows the folder: without, there is nothing to hold its rows against."""
+    try:
+        return _git(board, "rev-parse", "--is-inside-work-tree").strip() == "true"
+    except BenchError:
+        return False
+
+
+def _git(board: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(board), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BenchError(f"git cannot be run: {error.strerror}", "install git") from None
     if done.returncode:
-        raise BenchError(f"git does not know {base!r}: {done.stderr.strip()}", "name a revision")
-    paths = map(Path, done.stdout.split())
-    return [p for p in paths if p.suffix == ".csv" and not p.exists()]
+        said = " ".join(done.stderr.split())
+        raise BenchError(f"git {arguments[0]} in {board}: {said}", "name a revision of a checkout")
+    return done.stdout
 
 
-def _lines_at(path: Path, base: str) -> dict[str, None]:
-    command = ["git", "show", f"{base}:./{path.as_posix()}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return dict.fromkeys(done.stdout.splitlines()[1:]) if done.returncode == 0 else {}
-
-
-def _lines(path: Path) -> dict[str, None]:
-    return dict.fromkeys(path.read_text(encoding="utf-8").splitlines()[1:]) if path.exists() else {}
+def name_of(row: BoardRow) -> str:
+    """A row in words: `UAR BLEU-4 (r2gen@1, all, trained, run 17e7-s0)`."""
+    return f"{row.variant} {row.metric} ({row.text}, {row.stratum}, {row.origin}, run {row.run_id})"
 
 
 def _short(line: str) -> str:
-    cells = line.split(",")
-    return ",".join(cells[:13]) if len(cells) > 13 else line
+    cells = next(csv.reader([line]))
+    if len(cells) != len(COLUMNS):
+        return line[:120]
+    row = dict(zip(COLUMNS, cells, strict=True))
+    value = f"{row['value'] or 'no value'}" + (", retracted" if row["status"] != "active" else "")
+    named = (row[k] for k in ("text", "stratum", "origin"))
+    return f"{row['variant']} {row['metric']} ({', '.join(named)}, run {row['run_id']}): {value}"
 
 
 def _retract(board: Path, run_id: str, reason: str) -> int:
@@ -179,55 +220,102 @@ def active(rows: Sequence[BoardRow]) -> list[BoardRow]:
 def validate(board: Path) -> list[str]:
     """One sentence for every rule that the board breaks."""
     problems: list[str] = []
+    published: set[str] = set()
     for path in sorted(board.glob("*.csv")):
-        text = path.read_text(encoding="utf-8")
-        rows = read_rows(path)
-        if to_csv(rows) != text:
+        try:
+            rows = read_rows(path)
+        except BenchError as error:
+            problems.append(error.message)
+            continue
+        if to_csv(rows) != path.read_text(encoding="utf-8"):
             problems.append(f"{path}: not written in the board's own form")
-        for run_id in dict.fromkeys(r.run_id for r in rows):
-            problems += _run_problems(board, run_id)
-        problems += [
-            f"{path}: {r.variant} {r.metric}: {e}" for r in rows for e in _row_problems(board, r)
-        ]
+        runs = dict.fromkeys(row.run_id for row in rows)
+        published.update(runs)
+        broken = {run: found for run in runs if (found := _run_problems(board, run))}
+        problems += [p for found in broken.values() for p in found]
+        problems += _row_problems(path, [r for r in rows if r.run_id not in broken])
+    for folder in sorted((board / "runs").glob("*")):
+        if folder.name not in published and (folder / "scores.json").exists():
+            problems.append(f"run {folder.name} is on the board, but none of its rows")
     return problems
 
 
 def _run_problems(board: Path, run_id: str) -> list[str]:
-    folder = board / "runs" / run_id
+    """What is wrong with the files that a row rests on."""
+    folder = RunFolder(board / "runs", run_id)
     if not (folder / MANIFEST).exists():
         return [f"run {run_id} has no {folder / MANIFEST}"]
+    if found := manifest_problems(folder / MANIFEST, run_id):
+        return found
     manifest = read_json(folder / MANIFEST)
     known = {**manifest["results"], **manifest["records"]}
+    problems = []
+    for name in sorted(known):
+        if (folder / name).exists() and file_digest(folder / name) != known[name]:
+            problems.append(f"{folder / name}: altered (sha256 differs from the manifest's)")
+        elif name in PUBLISHED and not (folder / name).exists():
+            problems.append(f"{folder / name}: missing")
+    stranger = [n for n in folder.files() if n not in known]
+    return problems + [f"{folder / name}: not in the manifest" for name in stranger]
+
+
+def _row_problems(path: Path, rows: Sequence[BoardRow]) -> list[str]:
+    """Where rows and the scores of their runs differ: edited, missing, doubled, unexplained."""
+    problems = []
+    systems = dict.fromkeys((r.run_id, r.variant, r.model, r.dataset) for r in rows)
+    expected = {
+        _place(row): row
+        for run_id, variant, model, dataset in systems
+        for row in _sealed_rows(path.parent, run_id, variant, model, dataset)
+    }
+    first: dict[tuple[str, ...], BoardRow] = {}
+    for row in rows:
+        if row.status == "retracted":
+            if not row.reason:
+                problems.append(f"{path}: {name_of(row)} is retracted without a reason")
+            if _place(row) not in first:
+                problems.append(f"{path}: {name_of(row)} is retracted, but its row is gone")
+        elif row.status != "active":
+            problems.append(f"{path}: {name_of(row)} has the status {row.status!r}")
+        elif row.value is None:
+            problems.append(f"{path}: {name_of(row)} has no value")
+        elif _place(row) in first:
+            problems.append(f"{path}: {name_of(row)} stands twice")
+        elif _place(row) not in expected:
+            problems.append(f"{path}: {name_of(row)} is in no scores.json")
+        first.setdefault(_place(row), row)
+    problems += [
+        f"{path}: row missing: {name_of(row)}, {row.value!r}"
+        for place, row in expected.items()
+        if place not in first
+    ]
+    for place, row in first.items():
+        if place in expected:
+            problems += [f"{path}: {name_of(row)}: {x}" for x in _edits(row, expected[place])]
+    return problems
+
+
+def _place(row: BoardRow) -> tuple[str, ...]:
+    """A row's identity without its signature, which may be what was edited."""
+    return row.run_id, row.variant, row.model, row.origin, row.stratum, row.text, row.metric
+
+
+def _edits(row: BoardRow, sealed: BoardRow) -> list[str]:
+    """Columns that say something else than the run's sealed files."""
+    own = ("added", "status")  # the board's, not the run's
     return [
-        f"{folder / name}: altered (sha256 differs from the manifest's)"
-        for name in PUBLISHED + TEXTS
-        if name in known and (folder / name).exists() and file_digest(folder / name) != known[name]
+        f"{name} is {getattr(row, name)!r}, the run's is {getattr(sealed, name)!r}"
+        for name in COLUMNS
+        if name not in own and getattr(row, name) != getattr(sealed, name)
     ]
 
 
-def _row_problems(board: Path, row: BoardRow) -> list[str]:
-    """A row says what its run's scores.json says, or why it has no value."""
-    if row.value is None:
-        return [] if row.reason else ["neither a value nor a reason"]
-    if not row.signature:
-        return ["no signature"]
-    scores = _scores(board, row.run_id)
-    own = scores.get((row.metric, row.text, row.stratum, row.origin == "control"))
-    if own is None:
-        return [f"run {row.run_id} has no such score"]
-    if own != (row.value, row.ci_low, row.ci_high, row.signature):
-        return [f"differs from the scores of run {row.run_id}"]
-    return []
-
-
-@cache
-def _scores(board: Path, run_id: str) -> dict[tuple[str, str, str, bool], tuple[object, ...]]:
-    path = board / "runs" / run_id / "scores.json"
-    if not path.exists():
-        return {}
-    return {
-        (s["metric"], s["protocol"], s["stratum"], bool(s["control"])): (
-            s.get("value"), s.get("ci_low"), s.get("ci_high"), s.get("signature", ""),
-        )
-        for s in read_json(path)
-    }  # fmt: skip
+def _sealed_rows(
+    board: Path, run_id: str, variant: str, model: str, dataset: str
+) -> list[BoardRow]:
+    """The rows that a run's published files stand for under one name."""
+    folder = RunFolder(board / "runs", run_id)
+    spec = load_spec(folder)
+    origin = "floor" if spec.kind == "floor" else "trained"
+    rows = folder_rows(Planned(variant, origin, model, spec), dataset, folder)
+    return [row for row in rows if row.value is not None]

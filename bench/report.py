@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import tables
+from bench import clinical_tables, sections, tables
 from bench.board import BoardRow, read_rows, write_rows
 from bench.compare import Comparison, corrected, interval, number, p_value
-from bench.contrast import SHUFFLED, Contrasts, Key
+from bench.contrast import Contrasts, Key
+from bench.controls import SHUFFLED, WITHIN
 from bench.errors import BenchError
 from bench.leaderboard import active
 from bench.plan import Plan
@@ -35,20 +36,31 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
     """Write the folder; returns the files that a reader opens first."""
     # The date on which a row entered a board is the board's own.
     write_rows(folder / "scores.csv", [replace(row, added="") for row in rows])
-    sections = [
-        f"# {suite.suite.title}\n\nDataset: {suite.dataset}. Regenerate: "
-        f"`python -m bench run {suite.name} dataset={suite.dataset}`, or from the published runs "
-        f"`python -m bench report {suite.name} dataset={suite.dataset}`.\n"
-    ]
+    gains = [sections.image_gain(suite, control) for control in (SHUFFLED, WITHIN)]
+    parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
     for name, table in suite.suite.tables.items():
-        sections += _table_sections(suite, name, table, folder)
-    sections.append(_gain_section(suite))
-    from bench.plots import ladder
-
-    for figure in ladder(suite, folder):
-        sections.append(f"![{figure.stem}]({figure.name})\n")
-    write_atomic(folder / "README.md", "\n".join(sections))
+        parts += _table_sections(suite, name, table, folder)
+    parts += [sections.gain(*gains), sections.strata(suite, rows)]
+    parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
+    write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
     return [folder / "README.md", folder / "scores.csv"]
+
+
+def origin(suite: Summary) -> str:
+    """What the report is of, and the commands that make it again."""
+    return (
+        f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
+        f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
+        f"{suite.name} dataset={suite.dataset}`."
+    )
+
+
+def figures(suite: Summary, folder: Path) -> list[Path]:
+    """Draw every figure of a suite into `folder`, as SVG and PNG; returns the PNGs."""
+    from bench.plots import ladder
+    from bench.plots_clinical import clinical
+
+    return [*ladder(suite, folder), *clinical(suite, folder)]
 
 
 def report_folder(reports: Path, suite: str, dataset: str) -> Path:
@@ -57,16 +69,17 @@ def report_folder(reports: Path, suite: str, dataset: str) -> Path:
 
 
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
-    sections = []
+    parts = []
     for text in TEXTS:
-        grid = suite.grid(table, text)
+        grid = suite.grid(table, text, brief=True)
         stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
         for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
             write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
         if text == TEXTS[0]:
-            sections.append(tables.markdown(grid))
+            parts.append(tables.markdown(grid))
+    parts += clinical_tables.sections(suite, name, table, folder)
     tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
-    return [*sections, tests]
+    return [*parts, tests]
 
 
 @dataclass
@@ -119,7 +132,14 @@ class Summary:
     def figure(self, row: str, metric: str, text: str) -> Figure:
         return Figure(*self.contrasts.interval(self.keys[row], metric, text))
 
-    def grid(self, table: Table, text: str) -> Grid:
+    def grid(
+        self,
+        table: Table,
+        text: str,
+        brief: bool = False,
+        rescored: Mapping[tuple[str, str], Figure] | None = None,
+    ) -> Grid:
+        """A paper table as `bench.tables.build` takes `brief` and `rescored`."""
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
         figures = {
             (r, m): self.figure(r, m, text)
@@ -129,7 +149,10 @@ class Summary:
         }
         best = {m: self.best(shown, m, text) for m in tables.METRICS}
         ticks = {row.name: row.ticks for row in self.suite.rows}
-        return tables.build(table, ticks, figures, self.floors, best, self.dataset, text)
+        return tables.build(
+            table, ticks, figures, self.floors, best, self.dataset, text,
+            rescored=rescored, brief=brief,
+        )  # fmt: skip
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""
@@ -171,20 +194,6 @@ class Summary:
             ]
         )
 
-    def gains(self) -> dict[tuple[str, str], Comparison]:
-        """(row, metric) -> own images against images of other studies: the image gain."""
-        found = {}
-        for row in self.trained:
-            for metric in ("BLEU-4", "CIDEr"):
-                names = (row, f"{row} with shuffled images")
-                shuffled = (SHUFFLED, *self.keys[row])
-                if not self.contrasts.has(shuffled, metric, TEXTS[0]):
-                    continue
-                found[row, metric] = self.contrasts.compare(
-                    self.keys[row], shuffled, names, metric, TEXTS[0]
-                )
-        return found
-
 
 def _patients(work: Workspace, spec: RunSpec) -> tuple[str, ...]:
     return tuple(s.patient for s in work.dataset_of(spec.data).split("test"))
@@ -202,7 +211,7 @@ def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
     write_atomic(path, text.getvalue())
     lines = [
         f"| {c.a} | {FLOOR_NAMES.get(c.b, c.b)} | {c.score} | {number(c.difference)} "
-        f"{interval(c.low, c.high)} | {p_value(c.p_corrected)} | {_words(c)} |"
+        f"{interval(c.low, c.high)} | {p_value(c.p_corrected)} | {sections.words(c)} |"
         for c in found
     ]
     head = (
@@ -210,27 +219,3 @@ def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
         "|---|---|---|---|---|---|\n"
     )
     return f"**Comparisons** (Holm over {len(found)} tests)\n\n{head}" + "\n".join(lines) + "\n"
-
-
-def _words(c: Comparison) -> str:
-    if not c.distinguishable:
-        return "not distinguishable"
-    return "higher" if c.difference > 0 else "lower"
-
-
-def _gain_section(suite: Summary) -> str:
-    """What the images are worth: the same model shown other studies' images."""
-    gains = suite.gains()
-    if not gains:
-        return ""
-    corrected_gains = dict(zip(gains, corrected(list(gains.values())), strict=True))
-    lines = [
-        f"| {row} | {metric} | {number(c.value_a)} | {number(c.value_b)} | "
-        f"{number(c.difference)} {interval(c.low, c.high)} | {_words(c)} |"
-        for (row, metric), c in corrected_gains.items()
-    ]
-    head = (
-        "### Image gain: own images against images of other studies\n\n"
-        "| row | metric | own | shuffled | gain [95 %] | in words |\n|---|---|---|---|---|---|\n"
-    )
-    return head + "\n".join(lines) + "\n"

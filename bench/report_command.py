@@ -1,43 +1,86 @@
-"""Write reports/<suite>/ again from the published runs of a board: same rows, same bytes."""
+"""Write reports/<suite>/ again from the published runs of a board: same rows, same bytes.
+
+With `--out FOLDER` the sealed runs of that folder are taken instead (settings as given to
+`bench run`). `--format html` adds report.html: one file with tables, figures, comparisons and
+provenance, which needs nothing beside it.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from bench.board import read_rows
+from bench.board import BoardRow, read_rows, suite_rows
 from bench.datasets import split_overrides
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
 from bench.leaderboard import BOARDS, active
+from bench.plan import make_plan
 from bench.report import EMBEDDED, Summary, report_folder, write_suite
 from bench.spec import PROTOCOL
 from bench.workspace import Workspace, default_cache
 
+FORMS = ("md", "html")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source(parser)
+    parser.add_argument("--format", choices=FORMS, default="md", help="html: report.html as well")
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which rows are meant."""
     parser.add_argument("suite", nargs="?", default="ablations")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
+    parser.add_argument("--out", type=Path, help="folder of runs to take instead of the board's")
+    parser.add_argument("--seeds", type=int, default=1, help="with --out: trainings of each row")
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     parser.add_argument("--cache", type=Path, default=default_cache())
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = split_overrides(arguments.settings)
-    for key in settings:
-        if key != "dataset":
-            raise unknown("setting", key, ["dataset"])
-    dataset = settings.get("dataset", EMBEDDED)
-    work = Workspace(cache=arguments.cache)
-    folder = report_folder(arguments.reports, arguments.suite, dataset)
-    for path in regenerate(arguments.suite, dataset, arguments.board, folder, work):
+    summary, rows = chosen(arguments)
+    folder = report_folder(arguments.reports, summary.name, summary.dataset)
+    paths = write_suite(summary, rows, folder)
+    if arguments.format == "html":
+        from bench.page import write_page
+
+        paths.append(write_page(summary, rows, folder))
+    for path in paths:
         print(f"wrote {path}")
     return 0
 
 
+def chosen(arguments: argparse.Namespace) -> tuple[Summary, list[BoardRow]]:
+    """The suite's rows: of a board, or of a folder of runs."""
+    if arguments.out is None:
+        settings = split_overrides(arguments.settings)
+        for key in settings:
+            if key != "dataset":
+                raise unknown("setting", key, ["dataset"])
+        dataset = settings.get("dataset", EMBEDDED)
+        work = Workspace(cache=arguments.cache)
+        return of_board(arguments.suite, dataset, arguments.board, work)
+    work = Workspace(arguments.out, arguments.cache)
+    plan = make_plan(arguments.suite, arguments.settings, work, None, seeds=arguments.seeds)
+    summary = Summary.of(plan, work)
+    if not summary.keys:
+        raise BenchError(
+            f"{arguments.out} has no scored run of suite {arguments.suite} with these settings",
+            f"bench run {' '.join([arguments.suite, *arguments.settings])} --out {arguments.out}",
+        )
+    return summary, suite_rows(plan, work)
+
+
+def of_board(
+    suite: str, dataset: str, board: Path, work: Workspace
+) -> tuple[Summary, list[BoardRow]]:
+    """The suite's active rows on a board."""
+    summary = Summary.of_board(suite, dataset, board, work)
+    rows = active(read_rows(board / f"{dataset}.csv"))
+    return summary, [r for r in rows if r.variant in summary.keys]
+
+
 def regenerate(suite: str, dataset: str, board: Path, folder: Path, work: Workspace) -> list[Path]:
     """The report of a suite from the active rows of a board."""
-    summary = Summary.of_board(suite, dataset, board, work)
-    known = set(summary.keys)
-    rows = [r for r in active(read_rows(board / f"{dataset}.csv")) if r.variant in known]
-    return write_suite(summary, rows, folder)
+    return write_suite(*of_board(suite, dataset, board, work), folder)

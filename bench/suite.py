@@ -36,6 +36,7 @@ class Table:
     rows: tuple[str, ...]
     paper: str = ""
     ticks: tuple[str, ...] = ()  # headings of the tick columns
+    also: tuple[str, ...] = ()  # papers of single rows: their own numbers stand beside
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Print a paper table from sealed runs: paper | ours [95 % interval] | delta | verdict.
 
-Trains nothing: rows that have not been run say so. `bench table claims` holds each claim of the
-UAR paper against the runs.
+Trains nothing: rows that have not been run say so. `--rescored ROW=FILE.csv` adds a line with
+predictions of the paper's own system, scored under this protocol. `bench table claims` holds each
+claim of the UAR paper against the runs.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import tables
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
+from bench.metrics.cache import keep
 from bench.plan import Plan, make_plan
 from bench.report import TEXTS, Summary
 from bench.suite import load_suite, names
@@ -24,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
     parser.add_argument("--format", choices=FORMS, default="md")
     parser.add_argument("--text", choices=TEXTS, default=TEXTS[0], help="text treatment")
+    parser.add_argument(
+        "--rescored",
+        action="append",
+        default=[],
+        metavar="ROW=FILE.csv",
+        help="predictions (study_id,report) of a row's published system; may be repeated",
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -34,13 +44,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.table == "claims":
         from bench.claims import ledger, render
 
+        if arguments.rescored:
+            raise BenchError("the claims ledger takes no rescored predictions", "name a table")
         plan = sealed_plan("claims", arguments.overrides, work, arguments.seeds)
         print(render(ledger(Summary.of(plan, work)), arguments.format), end="")
         return 0
     suite = suite_of(arguments.table)
     plan = sealed_plan(suite, arguments.overrides, work, arguments.seeds)
     table = plan.suite.tables[arguments.table]
-    grid = Summary.of(plan, work).grid(table, arguments.text)
+    again: Mapping[tuple[str, str], tables.Figure] = {}
+    if arguments.rescored:
+        from bench.rescored import rescored
+
+        keep(work.cache)
+        dataset = work.dataset_of(plan.runs[0].spec.data)
+        again = rescored(arguments.rescored, table, dataset, arguments.text)
+    grid = Summary.of(plan, work).grid(table, arguments.text, rescored=again)
     print(tables.render(grid, arguments.format), end="")
     return 0
 

@@ -1,7 +1,8 @@
 """Verify sealed runs: digests of every file, scores computed again, the first steps trained again.
 
-Without RUN every run of the folder is verified. `--rescore` computes the scores again from the
-predictions; `--rerun N` repeats the first N training steps and compares their losses bit for bit.
+Without RUN every run of the folder is verified. `--rescore` computes the scores and intervals
+again from the predictions; `--rerun N` repeats the first N training steps and compares their
+losses bit for bit (a floor: writes its reports again). Exit code 3 names what differs.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import argparse
 import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from bench import seal
 from bench.errors import BenchError, unknown
-from bench.execute import rerun
+from bench.execute import PREDICTIONS, floor_reports, rerun
+from bench.metrics import predictions
 from bench.metrics.cache import keep
 from bench.spec import RunSpec, from_dict
 from bench.store import MANIFEST, RunFolder, read_json
@@ -30,20 +34,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     work = Workspace(arguments.out, arguments.cache)
     keep(work.cache)
-    problems: list[str] = []
     folders = find_runs(work.out, arguments.run)
+    found = 0
     for folder in folders:
-        found = folder.verify()
-        if not found and arguments.rescore:
-            found += _rescored(folder, work)
-        if not found and arguments.rerun:
-            found += _rerun(folder, work, arguments.rerun)
-        print(f"{'ok  ' if not found else 'FAIL'} {folder.run_id}")
-        problems += found
-    for problem in problems:
-        print(problem)
-    print(f"{len(folders)} runs verified, {len(problems)} problems")
-    return 3 if problems else 0
+        problems, said = examine(folder, work, arguments.rescore, arguments.rerun)
+        print(f"{'FAIL' if problems else 'ok  '} {folder.run_id}: {', '.join(said)}", flush=True)
+        for problem in problems:
+            print(f"     {problem}")
+        found += len(problems)
+    print(f"{len(folders)} runs verified, {found} problems")
+    return 3 if found else 0
+
+
+def examine(
+    folder: RunFolder, work: Workspace, rescore: bool = False, steps: int = 0
+) -> tuple[list[str], list[str]]:
+    """What is wrong with a run, and what was looked at. What rests on altered files is left out."""
+    problems = seal.verify(folder)
+    said = [f"{len(folder.files())} files"]
+    if problems:
+        return problems, said
+    try:
+        if rescore:
+            problems += _rescored(folder, work, said)
+        if steps:
+            problems += _rerun(folder, work, steps, said)
+    except BenchError as error:  # such as data or weights that are not here
+        problems.append(f"{folder.run_id}: {error.message}")
+    return problems, said
 
 
 def find_runs(out: Path, prefix: str) -> list[RunFolder]:
@@ -67,39 +85,66 @@ def load_spec(folder: RunFolder) -> RunSpec:
     return spec
 
 
-def _rescored(folder: RunFolder, work: Workspace) -> list[str]:
+def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     """Differences between the sealed scores and those computed now."""
     from bench.assess import FEATURES, rows_of
 
-    spec = load_spec(folder)
     if not (folder / "scores.json").exists():
+        said.append("not scored")
         return []
-    sealed = read_json(folder / "scores.json")
-    families = list(dict.fromkeys(r["family"] for r in sealed if r["protocol"] != FEATURES))
-    now = {_key(row): row.get("value") for row in rows_of(spec, work, folder, families)}
+    sealed = {_key(row): row for row in read_json(folder / "scores.json")}
+    # What comes from a model's features is in no file of reports.
+    families = [r["family"] for r in sealed.values() if r["protocol"] != FEATURES]
+    rows = rows_of(load_spec(folder), work, folder, list(dict.fromkeys(families)))
+    now = {_key(row): row for row in rows}
+    said.append(f"{len(sealed)} scores")
     return [
-        f"{folder.run_id}: {' '.join(_key(row))}: sealed {row.get('value')}, now {now[_key(row)]}"
-        for row in sealed
-        if now.get(_key(row)) != row.get("value")
+        f"{folder.run_id}/scores.json: {' '.join(filter(None, key))}: "
+        f"sealed {_figures(sealed.get(key))}, now {_figures(now.get(key))}"
+        for key in dict.fromkeys([*sealed, *now])
+        if _figures(sealed.get(key)) != _figures(now.get(key))
     ]
 
 
-def _key(row: dict[str, str]) -> tuple[str, ...]:
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
     return row["metric"], row["protocol"], row["stratum"], row["control"]
 
 
-def _rerun(folder: RunFolder, work: Workspace, steps: int) -> list[str]:
-    """Differences between the sealed losses of the first steps and those of a repetition."""
+def _figures(row: dict[str, Any] | None) -> str:
+    """Value, interval and signature of a score, or why there is none."""
+    if row is None:
+        return "no such score"
+    if "value" not in row:
+        return str(row["unavailable"])
+    ends = f" [{row['ci_low']!r}, {row['ci_high']!r}]" if "ci_low" in row else ""
+    return f"{row['value']!r}{ends} ({row['signature']})"
+
+
+def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> list[str]:
+    """Differences between what the run did first and a repetition of that."""
     spec = load_spec(folder)
     if spec.kind == "floor":
-        return []
+        return _rewritten(folder, spec, work, said)
     with TemporaryDirectory() as place:
         again = rerun(spec, work, RunFolder(Path(place), folder.run_id), steps)
     with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
         # A loss that only a later stage has is empty in the first steps.
         sealed = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    count = min(len(sealed), len(again))
+    said.append(f"losses of {count} steps bit for bit")
     return [
-        f"{folder.run_id}: losses.csv: sealed {a}, now {b}"
-        for a, b in zip(sealed, again, strict=False)
+        f"{folder.run_id}/losses.csv, step {i + 1}: sealed {a}, now {b}"
+        for i, (a, b) in enumerate(zip(sealed[:count], again[:count], strict=True))
+        if a != b
+    ]
+
+
+def _rewritten(folder: RunFolder, spec: RunSpec, work: Workspace, said: list[str]) -> list[str]:
+    """Studies for which a floor writes another report now."""
+    sealed = predictions.read(folder / PREDICTIONS)
+    said.append(f"{len(sealed)} reports written again")
+    return [
+        f"{folder.run_id}/{PREDICTIONS}: study {study} has another report now"
+        for (study, a), b in zip(sealed.items(), floor_reports(spec, work), strict=True)
         if a != b
     ]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from toy import load
 
+from bench.controls import derangement
 from bench.data.batches import Pixels, Split, normalised, views_of
 from bench.data.text import vocabulary
 from bench.errors import DataError
-from bench.execute import derangement
 from bench.model import Batch, ImageSpec
 
 SPEC = ImageSpec(

@@ -83,7 +83,7 @@ def test_what_a_run_leaves(whole: Place) -> None:
     assert len(sealed) == 5
     [trained] = [files for files in sealed.values() if "weights.safetensors" in files]
     assert {"spec.json", "curve.csv", "losses.csv", "train.json", "predictions.csv",
-            "predictions_shuffled.csv", "scores.json", "scores.npz"} <= set(trained)  # fmt: skip
+            "scores.json", "scores.npz", "scores_shuffled.npz"} <= set(trained)  # fmt: skip
     assert not any("checkpoints" in name for name in trained)
     for files in sealed.values():
         assert {"predictions.csv", "scores.json"} <= set(files)

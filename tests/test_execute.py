@@ -73,14 +73,13 @@ def test_what_is_sealed(tmp_path: Path) -> None:
     assert manifest["status"] == "predicted"
     assert set(results(folder)) == {
         "spec.json", "weights.safetensors", "curve.csv", "losses.csv", "train.json",
-        "predictions.csv", "predictions_shuffled.csv",
+        "predictions.csv",
     }  # fmt: skip
     assert set(manifest["records"]) == {"env.json", "timing.json"}
     assert folder.verify() == []
     assert not (folder / "checkpoints").exists()
     own = predictions.read(folder / "predictions.csv")
-    shuffled = predictions.read(folder / "predictions_shuffled.csv")
-    assert list(own) == list(shuffled) == [f"test{i}" for i in range(6)]
+    assert list(own) == [f"test{i}" for i in range(6)]
 
 
 def test_equal_specs_give_equal_results(tmp_path: Path) -> None:
@@ -94,8 +93,8 @@ def test_equal_specs_give_equal_results(tmp_path: Path) -> None:
     "lost",
     [
         ["manifest.json"],
-        ["manifest.json", "predictions_shuffled.csv"],
-        ["manifest.json", "predictions.csv", "predictions_shuffled.csv", "env.json"],
+        ["manifest.json", "predictions.csv"],
+        ["manifest.json", "predictions.csv", "env.json"],
     ],
 )
 def test_what_is_done_is_not_done_again(tmp_path: Path, lost: list[str]) -> None:
@@ -113,7 +112,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, lost: list[str]) -> None
 def test_without_the_record_of_training_it_trains_again(tmp_path: Path) -> None:
     folder = run(tmp_path)
     before = results(folder)
-    for name in ("manifest.json", "train.json", "predictions.csv", "predictions_shuffled.csv"):
+    for name in ("manifest.json", "train.json", "predictions.csv"):
         (folder / name).unlink()
     assert results(run(tmp_path)) == before
 

@@ -3,77 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import load
+from made import make
 
-from bench.assess import assess
 from bench.board import suite_rows
-from bench.execute import PREDICTIONS, SHUFFLED, write_predictions
-from bench.metrics import ptb
-from bench.plan import Plan, Planned
+from bench.controls import SHUFFLED, WITHIN
+from bench.page import inline, write_page
+from bench.plan import Plan
 from bench.report import Summary, report_folder, write_suite
-from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
-from bench.store import RunFolder, write_json
-from bench.suite import Row, Suite, Table
+from bench.sections import image_gain
 from bench.workspace import Workspace
-
-PARAMS = {"train": 12, "val": 2, "test": 50}
-DATASET = load(**PARAMS)
-DATA = DataSpec("made", "toy.load", DATASET.manifest, PARAMS)
-# row -> share of test reports that are the reference itself; a row of two seeds
-QUALITY = {"constant": (0.2,), "BASE": (0.3,), "good": (0.93, 0.94), "absent": ()}
-SUITE = Suite(
-    title="A suite of toys",
-    rows=tuple(Row(name, "toy") for name in QUALITY if name != "constant"),
-    tables={"t": Table("Toys", ("BASE", "good", "absent"))},
-    floors=("constant",),
-    baseline="BASE",
-)
-
-
-def reports(share: float, seed: int) -> list[str]:
-    """References, or the reference of another study."""
-    truth = [study.report for study in DATASET.split("test")]
-    rng = np.random.default_rng(seed)
-    keep = rng.random(len(truth)) < share
-    return [t if k else truth[i - 7] for i, (t, k) in enumerate(zip(truth, keep, strict=True))]
-
-
-def seal(planned: Planned, share: float, work: Workspace) -> None:
-    """The folder of a run that was trained and scored, without training it."""
-    spec, studies = planned.spec, DATASET.split("test")
-    folder = RunFolder(work.out, spec.run_id)
-    write_predictions(folder / PREDICTIONS, studies, reports(share, spec.seed))
-    write_json(folder / "env.json", {"commit": "c0ffee"})
-    if planned.origin == "trained":
-        write_predictions(folder / SHUFFLED, studies, reports(0.1, 50 + spec.seed))
-        write_json(folder / "train.json", {"steps": 3, "examples": 12, "parameters": 99})
-        write_json(folder / "timing.json", {"device_seconds": 1.0})
-    assess(spec, work, folder, ["BLEU", "CIDEr"])
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Plan, Workspace]]:
-    place = tmp_path_factory.mktemp("made")
-    work = Workspace(place / "runs", place / "cache")
-    runs = []
-    with pytest.MonkeyPatch.context() as patch:
-        # Java would be asked for no more than this.
-        patch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
-        for name, shares in QUALITY.items():
-            kind = "floor" if name == "constant" else "train"
-            part, budget = PartSpec("toy.Toy", {"row": name}), BudgetSpec("steps", 3.0)
-            for seed, share in enumerate(shares):
-                spec = RunSpec(kind, DATA, part, "", budget=budget, seed=seed)
-                origin = "floor" if kind == "floor" else "trained"
-                runs.append(Planned(name, origin, "toy", spec))
-                seal(runs[-1], share, work)
-        yield Plan("toys", SUITE, "made", tuple(runs)), work
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    return make(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +99,92 @@ def test_table_and_comparisons(written: dict[str, bytes]) -> None:
 
 
 def test_the_gain_from_images(made: tuple[Plan, Workspace], written: dict[str, bytes]) -> None:
-    gains = Summary.of(*made).gains()
+    summary = Summary.of(*made)
+    gains = image_gain(summary, SHUFFLED)
     assert set(gains) == {(r, m) for r in ("BASE", "good") for m in ("BLEU-4", "CIDEr")}
-    assert all(gain.difference > 0 for gain in gains.values())
-    assert "### Image gain" in written["README.md"].decode()
+    assert all(gain.difference > 0 and gain.n == 50 for gain in gains.values())
+    harder = image_gain(summary, WITHIN)
+    assert set(harder) == set(gains)
+    [n] = {gain.n for gain in harder.values()}
+    assert 10 <= n < 50
+    # Held against the same reports on the studies that take part, not on all of them.
+    assert harder["good", "BLEU-4"].value_a != gains["good", "BLEU-4"].value_a
+    text = written["README.md"].decode()
+    assert "### Image gain" in text
+    assert f"{n} of 50 studies take part" in text
+
+
+def test_the_short_summary_says_what_the_tables_say(written: dict[str, bytes]) -> None:
+    text = written["README.md"].decode()
+    head = text[: text.index("### Toys")]
+    [best] = [line for line in head.splitlines() if line.startswith("- Best trained row")]
+    assert "**good**" in best
+    assert "BASE" not in best
+    assert "- Best floor: constant report" in head
+    assert "above it: good" in head
+    assert "Images help" in head
+    assert "BASE is one training" in head
+    assert "good is one training" not in head
+
+
+def test_strata_and_texts(written: dict[str, bytes]) -> None:
+    text = written["README.md"].decode()
+    part = text[text.index("### Strata") :]
+    assert "BLEU-4, seen (n = " in part or "BLEU-4, unseen (n = " in part
+    rows = [line for line in part.splitlines() if line.startswith(("| BASE", "| good", "| const"))]
+    assert len(rows) == 3
+    [one] = [line for line in rows if line.startswith("| BASE")]
+    [two] = [line for line in rows if line.startswith("| good")]
+    assert "[" in one
+    assert "[" not in two  # of two runs the mean
+
+
+class Tags(HTMLParser):
+    """Checks that every element is closed by its own tag, and keeps the text of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.cells: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+        self.sources += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+
+def test_the_page_stands_alone(made: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    write(made, tmp_path)
+    plan, work = made
+    path = write_page(Summary.of(plan, work), suite_rows(plan, work), tmp_path)
+    text = path.read_text()
+    tags = Tags()
+    tags.feed(text)
+    tags.close()
+    assert not tags.open
+    assert all(source.startswith("#") for source in tags.sources), "nothing is fetched"
+    assert text.count("<svg") == text.count("</svg>") >= 1
+    assert "<b>" in text
+    assert "**" not in text
+    for planned in plan.runs:
+        assert planned.spec.run_id in tags.cells
+    for said in ("A &amp; B", "numpy 2.0.0", "BLEU-4|refs:r2gen@1", "Best trained row"):
+        assert said in text
+    assert write_page(Summary.of(plan, work), suite_rows(plan, work), tmp_path).read_text() == text
+
+
+def test_inline_markdown() -> None:
+    assert inline("a **b** `c<d>` & e") == "a <b>b</b> <code>c&lt;d&gt;</code> &amp; e"
 
 
 def test_folders() -> None:

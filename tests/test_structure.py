@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench", "bench.errors"),
     ("bench.spec", "bench.model", "bench.terminal", "bench.provenance"),
     ("bench.store", "bench.suite", "bench.weights"),
+    ("bench.seal",),
     (
         "bench.data",
         "bench.budget",
@@ -38,16 +39,21 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench.assess", "bench.plan"),
     ("bench.board", "bench.contrast", "bench.verify"),
     ("bench.tables", "bench.leaderboard"),
-    ("bench.report", "bench.plots", "bench.claims"),
-    ("bench.run",),
+    ("bench.clinical_tables", "bench.sections", "bench.rescored"),
+    ("bench.report", "bench.plots", "bench.plots_clinical", "bench.claims"),
+    ("bench.curves", "bench.costs"),
+    ("bench.transfer",),
+    ("bench.run", "bench.page"),
     ("bench.weights_fetch", "bench.perf_models", "bench.perf_oracle"),
+    ("bench.perf_mgca",),
     ("a verb",),
     ("bench.__main__",),
 )
 TENSORS = (
     "bench.data.batches", "bench.data.codes", "bench.checkpoint", "bench.optimise",
     "bench.decode", "bench.train", "bench.metrics.chexbert_model",
-    "bench.flops", "bench.perf_models", "bench.perf_oracle",
+    "bench.metrics.tensors",
+    "bench.flops", "bench.perf_models", "bench.perf_oracle", "bench.perf_mgca",
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "matplotlib", "pycocoevalcap")
 

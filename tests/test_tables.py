@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bench.suite
 from bench.errors import BenchError
 from bench.suite import Table
-from bench.tables import Cell, Figure, Grid, Line, build, render, tex
+from bench.tables import MACRO_NOTE, Cell, Figure, Grid, Line, build, render, tex
 
 METRICS = ("BLEU-4", "CIDEr")
 PAPER = """
@@ -93,6 +95,54 @@ def test_bold_and_ticks() -> None:
     assert bold == {("", "ours", 0), ("constant report", "floor", 0)}
     assert next(line.ticks for line in lines if line.name == "UAR") == (True, True)
     assert next(line.ticks for line in lines if line.name == "BASE") == (False, False)
+
+
+def test_brief_leaves_out_what_another_dataset_cannot_say() -> None:
+    figures = {("a", "BLEU-4"): Figure(0.1, 0.09, 0.11)}
+    table = Table("T", ("a",), "p")
+    found = build(table, {}, figures, [], {}, "synthetic", "r2gen@1", METRICS, brief=True)
+    assert list(cells(found, "a")) == ["paper", "ours"]
+    assert any("no difference or verdict is shown" in note for note in found.notes)
+    same = build(table, {}, figures, [], {}, "iu_xray", "r2gen@1", METRICS, brief=True)
+    assert list(cells(same, "a")) == ["paper", "ours", "delta", "verdict"]
+
+
+def test_the_rows_own_paper_and_its_rescored_predictions(tmp_path: Path) -> None:
+    own = 'source: "Own"\ndataset: iu_xray\nmetrics: [CIDEr]\nrows: {a: [0.7], BASE: [null]}\n'
+    (tmp_path / "paper" / "own.yaml").write_text(own)
+    table = Table("T", ("BASE", "a"), "p", ("LSU",), ("own",))
+    again = {("a", "BLEU-4"): Figure(0.15, 0.1, 0.2)}
+    found = build(table, {"a": ("LSU",)}, {}, [], {}, "iu_xray", "r2gen@1", METRICS, rescored=again)
+    assert cells(found, "a") == {
+        "paper": [".200", "–"],
+        "own paper": ["–", ".700"],
+        "rescored": [".150 [.100, .200]", "not run"],
+        "ours": ["not run", "not run"],
+        "delta": ["–", "–"],
+        "verdict": ["–", "–"],
+    }
+    assert "own paper" not in cells(found, "BASE")
+    first = next(line for line in found.lines if line.name == "a")
+    assert (first.kind, first.ticks) == ("paper", (True,))
+    assert {"Own paper: Own.", "Rescored: predictions of that system, scored here like our own."} <= set(found.notes)  # fmt: skip # noqa: E501
+
+
+def test_macro_averages_come_with_a_warning_that_the_record_bears_out() -> None:
+    found = build(Table("T", ("a",)), {}, {}, [], {}, "iu_xray", "raw", ["macro-F1, 14"])
+    assert MACRO_NOTE in found.notes
+    assert MACRO_NOTE not in grid().notes
+    record = json.loads((Path(__file__).parent / "golden" / "stats_check.json").read_text())
+    held, differences = {}, []
+    for case in record["cases"]:
+        for figure in case["figures"]:
+            if figure["score"] == "macro-F1" and figure["interval"] == "percentile":
+                held[case["case"]["n"]] = figure["covers"]
+                differences.append(figure["covers_difference"])
+    assert f"{held[100]:.0%}".replace("%", " %") in MACRO_NOTE
+    assert f"{held[590]:.0%} at 590".replace("%", "").replace("  ", " ") in MACRO_NOTE.replace(
+        " %", ""
+    )
+    assert f"({np.mean(differences):.0%})".replace("%", " %") in MACRO_NOTE
 
 
 # --- printing ----------------------------------------------------------------------------------

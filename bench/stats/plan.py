@@ -74,6 +74,10 @@ class Plan:
         """(units, k) -> (resamples, k): sums over `units` units drawn with replacement."""
         return self._products("bootstrap", columns)
 
+    def counts(self) -> np.ndarray:
+        """(resamples, n): how often each bootstrap resample draws each study."""
+        return self.bootstrap(np.eye(self.units))[:, self._index]
+
     def swap(self, columns: np.ndarray) -> np.ndarray:
         """(units, k) -> (resamples, k): sums over a random half of the units (fair coins)."""
         return self._products("swap", columns)

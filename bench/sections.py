@@ -1,0 +1,243 @@
+"""What a suite's report says beside its tables: the short summary, image gain, strata, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bench.board import BoardRow
+from bench.compare import Comparison, corrected, interval, number
+from bench.controls import SHUFFLED
+from bench.tables import FLOOR_NAMES
+
+if TYPE_CHECKING:
+    from bench.report import Summary
+
+TEXT = "r2gen@1"
+RANKED_BY = "BLEU-4"
+GAIN_METRICS = ("BLEU-4", "CIDEr")
+STRATA = ("seen", "unseen", "normal", "abnormal")
+WORDS = {
+    "diversity-unique": "distinct reports",
+    "diversity-copied": "copied from train",
+    "diversity-length-ratio": "length / reference",
+}
+
+
+def words(c: Comparison) -> str:
+    """The finding of a comparison; without any spread the two hold the same reports."""
+    if c.difference == c.low == c.high == 0:
+        return "equal"
+    if not c.distinguishable:
+        return "not distinguishable"
+    return "higher" if c.difference > 0 else "lower"
+
+
+def name_of(row: str) -> str:
+    return FLOOR_NAMES.get(row, row)
+
+
+# --- summary -----------------------------------------------------------------------------------
+
+
+def summary(
+    suite: Summary,
+    gains: Mapping[tuple[str, str], Comparison],
+    harder: Mapping[tuple[str, str], Comparison],
+) -> str:
+    """The findings in plain words, most important first; "" where nothing was scored."""
+    rows = [r for r in suite.trained if suite.has(RANKED_BY, TEXT, [r])]
+    if not rows:
+        return ""
+    lines = [_best(suite, rows)]
+    if floor := suite.best_floor():
+        lines += _against_floor(suite, rows, floor[0])
+    lines += _gain_words(gains, harder)
+    lines += _one_run(suite, rows)
+    return "## In short\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
+
+
+def _best(suite: Summary, rows: Sequence[str]) -> str:
+    top = max(rows, key=lambda r: suite.figure(r, RANKED_BY, TEXT).value)
+    tied = [r for r in rows if r != top and r in suite.best(rows, RANKED_BY, TEXT)]
+    also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
+    return f"Best trained row by {RANKED_BY}: **{top}**, {_value(suite, top)}{also}."
+
+
+def _value(suite: Summary, row: str) -> str:
+    figure = suite.figure(row, RANKED_BY, TEXT)
+    return f"{number(figure.value)} {interval(figure.low, figure.high)}"
+
+
+def _against_floor(suite: Summary, rows: Sequence[str], floor: str) -> list[str]:
+    by_words: dict[str, list[str]] = {}
+    for row, c in _held_against(suite, rows, floor).items():
+        by_words.setdefault(words(c), []).append(row)
+    told = [
+        f"{kind}: {', '.join(by_words[key])}"
+        for key, kind in (
+            ("higher", "above it"),
+            ("not distinguishable", "not distinguishable from it"),
+            ("equal", "equal to it"),
+            ("lower", "below it"),
+        )
+        if key in by_words
+    ]
+    others = "; ".join(
+        f"{name_of(f)} {number(suite.figure(f, RANKED_BY, TEXT).value)}"
+        for f in suite.floors
+        if f != floor and suite.has(RANKED_BY, TEXT, [f])
+    )
+    return [
+        f"Best floor: {name_of(floor)}, {_value(suite, floor)}"
+        + (f" (others: {others})." if others else "."),
+        f"Against that floor, {'; '.join(told)}.",
+    ]
+
+
+def _held_against(suite: Summary, rows: Sequence[str], floor: str) -> dict[str, Comparison]:
+    """Each row's comparison with the floor as its table has it; of several, the least certain."""
+    found: dict[str, Comparison] = {}
+    for table in suite.suite.tables.values():
+        for c in suite.comparisons(table):
+            if (c.b, c.score) != (floor, RANKED_BY) or c.a not in rows:
+                continue
+            if c.a not in found or found[c.a].p_corrected < c.p_corrected:
+                found[c.a] = c
+    return {row: found[row] for row in rows if row in found}
+
+
+def _gain_words(
+    gains: Mapping[tuple[str, str], Comparison], harder: Mapping[tuple[str, str], Comparison]
+) -> list[str]:
+    """What the images are worth in the metric that ranks."""
+    found = _ranking(gains)
+    using = {row: c for row, c in found.items() if c.distinguishable and c.difference > 0}
+    idle = [row for row in found if row not in using]
+    lines = []
+    if using:
+        top = max(using, key=lambda r: using[r].difference)
+        lines.append(
+            f"Images help {', '.join(using)}; most of all {top}: {_size(using[top])} {RANKED_BY} "
+            "over the same reports given to other studies."
+        )
+        within = _ranking(harder).get(top)
+        if within is not None:
+            lines.append(
+                f"Given to other studies with the same labels, {top}'s reports lose "
+                f"{_size(within)}: so much of the gain is not in the labels."
+            )
+    if idle:
+        lines.append(f"No gain from images can be told: {', '.join(idle)}.")
+    return lines
+
+
+def _ranking(gains: Mapping[tuple[str, str], Comparison]) -> dict[str, Comparison]:
+    """Row -> its gain in the metric that ranks, corrected over all that are shown."""
+    tested = zip(gains, corrected(list(gains.values())), strict=True)
+    return {row: c for (row, metric), c in tested if metric == RANKED_BY}
+
+
+def _size(c: Comparison) -> str:
+    return f"{number(c.difference)} {interval(c.low, c.high)}"
+
+
+def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
+    lone = [r for r in rows if len(suite.keys[r]) == 1]
+    if not lone:
+        return []
+    which = "Every row" if len(lone) == len(rows) else ", ".join(lone)
+    return [
+        f"{which} is one training: differences between rows hold for these trainings, since the "
+        "spread over seeds is not known (`--seeds N`)."
+    ]
+
+
+# --- image gain --------------------------------------------------------------------------------
+
+
+def image_gain(suite: Summary, control: str = SHUFFLED) -> dict[tuple[str, str], Comparison]:
+    """(row, metric) -> own images against those that the control shows instead."""
+    found = {}
+    for row in suite.trained:
+        shown = (control, *suite.keys[row])
+        names = (row, f"{row}, {control}")
+        for metric in GAIN_METRICS:
+            if suite.contrasts.has(shown, metric, TEXT):
+                found[row, metric] = suite.contrasts.compare(
+                    suite.keys[row], shown, names, metric, TEXT
+                )
+    return found
+
+
+def gain(
+    plain: Mapping[tuple[str, str], Comparison], harder: Mapping[tuple[str, str], Comparison]
+) -> str:
+    """Both controls: images of any other study, and of one that shows the same."""
+    if not plain:
+        return ""
+    text = "### Image gain: own images against images of other studies\n\n" + _gain_table(plain)
+    if not harder:
+        return text
+    n = {c.n for c in harder.values()}
+    total = max(c.n for c in plain.values())
+    return (
+        f"{text}\nHarder: images shuffled only among studies with the same labels. "
+        f"{'/'.join(map(str, sorted(n)))} of {total} studies take part; no other study has the "
+        "labels of the rest. What is gained here lies beyond the labels: wording, place, "
+        f"severity.\n\n{_gain_table(harder)}"
+    )
+
+
+def _gain_table(gains: Mapping[tuple[str, str], Comparison]) -> str:
+    found = dict(zip(gains, corrected(list(gains.values())), strict=True))
+    lines = [
+        f"| {row} | {metric} | {number(c.value_a)} | {number(c.value_b)} | "
+        f"{_size(c)} | {words(c)} |"
+        for (row, metric), c in found.items()
+    ]
+    head = "| row | metric | own | shuffled | gain [95 %] | in words |\n|---|---|---|---|---|---|\n"
+    return head + "\n".join(lines) + "\n"
+
+
+# --- strata and texts --------------------------------------------------------------------------
+
+
+def strata(suite: Summary, rows: Iterable[BoardRow]) -> str:
+    """BLEU-4 on the parts of the split, and what the reports look like."""
+    known = [*suite.trained, *suite.floors]
+    shown = [r for r in rows if r.text == TEXT and r.origin != "control" and r.variant in known]
+    counts = {r.stratum: r.n for r in shown if r.metric == RANKED_BY and r.stratum in STRATA}
+    parts = [s for s in STRATA if s in counts]
+    cells: dict[tuple[str, str], list[BoardRow]] = {}
+    for row in shown:
+        if row.metric == RANKED_BY and row.stratum in parts:
+            cells.setdefault((row.variant, row.stratum), []).append(row)
+        elif row.metric in WORDS and row.stratum == "all":
+            cells.setdefault((row.variant, row.metric), []).append(row)
+    columns = [*parts, *(m for m in WORDS if any((r, m) in cells for r in known))]
+    if not columns:
+        return ""
+    heads = [f"{RANKED_BY}, {c} (n = {counts[c]})" if c in counts else WORDS[c] for c in columns]
+    lines = [
+        f"| {name_of(row)} | " + " | ".join(_cell(cells.get((row, c), [])) for c in columns) + " |"
+        for row in known
+    ]
+    return (
+        "### Strata and texts\n\n"
+        "Seen: the cleaned reference also stands, word for word, in train. Distinct reports and "
+        "those copied from train are shares of the split.\n\n"
+        f"| row | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _cell(found: Sequence[BoardRow]) -> str:
+    """One run with its interval; of several runs the mean."""
+    values = [r.value for r in found if r.value is not None]
+    if not values:
+        return "–"
+    text = number(sum(values) / len(values))
+    [row, *more] = found
+    if more or row.stratum == "all" or row.ci_low is None or row.ci_high is None:
+        return text
+    return f"{text} {interval(row.ci_low, row.ci_high)}"

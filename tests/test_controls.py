@@ -1,0 +1,126 @@
+"""Controls: whose images a study is shown, and that its report is then that other study's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made import make
+from toy import Toy, load
+
+from bench.assess import CONTROLS, TABLES
+from bench.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
+from bench.data.batches import Pixels, Split
+from bench.data.study import Dataset
+from bench.data.text import vocabulary
+from bench.decode import generate
+from bench.metrics.scoring import Scored
+from bench.model import ImageSpec
+from bench.spec import DecodeSpec
+from bench.store import RunFolder, read_json
+
+
+def test_within_groups_everyone_gets_a_neighbour() -> None:
+    rng = np.random.default_rng(0)
+    groups = [*rng.integers(0, 12, 60).tolist(), 99, 98]
+    for seed in range(20):
+        order = within(groups, seed)
+        assert sorted(order) == list(range(62))
+        assert [groups[i] for i in order] == groups
+        alone = [i for i, g in enumerate(groups) if groups.count(g) == 1]
+        assert [i for i in range(62) if order[i] == i] == alone
+    assert (within(groups, 3) == within(groups, 3)).all()
+    assert (within(groups, 3) != within(groups, 4)).any()
+
+
+def test_groups_are_the_datasets_labels_or_what_the_rules_read() -> None:
+    made = load(test=8)
+    read = label_groups(made, "test")
+    reports = [s.report for s in made.split("test")]
+    assert len({g for g, r in zip(read, reports, strict=True) if r == reports[0]}) == 1
+    labelled = replace(
+        made, studies=tuple(replace(s, labels=frozenset({s.id[-1], "x"})) for s in made.studies)
+    )
+    assert label_groups(labelled, "test")[3] == ("3", "x")
+    half = replace(
+        made,
+        studies=tuple(
+            replace(s, labels=frozenset({"x"}) if i % 2 else None)
+            for i, s in enumerate(made.studies)
+        ),
+    )
+    assert label_groups(half, "test") == read  # codes of some are codes of none
+
+
+def decoded(dataset: Dataset, spec: DecodeSpec, order: np.ndarray | None, cache: Path) -> list[str]:
+    torch.manual_seed(0)
+    words = vocabulary(dataset)
+    model = Toy(len(words) + 1, hidden=16, ending=-1.0, sharpness=12.0).eval()
+    studies = dataset.split("test")
+    pixels = Pixels.open(dataset, studies, ImageSpec(**model.image), False, cache)
+    split = Split(dataset, studies, words, 30, pixels)
+    found: list[str] = []
+    for batch in split.batches(16, "cpu", order):
+        found += [words.decode(x) for x in generate(model, batch.images, spec)]
+    return found
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_report_of_other_images_is_the_other_studys_report(tmp_path: Path, beam: int) -> None:
+    """Decoding shuffled images gives the permuted reports, word for word."""
+    dataset, spec = load(test=50), DecodeSpec(beam_size=beam, max_length=12)
+    order = derangement(50, 1)
+    own = decoded(dataset, spec, None, tmp_path)
+    assert len(set(own)) >= 8, "the case is no test when all reports are alike"
+    again = decoded(dataset, spec, order, tmp_path)
+    ids = [s.id for s in dataset.split("test")]
+    assert list(permuted(dict(zip(ids, own, strict=True)), order).values()) == again
+
+
+# --- as scored ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Mapping[str, Scored]]:
+    plan, work = make(tmp_path_factory.mktemp("controls"))
+    folder = RunFolder(work.out, next(p for p in plan.runs if p.name == "good").spec.run_id)
+    names = {"own": TABLES, **CONTROLS}
+    return folder, {k: Scored.load(folder / name) for k, name in names.items()}
+
+
+def test_controls_have_rows_with_their_own_count(
+    scored: tuple[RunFolder, Mapping[str, Scored]],
+) -> None:
+    folder, tables = scored
+    rows = [r for r in read_json(folder / "scores.json") if r["control"]]
+    counts = {(r["control"], r["stratum"], r["n"]) for r in rows}
+    n = len(tables[WITHIN].ids)
+    assert counts == {(SHUFFLED, "all", 50), (WITHIN, "grouped", n)}
+    assert 10 <= n < 50
+    assert {r["metric"] for r in rows} >= {"BLEU-4", "CIDEr"}
+    assert all(r["ci_low"] <= r["value"] <= r["ci_high"] for r in rows)
+
+
+def test_statistics_of_the_control_are_of_permuted_reports(
+    scored: tuple[RunFolder, Mapping[str, Scored]],
+) -> None:
+    """Lengths of hypotheses move with the reports, those of references stay."""
+    _, tables = scored
+    own, shuffled = (tables[k].statistics["r2gen@1", "BLEU"] for k in ("own", SHUFFLED))
+    moved = [i for i in range(own.shape[1]) if not np.array_equal(own[:, i], shuffled[:, i])]
+    same = [i for i in range(own.shape[1]) if i not in moved]
+    assert moved
+    assert same
+    harder = tables[WITHIN]
+    assert set(harder.ids) < set(tables["own"].ids)
+    assert len(harder.statistics["r2gen@1", "BLEU"]) == len(harder.ids)
+
+
+def test_a_floor_has_no_control(tmp_path: Path) -> None:
+    plan, work = make(tmp_path)
+    floor = RunFolder(work.out, plan.runs[0].spec.run_id)
+    assert not any((floor / name).exists() for name in CONTROLS.values())

@@ -128,8 +128,12 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
 def official_state(checkpoint: Mapping[str, object]) -> State:
     """The tensors by name, with DataParallel's prefix taken off."""
     state = checkpoint.get("state_dict")
-    if not isinstance(state, Mapping) or not state:
+    if state is None:
         raise ValueError(f"no `state_dict` in it; it has {', '.join(map(str, checkpoint)) or '-'}")
+    if not isinstance(state, Mapping):
+        raise ValueError(f"its `state_dict` is a {type(state).__name__}, not a dict of tensors")
+    if not state:
+        raise ValueError("its `state_dict` is empty")
     odd = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     if odd:
         raise ValueError(f"`state_dict` holds things that are not tensors: {_some(odd)}")

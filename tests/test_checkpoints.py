@@ -197,8 +197,17 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path: Path) -> None:
         import_checkpoint("r2gencmn", tmp_path / "no.pth", tmp_path / "o.safetensors")
 
 
-def test_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
-    for content in ({"weights": torch.zeros(1)}, {"state_dict": {"a": 1}}, [torch.zeros(1)]):
-        torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(ValueError, match=r"other\.pth"):
-            import_checkpoint("r2gen", tmp_path / "other.pth", tmp_path / "o.safetensors")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"weights": torch.zeros(1)}, "no `state_dict` in it; it has weights"),
+        ({"state_dict": {}}, "is empty"),
+        ({"state_dict": [torch.zeros(1)]}, "is a list"),
+        ({"state_dict": {"a": 1}}, "not tensors: a"),
+        ([torch.zeros(1)], "holds a list"),
+    ],
+)
+def test_file_without_a_state_dict_is_refused(content: Any, reason: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=rf"other\.pth.*{reason}"):
+        import_checkpoint("r2gen", tmp_path / "other.pth", tmp_path / "o.safetensors")

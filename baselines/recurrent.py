@@ -71,6 +71,7 @@ class Recurrent(nn.Module):
     hidden: how many tensors its hidden state has. Other options: see `baselines.r2gen.Published`.
     """
 
+    GROUPS = ("visual", "rest")
     hidden = 2
 
     def __init__(

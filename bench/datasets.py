@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.suite import load_yaml
 
 # Keys of a dataset's YAML that are not parameters of its reader.
-NOT_PARAMETERS = ("name", "_target_", "image_views")
+NOT_PARAMETERS = ("name", "_target_", "image_views", "labels")
 
 
 def parameters(entry: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 decode   our decoder against one that recomputes every prefix: same weights, same images
 models   every model: training, decoding, memory, FLOPs, share of the measured matmul rate
+mgca     a pretraining step, the losses' share of it, aggregation against a loop
 score    every metric on so many pairs: cold (its first call), warm (other reports), kept (again)
 
 Models have random weights and see random pixels, or codes; their reports are as long as they may
@@ -24,7 +25,7 @@ from bench.terminal import table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("decode", "models", "score"))
+    parser.add_argument("what", choices=("decode", "mgca", "models", "score"))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. size=tiny")
     parser.add_argument("--repeats", type=int, default=5, help="of each timing")
     parser.add_argument("--studies", type=int, default=16, help="decoded at once")
@@ -33,18 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    print({"decode": decode, "models": models, "score": score}[arguments.what](arguments))
+    works = {"decode": decode, "mgca": mgca, "models": models, "score": score}
+    print(works[arguments.what](arguments))
     return 0
 
 
 def decode(arguments: argparse.Namespace) -> str:
     """Seconds and reports/s of both decoders, their ratio, and whether they say the same."""
-    from bench.decode import generate
+    from bench.decode import generate, lay_out
     from bench.perf_models import Built, medians
     from bench.perf_oracle import decode_slowly
 
     built = Built.of(arguments.overrides, arguments.studies)
     model, images, how = built.model.eval(), built.batch.images, built.decode
+    lay_out(model)
     written: dict[str, list[list[int]]] = {}
 
     def keep(name: str, decoder: Callable[..., list[list[int]]]) -> Callable[[], None]:
@@ -67,6 +70,13 @@ def decode(arguments: argparse.Namespace) -> str:
     if equal < len(ours):
         raise RunError(f"{text}\nthe decoders disagree", "run pytest tests/test_decode.py")
     return text
+
+
+def mgca(arguments: argparse.Namespace) -> str:
+    """MGCA's pretraining; model=mgca_vit for its other branch."""
+    from bench.perf_mgca import measured
+
+    return measured(arguments.overrides, arguments.repeats)
 
 
 def models(arguments: argparse.Namespace) -> str:

@@ -1,7 +1,8 @@
-"""Decoding the slow, obvious way: what `bench.decode` must equal, and is timed against.
+"""The slow, obvious ways: what fast code must equal, and is timed against.
 
-The images are encoded once; then every step computes the whole prefix of every hypothesis again,
-word by word from the first, and nothing stops early. Bookkeeping is one Python list per study.
+Decoding (`bench.decode`): the images are encoded once; then every step computes the whole prefix
+of every hypothesis again, word by word from the first, and nothing stops early. Bookkeeping is one
+Python list per study. Aggregation of word pieces (`mgca.aggregate`): one piece after the other.
 """
 
 from __future__ import annotations
@@ -78,6 +79,28 @@ def _best(
     order = np.argsort(-total, axis=None, kind="stable")[: spec.beam_size]
     places = [divmod(int(i), total.shape[1]) for i in order if np.isfinite(total.flat[i])]
     return [(total[place, word], (*hypotheses[place][1], word)) for place, word in places]
+
+
+def aggregate_slowly(
+    hidden: Tensor, attention: Tensor, continues: Tensor, used: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """Words behind the class token of each report, piece by piece: vectors (W, D), attention (W,).
+
+    What `mgca.aggregate` must equal where each piece has its own attention (not `shifted`).
+    """
+    found = []
+    for sample in range(len(hidden)):
+        vectors: list[Tensor] = []
+        shares: list[Tensor] = []
+        for place in range(1, int(used[sample].sum())):
+            if continues[sample, place]:
+                vectors[-1] = vectors[-1] + hidden[sample, place]
+                shares[-1] = shares[-1] + attention[sample, place]
+            else:
+                vectors.append(hidden[sample, place])
+                shares.append(attention[sample, place])
+        found.append((torch.stack(vectors), torch.stack(shares)))
+    return found
 
 
 def _without_repeats(logp: np.ndarray, words: tuple[int, ...], n: int) -> np.ndarray:

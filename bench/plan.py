@@ -28,9 +28,10 @@ from bench.spec import (
     from_dict,
 )
 from bench.store import RunFolder
-from bench.suite import Row, Suite, compose, load_suite, load_yaml, names
+from bench.suite import Pretraining, Row, Suite, compose, load_suite, load_yaml, names
 from bench.workspace import Workspace
 
+ENCODER = "encoder"  # the group that gives a report generator another image encoder
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2
 
@@ -56,6 +57,7 @@ class Plan:
     dataset: str
     runs: tuple[Planned, ...]
     pretrained: tuple[RunSpec, ...] = ()
+    left_out: tuple[str, ...] = ()  # one sentence for every row whose weights are not given
 
     def distinct(self) -> list[Planned]:
         """One entry per run: rows that share a run train it once."""
@@ -77,8 +79,8 @@ def make_plan(
     one (their specs cannot be written down), which is right for whoever only reads.
     """
     suite = load_suite(name)
-    rows = _chosen(suite, only)
-    composer = Composer(work, pretrain, list(overrides), smoke)
+    rows, left_out = _available(_chosen(suite, only))
+    composer = Composer(work, pretrain, list(overrides), smoke, suite.pretrainings)
     runs = []
     for row in rows:
         try:
@@ -88,7 +90,8 @@ def make_plan(
         runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
     floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
     dataset = composer.config([])["dataset"]["name"]
-    return Plan(name, suite, dataset, tuple(floors + runs), tuple(composer.pretrained.values()))
+    pretrained = tuple(composer.pretrained.values())
+    return Plan(name, suite, dataset, tuple(floors + runs), pretrained, left_out)
 
 
 def _chosen(suite: Suite, only: Sequence[str]) -> list[Row]:
@@ -97,6 +100,18 @@ def _chosen(suite: Suite, only: Sequence[str]) -> list[Row]:
         if name not in known:
             raise unknown("row", name, known)
     return [row for row in suite.rows if not only or row.name in only]
+
+
+def _available(rows: Sequence[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows whose weights are here, and a sentence for each of the others."""
+    missing = {
+        row.name: name
+        for row in rows
+        for name in row.needs
+        if weights.locate(weights.entry(name)) is None
+    }
+    said = (f"{row}: left out, no weights {name!r}" for row, name in missing.items())
+    return [row for row in rows if row.name not in missing], tuple(said)
 
 
 class Composer:
@@ -108,17 +123,20 @@ class Composer:
         pretrain: Callable[[RunSpec], None] | None,
         overrides: list[str],
         smoke: bool = False,
+        pretrainings: Mapping[str, Pretraining] | None = None,
     ) -> None:
+        self.pretrainings = pretrainings or {}
         self.work, self._pretrain, self.overrides = work, pretrain, overrides
         self.smoke = smoke
         self.pretrained: dict[str, RunSpec] = {}
         self._configs: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def config(self, more: Sequence[str]) -> dict[str, Any]:
-        """`more` first: what the user says has the last word."""
+    def config(self, more: Sequence[str], alone: bool = False) -> dict[str, Any]:
+        """`more` first: what the user says has the last word, but on a pretraining's encoder."""
         key = tuple(more)
         if key not in self._configs:  # a composition takes a tenth of a second
-            self._configs[key] = compose([*more, *self.overrides])
+            given = [o for o in self.overrides if not (alone and o.startswith(f"{ENCODER}="))]
+            self._configs[key] = compose([*more, *given])
         return deepcopy(self._configs[key])
 
     def row(self, row: Row, seed: int = 0) -> RunSpec:
@@ -130,27 +148,33 @@ class Composer:
         if name not in names("floor"):
             raise unknown("floor", name, names("floor"))
         part = load_yaml("floor", name)
+        params = dict(part.get("params", {}))
+        if "labeler" in part:
+            params["labeler"] = labeler.signature(part["labeler"])
         return RunSpec(
             kind="floor",
             data=self._data(self.config([])),
-            model=PartSpec(part["_target_"], part.get("params", {})),
+            model=PartSpec(part["_target_"], params),
             code=code_digest(part["_target_"].rpartition(".")[0], *FLOORS),
         )
 
     def pretraining(self, name: str) -> RunSpec:
-        """The spec of a pretraining model's YAML at the budget preset's pretraining budget."""
-        config = self.config([f"model={name}"])
+        """The spec of a pretraining at the budget preset's pretraining budget.
+
+        `name`: of a pretraining model's YAML, or of the suite's `pretrainings`.
+        """
+        given = self.pretrainings.get(name, Pretraining(name))
+        config = self.config([f"model={given.model}", *given.overrides], alone=True)
         if config["model"].get("kind") != "pretrain":
             raise BenchError(f"model {name!r} is not a pretraining", "see `bench list models`")
-        config["budget"] = {**config["budget"], **config["budget"]["pretrain"]}
+        budget = dict(config["budget"]["pretrain"])
+        own = budget.pop("models", {}).get(given.model, {})
+        config["budget"] = {**config["budget"], **budget, **own}
         return self.spec(config, config["seed"])
 
     # --- parts ----------------------------------------------------------------------------------
 
     def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
-        params = dict(part.get("params", {}))
-        if "labeler" in part:
-            params["labeler"] = labeler.signature(part["labeler"])
         model, budget = config["model"], config["budget"]
         part = self._part(model)
         tokenizer = self._tokenizer(config) if model.get("codes") else None

@@ -13,6 +13,7 @@ from bench.plan import Composer
 from bench.run import Job
 from bench.store import RunFolder, file_digest, read_json
 from bench.terminal import Progress
+from bench.transfer import RESULTS, render
 from bench.workspace import Workspace, default_cache, default_out
 
 
@@ -35,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.model}: {folder / 'weights.safetensors'}")
     print(f"sha256 {file_digest(folder / 'weights.safetensors')}")
     print(f"{train['examples']} examples, {timing['device_seconds']:.1f} device-seconds")
+    if RESULTS in folder.files():
+        print(f"\n{render(read_json(folder / RESULTS))}")
     for name in folder.files():
-        if name.startswith("figures/") or name == "pretraining.json":
+        if name.startswith("figures/") or name == RESULTS:
             print(f"see {folder / name}")
     return 0

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import clinical_tables, sections, tables
+from bench import clinical_tables, costs, sections, tables
 from bench.board import BoardRow, read_rows, write_rows
 from bench.compare import Comparison, corrected, interval, number, p_value
 from bench.contrast import Contrasts, Key
@@ -40,7 +40,8 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
     parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
     for name, table in suite.suite.tables.items():
         parts += _table_sections(suite, name, table, folder)
-    parts += [sections.gain(*gains), sections.strata(suite, rows)]
+    parts += [sections.gain(*gains), sections.strata(suite, rows), costs.section(suite)]
+    write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
     parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
     write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
     return [folder / "README.md", folder / "scores.csv"]

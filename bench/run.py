@@ -25,6 +25,7 @@ from bench.plan import Plan, Planned, make_plan
 from bench.spec import RunSpec
 from bench.store import RunFolder, read_json
 from bench.terminal import Progress, table
+from bench.transfer import appraise, is_appraised
 from bench.workspace import Workspace, default_cache, default_out
 
 WAIT = 1.0  # seconds between looks at runs that other processes hold
@@ -51,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="tables",
         help="stop after predictions (train), scores, or tables",
     )
-    parser.add_argument("--metrics", default=",".join(METRICS), help="families, by commas")
+    parser.add_argument(
+        "--metrics",
+        default="",
+        help=f"families, by commas (default: {','.join(METRICS)}, and those of CheXbert and "
+        "RadGraph whose weights are here)",
+    )
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of caches")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of tables")
@@ -146,7 +152,7 @@ def describe(plan: Plan, work: Workspace) -> str:
     head = ["row", "model", "run", "budget", "initial weights", "status"]
     count = len(plan.distinct())
     title = f"{plan.suite.title}\n{plan.dataset}: {len(plan.runs)} rows, {count} runs in {work.out}"
-    return table(title, head, rows)
+    return table(title, head, rows) + "".join(f"\n{line}" for line in plan.left_out)
 
 
 def _initial(spec: RunSpec) -> dict[str, str]:
@@ -178,7 +184,10 @@ class Job:
 
     def pretrain(self, spec: RunSpec) -> None:
         """Run a pretraining that is not sealed yet; a dry run says that it is needed."""
-        if self._is_finished(spec):
+        sealed = self._is_finished(spec)
+        if sealed and is_appraised(spec, RunFolder(self.work.out, spec.run_id)):
+            return
+        if self.dry and sealed:
             return
         if self.dry:
             raise BenchError(
@@ -188,7 +197,7 @@ class Job:
             )
         self.progress.start(1)
         name = spec.model.target.rpartition(".")[2]
-        self._each([(f"pretraining {name}", spec, self._train)])
+        self._each([(f"pretraining {name}", spec, self._train_and_appraise)])
 
     def one(self, spec: RunSpec, until_scored: bool) -> None:
         """One run by its spec alone."""
@@ -226,6 +235,11 @@ class Job:
     def _train(self, spec: RunSpec, folder: RunFolder) -> None:
         if not self._is_finished(spec):
             execute(spec, self.work, folder)
+
+    def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:
+        self._train(spec, folder)
+        if not is_appraised(spec, folder):
+            appraise(spec, self.work, folder)
 
     def _train_and_score(self, spec: RunSpec, folder: RunFolder) -> None:
         self._train(spec, folder)

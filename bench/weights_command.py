@@ -1,7 +1,8 @@
 """Pretrained weights: what is known, what is here, adding and verifying files.
 
 list                 every known name and whether its file is here
-add NAME FILE        copy a file into the weights folder and record its sha256
+add NAME FILE        copy a file, and those that must lie beside it, into the weights folder and
+                     record its sha256
 verify [NAME ...]    hash what is here and compare with lock and record
 fetch NAME           download from the lock's public address, with resume and digest check
 import KIND FILE     turn an official checkpoint (r2gen, r2gencmn, openai-dvae, mgca) into

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -23,9 +24,14 @@ def fetch(name: str, progress: Callable[[int, int], None] = lambda done, total: 
     found = entry(name)
     if not found.url:
         raise MissingError(f"weights {name!r} have no public download address", how(found))
-    folder().mkdir(parents=True, exist_ok=True)
-    part = folder() / f"{Path(found.file).name}.download"
+    # Weights with companions are collected in a folder, where `add` finds these beside them.
+    stage = folder() / f"{name}.download" if found.beside else folder()
+    stage.mkdir(parents=True, exist_ok=True)
+    part = stage / f"{Path(found.file).name}.download"
     try:
+        for companion in found.beside:
+            (stage / companion).unlink(missing_ok=True)  # small: not worth continuing
+            download(f"{found.url.rpartition('/')[0]}/{companion}", stage / companion, progress)
         download(found.url, part, progress)
     except (urllib.error.URLError, OSError) as error:
         raise RunError(
@@ -36,6 +42,8 @@ def fetch(name: str, progress: Callable[[int, int], None] = lambda done, total: 
         return add(name, part)
     finally:
         part.unlink(missing_ok=True)
+        if found.beside:
+            shutil.rmtree(stage)
 
 
 def download(url: str, part: Path, progress: Callable[[int, int], None]) -> None:

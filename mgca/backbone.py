@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ class Backbone(nn.Module):
     The 128-dimensional heads are left behind, as in MGCA's own transfer. A ResNet gives `layer`
     (7 x 7 x 2048 of layer4 or 14 x 14 x 1024 of layer3 at 224; 10 x 10 and 19 x 19 with MGCA's own
     `upsample` of 299); a ViT its patches (14 x 14 x 768), or, with `class_token`, the class token
-    and then the patches as (N, 768, 197). `encoder` and `config`: see `mgca.image.ENCODERS`.
+    and then the patches as (N, 768, 197). `encoder` and `config`: see `mgca.image.ENCODERS`;
+    `encoder` may also be a mapping of name and parameters, as a pretraining has it.
     """
 
     mean = (0.5, 0.5, 0.5)
@@ -26,7 +28,7 @@ class Backbone(nn.Module):
         self,
         weights: Path | str | None = None,
         *,
-        encoder: str = "resnet50",
+        encoder: str | Mapping[str, Any] = "resnet50",
         layer: str = "layer4",
         class_token: bool = False,
         **config: Any,
@@ -35,7 +37,8 @@ class Backbone(nn.Module):
         if layer not in ("layer3", "layer4"):
             raise ValueError(f"unknown layer {layer!r}: layer3 or layer4")
         file = None if weights is None else Path(weights)
-        self.encoder = image_encoder({"name": encoder, **config}, file)
+        named = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+        self.encoder = image_encoder({**named, **config}, file)
         self.layer, self.class_token = layer, class_token
         self.channels: int = self.encoder.width
         if isinstance(self.encoder, ResNetEncoder) and layer == "layer3":

@@ -44,10 +44,19 @@ def pretrained(weights: Path, layers: int) -> tuple[BertModel, list[str]]:
 
     for name in ("config.json", "vocab.txt"):
         if not (weights.parent / name).is_file():
-            raise FileNotFoundError(f"{name} is missing beside the BERT weights {weights}")
+            raise FileNotFoundError(
+                f"{name} is missing beside the BERT weights {weights}: config.json and vocab.txt "
+                "of the same BERT must lie in their folder"
+            )
     config = BertConfig.from_json_file(weights.parent / "config.json")
     if config.num_hidden_layers < layers:
         raise ValueError(f"{weights} has {config.num_hidden_layers} layers, not {layers}")
+    pieces = (weights.parent / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    if len(pieces) != config.vocab_size:
+        raise ValueError(
+            f"{weights.parent / 'vocab.txt'} has {len(pieces)} word pieces, config.json says "
+            f"{config.vocab_size}: it is another BERT's"
+        )
     config.num_hidden_layers = layers
     model = BertModel(config, add_pooling_layer=False)
     wanted = set(model.state_dict())
@@ -56,7 +65,6 @@ def pretrained(weights: Path, layers: int) -> tuple[BertModel, list[str]]:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{weights} does not hold the BERT of its config.json: {error}") from None
-    pieces = (weights.parent / "vocab.txt").read_text(encoding="utf-8").splitlines()
     return model, pieces
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mgca import losses
-from mgca.image import image_encoder
+from mgca.image import ImageEncoder, image_encoder
 from mgca.processes import share_statistics
 from mgca.text import TextEncoder
 
@@ -49,6 +49,18 @@ class Head(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         rows = super().forward(input.flatten(0, -2))
         return F.normalize(_full(rows), dim=-1).unflatten(0, input.shape[:-1])
+
+
+class Pooled(nn.Module):
+    """Images of a study (B, V, 3, H, W) to the frozen features (B, width) of its first one."""
+
+    def __init__(self, network: ImageEncoder, image: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network, self.image = network, dict(image)
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images[:, 0]).pooled
 
 
 class Embeddings(NamedTuple):
@@ -108,6 +120,12 @@ class MGCA(nn.Module):
         self.prototypes = nn.Linear(dimensions, prototypes, bias=False)
         if across:
             share_statistics(self)
+
+    @staticmethod
+    def encoder(params: Mapping[str, Any], weights: Path | None) -> Pooled:
+        """The image encoder alone, of a model's parameters; random values without `weights`."""
+        image = {**IMAGE, **(params.get("image") or {})}
+        return Pooled(image_encoder(params["encoder"], weights), image)
 
     def prepare(self, reports: Sequence[str]) -> None:
         """See the train reports once, before training: a BERT from scratch learns its pieces."""

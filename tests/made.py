@@ -52,7 +52,8 @@ def seal(planned: Planned, share: float, work: Workspace) -> None:
     write_predictions(folder / PREDICTIONS, studies, reports(share, spec.seed))
     write_json(folder / "env.json", ENVIRONMENT)
     if planned.origin == "trained":
-        write_json(folder / "train.json", {"steps": 3, "examples": 12, "parameters": 99})
+        facts = {"steps": 3, "examples": 12, "flops": 6e9, "parameters": 99}
+        write_json(folder / "train.json", facts)
         write_json(folder / "timing.json", {"device_seconds": 1.0})
     assess(spec, work, folder, METRICS)
 

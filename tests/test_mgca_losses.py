@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.perf_oracle import aggregate_slowly
 from mgca import losses
 from mgca.aggregate import aggregate
 from mgca.sinkhorn import sinkhorn
@@ -138,34 +139,15 @@ def test_released_aggregation() -> None:
     assert words.padded.tolist() == golden["padded"]
 
 
-def slow_words(
-    hidden: Tensor, attention: Tensor, pieces: list[str]
-) -> tuple[list[Tensor], list[float]]:
-    """Words behind the class token with their own attention, piece by piece."""
-    vectors: list[Tensor] = []
-    shares: list[float] = []
-    for i, piece in enumerate(pieces[1:], start=1):
-        if piece == "[PAD]":
-            break
-        if piece.startswith("##"):
-            vectors[-1] = vectors[-1] + hidden[i]
-            shares[-1] += float(attention[i])
-        else:
-            vectors.append(hidden[i])
-            shares.append(float(attention[i]))
-    return vectors, shares
-
-
 def test_aggregation_with_own_attention_equals_loops() -> None:
     hidden, attention, ids = recipe.aggregate_inputs()
     continues = torch.tensor([p.startswith("##") for p in recipe.VOCABULARY])
     words = aggregate(hidden, attention, continues[ids], ids != 0, shifted=False)
-    for b, row in enumerate(ids.tolist()):
-        pieces = [recipe.VOCABULARY[i] for i in row]
-        vectors, shares = slow_words(hidden[b], attention[b], pieces)
+    slow = aggregate_slowly(hidden, attention, continues[ids], ids != 0)
+    for b, (vectors, shares) in enumerate(slow):
         n = len(vectors)
-        assert torch.allclose(words.vectors[b, :n], torch.stack(vectors), atol=1e-6)
-        assert words.attention[b, :n].tolist() == pytest.approx(shares, abs=1e-6)
+        assert torch.allclose(words.vectors[b, :n], vectors, atol=1e-6)
+        assert torch.allclose(words.attention[b, :n], shares, atol=1e-6)
         assert words.padded[b].tolist() == [i >= n for i in range(ids.shape[1] - 1)]
         assert not words.vectors[b, n:].any()
         assert not words.attention[b, n:].any()

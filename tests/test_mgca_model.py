@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from mgca import bert, probe
+from bench.metrics import probe
+from mgca import bert
 from mgca.model import MGCA
 from mgca.text import SPECIAL, TextEncoder, Vocabulary, caption, learn_pieces
 

@@ -110,3 +110,28 @@ def missing(metric: object) -> None:
 def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["perf", "models", *SMALL, "--only", "bsae"]) == 2
     assert "did you mean 'base'" in capsys.readouterr().err
+
+
+def test_a_pretraining_step_and_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("budget=tiny", "budget.pretrain.batch=4", "size.mgca.resnet.width=4",
+             "size.mgca.image={size:32,resize:36}")  # fmt: skip
+    assert main(["perf", "mgca", *small, "--repeats", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "mgca, " in out
+    assert "4 pairs a step" in out
+    assert len(re.findall(r"[\d.]+%", out)) == 4
+    assert re.search(r"[\d.]+ pairs/s; loop / tensors [\d.]+", out)
+
+
+def test_aggregations_that_disagree_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.perf_oracle import aggregate_slowly
+
+    monkeypatch.setattr(
+        "bench.perf_mgca.aggregate_slowly",
+        lambda *given: [(v + 1, a) for v, a in aggregate_slowly(*given)],
+    )
+    small = ("budget=tiny", "budget.pretrain.batch=2", "size.mgca.resnet.width=4")
+    assert main(["perf", "mgca", *small, "--repeats", "1"]) == 1
+    assert "the aggregations disagree" in capsys.readouterr().err

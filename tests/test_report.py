@@ -47,7 +47,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_files(written: dict[str, bytes]) -> None:
     assert set(written) == {
         "README.md", "scores.csv", "t.md", "t.tex", "t.csv", "t-full.md", "t-full.tex",
-        "t-full.csv", "t-tests.csv", "ladder.png", "ladder.svg",
+        "t-full.csv", "t-tests.csv", "ladder.png", "ladder.svg", "budget.csv",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -54,6 +55,37 @@ def test_the_lock_is_complete() -> None:
         assert entry.file
     files = [Path(e.file).name for e in known.values()]
     assert len(set(files)) == len(files)
+
+
+def bert_folder(folder: Path) -> Path:
+    """What a BERT's page offers: weights, configuration, vocabulary."""
+    for name in ("config.json", "vocab.txt"):
+        write(folder / name, name.encode())
+    return write(folder / "pytorch_model.bin", b"weights")
+
+
+def test_companions_are_taken_along(home: Path, tmp_path: Path) -> None:
+    source = bert_folder(tmp_path / "given")
+    write(home / "vocab.txt", b"another BERT's")  # as bert-base-uncased-vocab has it
+    found = weights.add("bioclinicalbert", source)
+    assert found.path == home / "bioclinicalbert" / "pytorch_model.bin"
+    assert (found.path.parent / "vocab.txt").read_bytes() == b"vocab.txt"
+    assert weights.resolve("bioclinicalbert") == found
+
+
+def test_weights_without_their_companions_are_refused(home: Path, tmp_path: Path) -> None:
+    source = bert_folder(tmp_path / "given")
+    (tmp_path / "given" / "vocab.txt").unlink()
+    with pytest.raises(MissingError, match=r"vocab\.txt must lie beside .*pytorch_model\.bin"):
+        weights.add("bioclinicalbert", source)
+    assert not home.exists()
+    weights.add("bioclinicalbert", bert_folder(tmp_path / "given"))
+    (home / "bioclinicalbert" / "config.json").unlink()
+    with pytest.raises(MissingError, match=r"config\.json must lie beside") as caught:
+        weights.resolve("bioclinicalbert")
+    hint = caught.value.hint
+    assert "get pytorch_model.bin, config.json and vocab.txt" in hint
+    assert "bench weights add bioclinicalbert FOLDER/pytorch_model.bin" in hint
 
 
 def test_packaged_weights_need_no_download() -> None:
@@ -207,6 +239,17 @@ def test_fetch_downloads_checks_and_records(server: type[Server], home: Path) ->
     assert found.path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert sorted(p.name for p in home.iterdir()) == ["chexbert.pth", "recorded.yaml"]
+
+
+def test_fetch_takes_companions_along(
+    server: type[Server], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = replace(weights.entries()["chexbert"], beside=("config.json",))
+    monkeypatch.setattr(weights, "entries", lambda: {"chexbert": entry})
+    found = weights_fetch.fetch("chexbert")
+    assert sorted(p.name for p in home.iterdir()) == ["chexbert", "recorded.yaml"]
+    names = [p.name for p in sorted(found.path.parent.iterdir())]
+    assert names == ["chexbert.pth", "config.json"]
 
 
 def test_an_interrupted_download_is_continued(server: type[Server], home: Path) -> None:

@@ -3,6 +3,7 @@
 Pure functions of arrays. The probe is MGCA's transfer test (its code freezes the encoder and
 trains one linear layer by gradient descent on 1 %, 10 % and 100 % of the labels); here the layer
 is the exact minimum of the penalised logistic loss, so that nothing but the drawn subset varies.
+Embeddings and features come from a model; ranking and probing are the harness' own.
 """
 
 from __future__ import annotations
@@ -159,36 +160,32 @@ def mean_auroc(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def difference(
-    ours: Sequence[np.ndarray],
-    theirs: Sequence[np.ndarray],
-    truth: np.ndarray,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """Mean AUROC of `ours` minus `theirs`, with a percentile interval over test samples.
-
-    Each is a list of test scores (n, findings), one per seed, paired by position; every resample
-    draws the same test samples for all, and findings that lose a class in it are left out of it.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(truth)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-    whole = np.ones((1, n))
-    observed = _mean_difference(ours, theirs, truth, whole)[0]
-    drawn = _mean_difference(ours, theirs, truth, counts)
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(observed), float(low), float(high)
-
-
-def _mean_difference(
-    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], truth: np.ndarray, counts: np.ndarray
+def resampled_auroc(
+    runs: Sequence[np.ndarray], truth: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    gaps = [
-        auroc(a, truth, counts) - auroc(b, truth, counts) for a, b in zip(ours, theirs, strict=True)
-    ]
-    return np.nanmean(np.stack(gaps), axis=(0, 2))
+    """AUROC (1 + R, findings + 1), mean over runs: as observed, then of R resamples.
+
+    `runs`: test scores (n, findings), one per seed. `counts` (R, n): how often each resample draws
+    each sample, the same for whatever is to be compared. The last column is the mean over the
+    findings that have both classes; a finding without is NaN.
+    """
+    weights = np.vstack([np.ones((1, len(truth))), counts])
+    values = np.mean([auroc(scores, truth, weights) for scores in runs], axis=0)
+    known = np.isfinite(values)
+    sums = np.where(known, values, 0).sum(axis=1, keepdims=True)
+    each = known.sum(axis=1, keepdims=True)
+    return np.hstack(
+        [values, np.divide(sums, each, out=np.full_like(sums, np.nan), where=each > 0)]
+    )
+
+
+def spread(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """(value, low, high) of a column of `resampled_auroc`, or of a difference of two.
+
+    The interval's ends are percentiles of the resamples in which the value exists.
+    """
+    low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
+    return float(values[0]), float(low), float(high)
 
 
 # --- retrieval ------------------------------------------------------------------------------------
@@ -200,12 +197,22 @@ def retrieval(
     texts: Sequence[str] | None = None,
     ranks: Sequence[int] = RANKS,
 ) -> dict[str, float]:
-    """Recall and precision at `ranks`, both directions, of paired embeddings (n, d).
+    """Recall and precision at `ranks`, both directions: means over queries of `answers`."""
+    return {k: float(v.mean()) for k, v in answers(images, reports, texts, ranks).items()}
 
-    Recall@K: share of queries with a right answer among the K best (MGCA's in-batch
-    "precision@K"). Precision@K: share of the K best that are right, mean over queries. Right is
-    the query's own partner and, when `texts` are given, any pair whose report reads the same.
-    Equal similarities rank in the order of the samples, so a constant embedding scores chance.
+
+def answers(
+    images: np.ndarray,
+    reports: np.ndarray,
+    texts: Sequence[str] | None = None,
+    ranks: Sequence[int] = RANKS,
+) -> dict[str, np.ndarray]:
+    """Recall and precision at `ranks` of each query (n,), both directions; embeddings (n, d).
+
+    Recall@K: whether a right answer is among the K best (MGCA's in-batch "precision@K").
+    Precision@K: share of the K best that are right. Right is the query's own partner and, when
+    `texts` are given, any pair whose report reads the same. Equal similarities rank in the order
+    of the samples, so a constant embedding scores chance.
     """
     right = _same(texts, len(images))
     similarity = images.astype(np.float64) @ reports.astype(np.float64).T
@@ -214,8 +221,8 @@ def retrieval(
         order = np.argsort(-scores, axis=1, kind="stable")
         hits = np.take_along_axis(right, order, axis=1)
         for k in (k for k in ranks if k <= len(images)):
-            result[f"{direction}/recall@{k}"] = float(hits[:, :k].any(axis=1).mean())
-            result[f"{direction}/precision@{k}"] = float(hits[:, :k].mean())
+            result[f"{direction}/recall@{k}"] = hits[:, :k].any(axis=1).astype(float)
+            result[f"{direction}/precision@{k}"] = hits[:, :k].mean(axis=1)
     return result
 
 
@@ -226,7 +233,15 @@ def _same(texts: Sequence[str] | None, n: int) -> np.ndarray:
     return group[:, None] == group[None, :]
 
 
-def chance(n: int, texts: Sequence[str] | None = None) -> dict[str, float]:
-    """Expected precision@K (any K) and recall@1 of a random ranking of n pairs."""
-    value = float(_same(texts, n).mean())
-    return {"precision": value, "recall@1": value}
+def chance(
+    n: int, texts: Sequence[str] | None = None, ranks: Sequence[int] = RANKS
+) -> dict[str, float]:
+    """Expected precision@K (any K) and recall at `ranks` of a random ranking of n pairs.
+
+    A query with r right answers misses all of them with probability C(n - r, K) / C(n, K).
+    """
+    right = _same(texts, n).sum(axis=1)
+    place = np.arange(n)
+    misses = np.clip((n - right[:, None] - place) / (n - place), 0, 1).cumprod(axis=1)
+    recalls = {f"recall@{k}": float(1 - misses[:, k - 1].mean()) for k in ranks if k <= n}
+    return {"precision": float(right.mean() / n), **recalls}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mgca import probe
+from bench.metrics import probe
 
 
 def made(n: int, d: int = 12, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -95,19 +95,30 @@ def test_probe_ignores_constant_features_and_scale() -> None:
     assert wide.scores == pytest.approx(plain.scores, abs=1e-3)
 
 
-def test_difference_of_probes() -> None:
+def test_resampled_auroc_and_its_spread() -> None:
     rng = np.random.default_rng(5)
     truth = rng.random((300, 3)) < 0.4
     good = [truth + rng.standard_normal((300, 3)) for _ in range(3)]
     bad = [rng.standard_normal((300, 3)) for _ in range(3)]
-    value, low, high = probe.difference(good, bad, truth, resamples=200)
-    assert value == pytest.approx(
-        np.mean([probe.mean_auroc(a, truth) - probe.mean_auroc(b, truth)
-                 for a, b in zip(good, bad, strict=True)])
-    )  # fmt: skip
+    counts = rng.multinomial(300, np.full(300, 1 / 300), size=200)
+    ours, theirs = (probe.resampled_auroc(runs, truth, counts) for runs in (good, bad))
+    assert ours.shape == (201, 4)
+    assert ours[0, :3] == pytest.approx(np.mean([probe.auroc(x, truth) for x in good], axis=0))
+    assert ours[7, 1] == pytest.approx(
+        np.mean([probe.auroc(x, truth, counts[6:7])[0, 1] for x in good])
+    )
+    assert ours[:, 3] == pytest.approx(ours[:, :3].mean(axis=1))
+    value, low, high = probe.spread((ours - theirs)[:, -1])
     assert 0 < low < value < high
-    same = probe.difference(bad, bad, truth, resamples=50)
-    assert same == (0.0, 0.0, 0.0)
+    assert probe.spread((ours - ours)[:, -1]) == (0.0, 0.0, 0.0)
+
+
+def test_a_finding_of_one_class_is_left_out_of_the_mean() -> None:
+    rng = np.random.default_rng(8)
+    truth = np.stack([rng.random(40) < 0.5, np.zeros(40, dtype=bool)], axis=1)
+    values = probe.resampled_auroc([rng.random((40, 2))], truth, np.ones((2, 40)))
+    assert np.isnan(values[:, 1]).all()
+    assert values[:, 2] == pytest.approx(values[:, 0])
 
 
 def test_retrieval_against_loops() -> None:
@@ -134,5 +145,19 @@ def test_retrieval_of_perfect_and_constant_embeddings() -> None:
     assert perfect["image_to_text/recall@1"] == perfect["text_to_image/recall@1"] == 1
     assert perfect["image_to_text/precision@5"] == pytest.approx(0.2)
     constant = probe.retrieval(np.ones((10, 3)), np.ones((10, 3)))
-    assert constant["image_to_text/recall@1"] == probe.chance(10)["recall@1"] == 0.1
+    assert constant["image_to_text/recall@1"] == 0.1
+    assert probe.chance(10)["recall@1"] == pytest.approx(0.1)
     assert probe.chance(4, ["a", "a", "b", "c"])["precision"] == pytest.approx(6 / 16)
+
+
+def test_chance_is_what_random_rankings_reach() -> None:
+    texts = [f"report {i // 3}" for i in range(12)]
+    rng = np.random.default_rng(9)
+    runs = [
+        probe.retrieval(*rng.standard_normal((2, 12, 3)), texts, ranks=(1, 4)) for _ in range(800)
+    ]
+    expected = probe.chance(12, texts, ranks=(1, 4, 50))
+    assert set(expected) == {"precision", "recall@1", "recall@4"}
+    for k in (1, 4):
+        mean = np.mean([run[f"image_to_text/recall@{k}"] for run in runs])
+        assert mean == pytest.approx(expected[f"recall@{k}"], abs=0.02)

@@ -1,0 +1,135 @@
+"""What each row has cost: its training, and beside it the pretraining of the weights it began with.
+
+Rows of a suite share one training budget; what their initial weights have cost is not part of it.
+Both stand here side by side, with the digest of the weights, so that nobody compares a row that
+saw the images twice with one that saw them once and does not know.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from bench.board import initial
+from bench.plan import Planned
+from bench.store import RunFolder, read_json
+from bench.verify import load_spec
+from bench.workspace import RANDOM, RUN
+
+if TYPE_CHECKING:
+    from bench.report import Summary
+    from bench.spec import RunSpec
+
+FILE = "budget.csv"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Examples seen, FLOPs and device-seconds of optimiser steps; evaluation is not counted."""
+
+    examples: float = 0.0
+    flops: float = 0.0
+    device_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A row's means over its seeds. `pretraining` None: begun elsewhere or not published."""
+
+    row: str
+    initial: str
+    training: Spent
+    pretraining: Spent | None
+
+
+def costs(suite: Summary) -> list[Cost]:
+    """One entry a trained row of a suite, in its order."""
+    return [_cost(row, suite.keys[row], suite.contrasts.out) for row in suite.trained]
+
+
+def _cost(row: str, runs: Sequence[str], out: Path) -> Cost:
+    folders = [RunFolder(out, run_id) for run_id in runs]
+    specs = [load_spec(folder) for folder in folders]
+    begun = dict.fromkeys(initial(Planned(row, "trained", "", spec)) for spec in specs)
+    before = [_pretraining(spec, out) for spec in specs]
+    known = [spent for spent in before if spent is not None]
+    return Cost(
+        row,
+        "; ".join(filter(None, begun)),
+        _mean([_spent(folder) for folder in folders]),
+        _mean(known) if len(known) == len(before) else None,
+    )
+
+
+def _pretraining(spec: RunSpec, out: Path) -> Spent | None:
+    """What this harness spent on a run's initial weights; None where it cannot know."""
+    parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
+    names = [ref for part in parts for ref in part.weights.values() if ref != RANDOM]
+    if any(not name.startswith(RUN) for name in names):
+        return None
+    folders = {RunFolder(out, n.removeprefix(RUN).partition("@")[0]).run_id for n in names}
+    found = [RunFolder(out, run_id) for run_id in sorted(folders)]
+    if any(not (folder / "train.json").exists() for folder in found):
+        return None
+    return _sum(map(_spent, found))
+
+
+def _spent(folder: RunFolder) -> Spent:
+    facts = read_json(folder / "train.json")
+    seconds = read_json(folder / "timing.json")["device_seconds"]
+    return Spent(float(facts["examples"]), float(facts["flops"]), float(seconds))
+
+
+def _sum(parts: Iterable[Spent]) -> Spent:
+    columns = zip(*(asdict(part).values() for part in parts), strict=True)
+    return Spent(*map(sum, columns))
+
+
+def _mean(parts: Sequence[Spent]) -> Spent:
+    columns = zip(*(asdict(part).values() for part in parts), strict=True)
+    return Spent(*map(fmean, columns))
+
+
+# --- shown -------------------------------------------------------------------------------------
+
+
+def section(suite: Summary) -> str:
+    """The budget section of a report; "" where nothing was trained."""
+    found = costs(suite)
+    if not found:
+        return ""
+    lines = [
+        f"| {c.row} | {c.initial or RANDOM} | {_cells(c.training)} | {_cells(c.pretraining)} |"
+        for c in found
+    ]
+    return (
+        "### Budget: training, and the pretraining of the initial weights\n\n"
+        "Initial weights with the first digits of their sha256. Examples, FLOPs and seconds of "
+        "optimiser steps, means over seeds; a tokenizer's training counts as pretraining. "
+        "A dash: the weights come from elsewhere.\n\n"
+        "| row | initial weights | examples | FLOPs | device s | pretraining: examples | FLOPs | "
+        "device s |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _cells(spent: Spent | None) -> str:
+    if spent is None:
+        return "– | – | –"
+    return f"{spent.examples:,.0f} | {spent.flops:.2e} | {spent.device_seconds:,.1f}"
+
+
+def to_csv(found: Sequence[Cost]) -> str:
+    """Full precision; empty where the pretraining is not known."""
+    text = io.StringIO()
+    names = [f.name for f in fields(Spent)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "initial", *names, *(f"pretraining_{name}" for name in names)])
+    for c in found:
+        before = asdict(c.pretraining).values() if c.pretraining else [""] * len(names)
+        writer.writerow([c.row, c.initial, *asdict(c.training).values(), *before])
+    return text.getvalue()

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
 
 
@@ -122,18 +120,6 @@ class Aligned(Protocol):
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Pooled image and report features (B, d) each."""
-
-
-class Transferred(Aligned, Protocol):
-    """Optional: a pretraining whose image encoder is measured on its own (`bench.transfer`)."""
-
-    @staticmethod
-    def encoder(params: Mapping[str, Any], weights: Path | None) -> nn.Module:
-        """The encoder alone, of a model's parameters: (B, V, C, H, W) -> features (B, d).
-
-        Declares its `image` as a model does. `weights`: a sealed pretraining or whatever file
-        the package reads; None gives random values.
-        """
 
 
 class Tokenizer(Protocol):

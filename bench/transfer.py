@@ -1,17 +1,17 @@
 """What a pretrained image encoder is worth: retrieval, and linear probes at few labels.
 
-A pretraining model takes part by two methods (`bench.model.Transferred`): `features`, whose
-products rank reports for images, and `encoder`, whose frozen features a linear layer reads. The
-control is the same encoder with random weights, drawn anew for each seed. Everything is measured
-on the test split, on which nothing was trained or selected; intervals resample its patients.
+A pretraining model takes part as `Transferred` says: products of its `features` rank reports for
+images, and a linear layer reads what its `encoder` gives, frozen. The control is the same encoder
+with random weights, drawn anew for each seed. Everything is measured on the test split, on which
+nothing was trained or selected; intervals resample its patients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from bench.errors import BenchError, MissingError
 from bench.labels import observations, source
 from bench.metrics import probe
 from bench.metrics.observations import OBSERVATIONS
+from bench.model import Aligned
 from bench.seal import seal
 from bench.spec import RunSpec
 from bench.stats import Plan
@@ -27,6 +28,8 @@ from bench.terminal import table
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bench.data.batches import Split
 
 RESULTS = "pretraining.json"
@@ -35,6 +38,18 @@ RESAMPLES = 2000
 BATCH = 64
 MEAN = "mean"
 PRETRAINED, RANDOM = "pretrained", "random"
+
+
+class Transferred(Aligned, Protocol):
+    """What a pretraining model offers beside the contract of `bench.model` to be measured here."""
+
+    @staticmethod
+    def encoder(params: Mapping[str, Any], weights: Path | None) -> nn.Module:
+        """The encoder alone, of a model's parameters: (B, V, C, H, W) -> features (B, d).
+
+        Declares its `image` as a model does. `weights`: a sealed pretraining or whatever file
+        the package reads; None gives random values.
+        """
 
 
 def takes_part(spec: RunSpec) -> bool:

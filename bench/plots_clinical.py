@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 LABELERS = ("chexpert-rules", "chexbert")
 TEXT = "raw"
-PANELS = 5  # side by side in the precision-recall figure
+PANELS = 4  # at most, side by side in the precision-recall figure
 ISO = (0.2, 0.4, 0.6, 0.8)
-COLOURS = 7  # of findings; then the next marker begins
+COLOURS = 10  # of findings; then the next marker begins
+WRAP = 34  # letters of a panel's title
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _heat(axis: Any, rows: Sequence[Row], support: np.ndarray, colours: Any) -> 
     image = axis.imshow(shown, cmap=colours, vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         known = support[j] > 0
-        colour = "0.6" if not known else "white" if value > 0.55 else "0.15"
+        colour = "0.6" if not (known and value) else "white" if value > 0.45 else "0.15"
         axis.text(j, i, number(value, 2) if known else "–", ha="center", va="center",
                   fontsize=6.5, color=colour)  # fmt: skip
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
@@ -131,34 +133,45 @@ def _bare(axis: Any) -> None:
 def precision_recall(
     rows: Sequence[Row], support: np.ndarray, title: str, stem: Path
 ) -> list[Path]:
-    """A panel a row: each finding's precision over recall, on lines of equal F1."""
+    """A panel a row: each finding's precision over recall, on lines of equal F1.
+
+    Rows whose reports earn the same precision and recall everywhere share a panel.
+    """
     plt = pyplot()
-    across = min(PANELS, len(rows))
-    down = -(-len(rows) // across)
+    groups = coinciding(rows)
+    down = -(-len(groups) // PANELS)
+    across = -(-len(groups) // down)
     figure, axes = plt.subplots(
-        down, across, figsize=(2.05 * across + 0.5, 2.15 * down + 1.2), sharex=True, sharey=True,
-        squeeze=False, layout="constrained",
+        down, across, figsize=(2.45 * across + 0.4, 2.75 * down + 1.0), squeeze=False,
+        layout="constrained",
     )  # fmt: skip
     styles = _styles(support)
-    for axis, row in zip(axes.flat, rows, strict=False):
-        _panel(axis, row, support, styles)
-    for axis in list(axes.flat)[len(rows) :]:
-        axis.set_visible(False)
-    for axis in list(axes.flat)[max(len(rows) - across, 0) : len(rows)]:
-        axis.tick_params(labelbottom=True)  # also above a panel that is not there
-    figure.supxlabel("recall", fontsize=9)
-    figure.supylabel("precision", fontsize=9)
+    for i, axis in enumerate(axes.flat):
+        if i < len(groups):
+            _panel(axis, groups[i], support, styles)
+            axis.set_ylabel("precision" if i % across == 0 else "")
+            axis.set_xlabel("recall" if i + across >= len(groups) else "")
+        else:
+            axis.set_visible(False)
     marks = [
         plt.Line2D([], [], linestyle="none", markeredgecolor="white", markeredgewidth=0.4, **style,
-                   markersize=9 if style["marker"] == "*" else 6,
+                   markersize=9 if style["marker"] == "*" else 6.5,
                    label=f"{OBSERVATIONS[i]} ({support[i]:,})")
         for i, style in styles.items()
     ]  # fmt: skip
     if marks:
         figure.legend(handles=marks, loc="outside lower center", frameon=False, fontsize=7.5,
-                      ncols=min(5, len(marks)))  # fmt: skip
-    figure.suptitle(f"{title}, precision and recall by finding (references with it)", fontsize=10)
+                      ncols=min(across + 1, len(marks)))  # fmt: skip
+    figure.suptitle(f"{title}\nprecision and recall by finding (references with it)", fontsize=10)
     return save(figure, stem)
+
+
+def coinciding(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows with the same figures, together, each group where its first row stands."""
+    groups: dict[bytes, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.scores.tobytes() + (row.said > 0).tobytes(), []).append(row)
+    return list(groups.values())
 
 
 def _styles(support: np.ndarray) -> dict[int, dict[str, Any]]:
@@ -177,31 +190,38 @@ def _styles(support: np.ndarray) -> dict[int, dict[str, Any]]:
     return {i: style for i, style in found.items() if support[i]}
 
 
-def _panel(axis: Any, row: Row, support: np.ndarray, styles: dict[int, dict[str, Any]]) -> None:
+def _panel(
+    axis: Any, rows: Sequence[Row], support: np.ndarray, styles: dict[int, dict[str, Any]]
+) -> None:
+    row = rows[0]
     precision, recall, _ = row.scores
     _iso_lines(axis)
-    unsaid = [i for i in styles if not row.said[i]]
     for i, style in styles.items():
         if row.said[i]:
-            size = 18 + 60 * np.sqrt(support[i] / support.max())
-            axis.scatter(recall[i], precision[i], s=size * (1.6 if style["marker"] == "*" else 1),
+            size = 22 + 70 * np.sqrt(support[i] / support.max())
+            axis.scatter(recall[i], precision[i], s=size * (1.7 if style["marker"] == "*" else 1),
                          edgecolor="white", linewidth=0.5, alpha=0.9, zorder=3, clip_on=False,
                          **style)  # fmt: skip
+    unsaid = sum(not row.said[i] for i in styles)
     if unsaid:
-        axis.text(0.03, 0.03, f"never said: {len(unsaid)} of {len(styles)}", fontsize=6.5,
-                  color="0.35")  # fmt: skip
+        axis.text(0.97, 0.96, f"{unsaid} of {len(styles)} findings\nnever reported", fontsize=6.5,
+                  color="0.4", ha="right", va="top", zorder=2,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
     axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
-    axis.set_title(row.name, fontsize=8.5, style="italic" if row.floor else "normal")
+    names = fill(", ".join(r.name for r in rows), WRAP)
+    floors = "italic" if all(r.floor for r in rows) else "normal"
+    axis.set_title(names, fontsize=8.5 if len(rows) == 1 else 7.5, style=floors)
     axis.tick_params(length=2, color="0.6", labelsize=7)
     for spine in axis.spines.values():
         spine.set_color("0.75")
 
 
 def _iso_lines(axis: Any) -> None:
-    """precision = F r / (2 r - F) for each F1 of `ISO`."""
+    """precision = F r / (2 r - F) for each F1 of `ISO`, named where both are F."""
     for value in ISO:
         recall = np.linspace(value / (2 - value), 1, 200)
         axis.plot(recall, value * recall / (2 * recall - value), color="0.85", linewidth=0.7,
                   zorder=1)  # fmt: skip
-        axis.text(0.985, value / (2 - value), number(value, 1), fontsize=5.5, color="0.6",
-                  ha="right", va="bottom")  # fmt: skip
+        axis.text(value, value, f"F1 {number(value, 1)}", fontsize=5.5, color="0.55", ha="center",
+                  va="center", zorder=2,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from bench.execute import PREDICTIONS, write_predictions
 from bench.metrics import clinical, registry
 from bench.metrics.observations import OBSERVATIONS
 from bench.plan import Plan, Planned
+from bench.plots_clinical import Row as Drawn
 from bench.plots_clinical import clinical as draw
-from bench.plots_clinical import precision_recall
+from bench.plots_clinical import coinciding, precision_recall
 from bench.report import Summary
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, write_json
@@ -184,10 +186,22 @@ def test_the_heat_map_says_every_f1_and_its_support(summary: Summary, tmp_path: 
     assert said.get_offsets().tolist() == [[known[13].recall, known[13].precision]]
 
 
-def test_many_rows_fill_panels(tmp_path: Path) -> None:
-    from bench.plots_clinical import Row as Drawn
+def made_rows(count: int) -> list[Drawn]:
+    """Rows of different figures, the last three floors."""
+    said = np.ones(14, int)
+    rows = [np.full((3, 14), 0.1 + 0.05 * i) for i in range(count)]
+    return [Drawn(f"row {i}", i >= count - 3, x, said) for i, x in enumerate(rows)]
 
-    scores, said = np.full((3, 14), 0.5), np.ones(14, int)
-    rows = [Drawn(f"row {i}", i > 10, scores, said) for i in range(13)]
-    [path] = precision_recall(rows, np.arange(14), "t", tmp_path / "many")
+
+def test_many_rows_fill_panels(tmp_path: Path) -> None:
+    [path] = precision_recall(made_rows(13), np.arange(14), "t", tmp_path / "many")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_that_coincide_share_a_panel() -> None:
+    one, two, three = made_rows(3)
+    twin, mute = replace(one, name="twin"), replace(one, name="mute", said=np.zeros(14, int))
+    groups = coinciding([one, two, twin, three, mute])
+    assert [[r.name for r in g] for g in groups] == [
+        ["row 0", "twin"], ["row 1"], ["row 2"], ["mute"],
+    ]  # fmt: skip

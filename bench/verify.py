@@ -2,7 +2,8 @@
 
 Without RUN every run of the folder is verified. `--rescore` computes the scores and intervals
 again from the predictions; `--rerun N` repeats the first N training steps and compares their
-losses bit for bit (a floor: writes its reports again). Exit code 3 names what differs.
+losses bit for bit (a floor: writes its reports again). `--against FOLDER` compares results with
+those of the same runs in another folder, or on a board. Exit code 3 names what differs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default="", help="run id, or its beginning")
     parser.add_argument("--rescore", action="store_true", help="compute the scores again")
     parser.add_argument("--rerun", type=int, default=0, metavar="N", help="repeat N steps")
+    parser.add_argument("--against", type=Path, help="folder with the same runs, made before")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
 
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = 0
     for folder in folders:
         problems, said = examine(folder, work, arguments.rescore, arguments.rerun)
+        if arguments.against is not None:
+            problems += _unlike(folder, RunFolder(arguments.against, folder.run_id), said)
         print(f"{'FAIL' if problems else 'ok  '} {folder.run_id}: {', '.join(said)}", flush=True)
         for problem in problems:
             print(f"     {problem}")
@@ -62,6 +66,17 @@ def examine(
     except BenchError as error:  # such as data or weights that are not here
         problems.append(f"{folder.run_id}: {error.message}")
     return problems, said
+
+
+def _unlike(folder: RunFolder, other: RunFolder, said: list[str]) -> list[str]:
+    """Results that two executions of a run do not share, by the digests of both manifests."""
+    mine, theirs = folder.manifest, other.manifest
+    if mine is None or theirs is None:
+        return [f"{folder.run_id}: no sealed run of this id in {other.path.parent}"]
+    names = sorted({*mine["results"], *theirs["results"]})
+    differ = [n for n in names if mine["results"].get(n) != theirs["results"].get(n)]
+    said.append(f"{len(names) - len(differ)} of {len(names)} results as in {other.path.parent}")
+    return [f"{folder.run_id}/{name}: not as in {other.path.parent}" for name in differ]
 
 
 def find_runs(out: Path, prefix: str) -> list[RunFolder]:
@@ -131,7 +146,7 @@ def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> l
         # A loss that only a later stage has is empty in the first steps.
         sealed = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     count = min(len(sealed), len(again))
-    said.append(f"losses of {count} steps bit for bit")
+    said.append(f"losses of {count} steps compared bit for bit")
     return [
         f"{folder.run_id}/losses.csv, step {i + 1}: sealed {a}, now {b}"
         for i, (a, b) in enumerate(zip(sealed[:count], again[:count], strict=True))

@@ -1,0 +1,72 @@
+"""The commands that make a run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made import make
+
+from bench.__main__ import main
+from bench.plan import Plan
+from bench.reproduce import commands
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
+from bench.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    return make(tmp_path_factory.mktemp("runs"))
+
+
+def test_what_is_printed(made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]) -> None:
+    plan, work = made
+    run = next(p.spec for p in plan.runs if p.name == "BASE")
+    assert main(["reproduce", run.run_id[:10], "--out", str(work.out)]) == 0
+    out = capsys.readouterr().out
+    for said in ("commit c0ffee", f"made, manifest {run.data.manifest[:12]}", "numpy==2.0.0",
+                 "A & B", "not the code here",
+                 f"execute {work.out}/{run.run_id}/spec.json"):  # fmt: skip
+        assert said in out
+
+
+def test_of_a_board_too(
+    made: tuple[Plan, Workspace], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A board keeps no predictions, yet all that the commands need."""
+    plan, work = made
+    spec = plan.runs[0].spec
+    for name in ("manifest.json", "spec.json", "env.json"):
+        path = tmp_path / "runs" / spec.run_id / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((work.out / spec.run_id / name).read_bytes())
+    assert main(["reproduce", spec.run_id, "--out", str(tmp_path / "runs")]) == 0
+    assert "git checkout c0ffee" in capsys.readouterr().out
+
+
+def test_the_order_of_the_commands() -> None:
+    """Data, then weights, then pretraining, then the run, then the comparison."""
+    spec = RunSpec(
+        "train",
+        data=DataSpec("iu_xray", "x.load", "m"),
+        model=PartSpec("uar.model.UAR", {}, {"visual": "resnet@12", "text": "random"}),
+        code="",
+        tokenizer=PartSpec("uar.dvae.DVAE", {}, {"dvae": "run:ab-s0@34"}),
+        budget=BudgetSpec("steps", 1.0),
+    )
+    found = commands(spec, {"commit": "c0ffee+dirty"}, Path("runs") / spec.run_id)
+    assert [line.partition("  #")[0] for line in found] == [
+        "git checkout c0ffee",
+        "# the run was made from files that differ from this commit",
+        "pip install -e .",
+        "python -m bench data check iu_xray",
+        "python -m bench weights verify resnet",
+        "python -m bench execute runs/ab-s0/spec.json --out reproduced",
+        f"python -m bench execute runs/{spec.run_id}/spec.json --out reproduced",
+        f"python -m bench verify {spec.run_id} --out reproduced --against runs",
+    ]
+
+
+def test_an_unknown_run(made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "zz", "--out", str(made[1].out)]) == 2
+    assert "unknown run 'zz'" in capsys.readouterr().err

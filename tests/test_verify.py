@@ -1,0 +1,209 @@
+"""Sealed runs verified: a flipped byte in any file is found, scores and first steps come again."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_execute import SPEC
+
+from bench import seal
+from bench.__main__ import main
+from bench.assess import assess, is_scored
+from bench.execute import execute
+from bench.metrics import ptb
+from bench.spec import PartSpec, RunSpec
+from bench.store import MANIFEST, RunFolder
+from bench.workspace import Workspace
+
+METRICS = ["BLEU", "CIDEr"]
+FLOOR = RunSpec("floor", SPEC.data, PartSpec("baselines.floors.MostFrequent"), "")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A trained run and a floor, sealed and scored."""
+    place = tmp_path_factory.mktemp("sealed")
+    work = Workspace(place / "runs", place / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_DEVICE", "cpu")
+        patch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
+        for spec in (SPEC, FLOOR):
+            folder = RunFolder(work.out, spec.run_id)
+            execute(spec, work, folder)
+            assess(spec, work, folder, METRICS)
+        yield place
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    return tmp_path
+
+
+def verify(place: Path, *options: str) -> int:
+    folders = ["--out", str(place / "runs"), "--cache", str(place / "cache")]
+    return main(["verify", *options, *folders])
+
+
+def trained(place: Path) -> RunFolder:
+    return RunFolder(place / "runs", SPEC.run_id)
+
+
+def test_intact_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(place) == 0
+    assert "2 runs verified, 0 problems" in capsys.readouterr().out
+
+
+def test_first_steps_and_scores_come_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(place, "--rerun", "20", "--rescore") == 0
+    out = capsys.readouterr().out
+    assert "losses of 12 steps compared bit for bit" in out  # as many as there are
+    assert "6 reports written again" in out
+    assert out.count("ok  ") == 2
+
+
+def test_every_file_is_watched(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flipped bit anywhere in each file of a run: found, and the file named."""
+    folder = trained(place)
+    names = [*folder.files(), MANIFEST]
+    assert {"weights.safetensors", "losses.csv", "curve.csv", "train.json", "predictions.csv",
+            "spec.json", "scores.json", "scores.npz", "env.json", "timing.json"} <= set(names)  # fmt: skip # noqa: E501
+    for name in names:
+        data = (folder / name).read_bytes()
+        for at in (0, len(data) // 2, len(data) - 1):
+            (folder / name).write_bytes(data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
+            assert verify(place, SPEC.run_id) == 3, (name, at)
+            assert f"{SPEC.run_id}/{name}: altered" in capsys.readouterr().out, (name, at)
+        (folder / name).write_bytes(data)
+    assert verify(place) == 0
+
+
+def test_every_byte_of_the_manifest_is_watched(place: Path) -> None:
+    folder = trained(place)
+    data = (folder / MANIFEST).read_bytes()
+    for at in range(len(data)):
+        (folder / MANIFEST).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert seal.verify(folder), f"byte {at}: {data[max(at - 20, 0) : at + 20]!r}"
+    (folder / MANIFEST).write_bytes(data)
+    assert seal.verify(folder) == []
+
+
+def test_a_lost_and_a_strange_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(place)
+    (folder / "curve.csv").unlink()
+    (folder / "notes.txt").write_text("x")
+    assert verify(place) == 3
+    out = capsys.readouterr().out
+    assert f"{SPEC.run_id}/curve.csv: missing" in out
+    assert f"{SPEC.run_id}/notes.txt: not in the manifest" in out
+    assert f"ok   {FLOOR.run_id}" in out  # the others are still looked at
+
+
+def test_a_manifest_without_a_seal_is_no_manifest(place: Path) -> None:
+    folder = trained(place)
+    content = json.loads((folder / MANIFEST).read_text())
+    assert is_scored(SPEC, folder, METRICS)
+    del content["seal"]
+    (folder / MANIFEST).write_text(json.dumps(content))
+    assert seal.verify(folder) == [f"{SPEC.run_id}/{MANIFEST}: has no seal"]
+    assert not is_scored(SPEC, folder, METRICS)  # `bench run` scores and seals it again
+
+
+def test_the_manifest_of_another_run(place: Path) -> None:
+    shutil.copy(RunFolder(place / "runs", FLOOR.run_id) / MANIFEST, trained(place) / MANIFEST)
+    assert seal.verify(trained(place)) == [
+        f"{SPEC.run_id}/{MANIFEST}: is the manifest of {FLOOR.run_id}"
+    ]
+
+
+# --- forged: altered and sealed again ----------------------------------------------------------
+
+
+def test_a_forged_loss_is_found_by_the_rerun(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(place)
+    path = folder / "losses.csv"
+    head, first, *rest = path.read_text().splitlines()
+    cells = first.split(",")
+    cells[-1] = repr(math.nextafter(float(cells[-1]), math.inf))  # the smallest possible change
+    path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
+    seal.seal(folder, status="predicted")
+    assert verify(place, SPEC.run_id) == 0
+    assert verify(place, SPEC.run_id, "--rerun", "5") == 3
+    out = capsys.readouterr().out
+    assert f"{SPEC.run_id}/losses.csv, step 1: sealed " in out
+    assert "step 2" not in out
+
+
+def test_a_forged_score_is_found_by_scoring_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(place)
+    rows = json.loads((folder / "scores.json").read_text())
+    i = next(i for i, r in enumerate(rows) if r["metric"] == "BLEU-4")
+    rows[i]["value"] += 0.01
+    del rows[-1]
+    (folder / "scores.json").write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    seal.seal(folder, status="scored")
+    assert verify(place, SPEC.run_id, "--rescore") == 3
+    out = capsys.readouterr().out
+    assert f"scores.json: BLEU-4 {rows[i]['protocol']} all: sealed " in out
+    assert "sealed no such score, now" in out
+
+
+def test_a_forged_floor_is_found_by_writing_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(place / "runs", FLOOR.run_id)
+    path = folder / "predictions.csv"
+    path.write_text(path.read_text().replace("test3,", "test3,clear "))
+    seal.seal(folder, status="scored")
+    assert verify(place, FLOOR.run_id, "--rerun", "1") == 3
+    assert "predictions.csv: study test3 has another report" in capsys.readouterr().out
+
+
+def test_what_cannot_be_repeated_is_a_problem_not_the_end(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data that changed since: the run is named, and the next one is still verified."""
+    spec = replace(SPEC, data=replace(SPEC.data, manifest="0" * 64))
+    folder = RunFolder(place / "runs", spec.run_id)
+    shutil.copytree(trained(place).path, folder.path)
+    from bench.spec import to_dict
+
+    (folder / "spec.json").write_text(json.dumps(to_dict(spec), indent=1, sort_keys=True) + "\n")
+    seal.seal(folder, status="scored")
+    assert verify(place, "--rerun", "2") == 3
+    out = capsys.readouterr().out
+    assert f"{spec.run_id}: dataset made is not the one of this run" in out
+    assert "3 runs verified, 1 problems" in out
+
+
+def test_against_another_execution(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(place / "runs", place / "again" / "runs")
+    other = ["--against", str(place / "again" / "runs")]
+    count = len((trained(place).manifest or {})["results"])
+    assert verify(place, *other) == 0
+    assert f"{count} of {count} results as in" in capsys.readouterr().out
+    again = RunFolder(place / "again" / "runs", SPEC.run_id)
+    (again / "curve.csv").write_text("other")
+    seal.seal(again, status="scored")
+    assert verify(place, *other) == 3
+    assert f"{SPEC.run_id}/curve.csv: not as in" in capsys.readouterr().out
+    shutil.rmtree(again.path)
+    assert verify(place, SPEC.run_id, *other) == 3
+    assert "no sealed run of this id" in capsys.readouterr().out
+
+
+def test_unknown_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(place, "0000") == 2
+    assert f"{SPEC.run_id}" in capsys.readouterr().err
+    assert main(["verify", "--out", str(place / "none")]) == 2
+    assert "no sealed run in" in capsys.readouterr().err

@@ -12,35 +12,42 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIGURE = "figures/curves"
-PAIRS = 64  # of the validation split in `diagnose`: the first evaluation batch
 
 
-def draw(folder: RunFolder) -> list[Path]:
-    """figures/curves.svg and .png of a run's curve.csv; returns the PNG."""
+def draw(folder: RunFolder, pairs: int) -> list[Path]:
+    """figures/curves.svg and .png of a run's curve.csv; returns the PNG.
+
+    `pairs`: how many the model's precision was taken among, which is what chance depends on.
+    """
     import pandas as pd
     import seaborn as sns
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     curve = pd.read_csv(folder / "curve.csv")
     precisions = [name for name in curve if str(name).startswith("precision@")]
     skipped = {"step", "examples", "stage", "selection", *precisions}
     losses = curve.drop(columns=[name for name in curve if name in skipped])
     plt = pyplot()
-    figure, axes = plt.subplots(1, 1 + bool(precisions), figsize=(7.2, 2.8), squeeze=False)
+    figure, axes = plt.subplots(1, 1 + bool(precisions), figsize=(7.2, 3.0), squeeze=False)
     colours = sns.color_palette("colorblind", 8)
     _lines(axes[0, 0], curve["examples"], losses, colours)
     axes[0, 0].plot(
-        curve["examples"], -curve["selection"], "o--", color="black", label="loss, validation"
-    )
-    axes[0, 0].set(title="loss, mean since the last point", xlabel="examples", ylim=(0, None))
+        curve["examples"], -curve["selection"], "o--", color="black", markersize=3,
+        label="loss on validation",
+    )  # fmt: skip
+    axes[0, 0].set(title="training losses, means between points", ylim=(0, None))
     if precisions:
         _lines(axes[0, 1], curve["examples"], curve[precisions], colours)
         for colour, name in zip(colours, precisions, strict=False):
-            chance = int(str(name).partition("@")[2]) / PAIRS
+            chance = int(str(name).partition("@")[2]) / pairs
             axes[0, 1].axhline(chance, color=colour, linestyle=":", linewidth=1, zorder=0)
-        title = f"retrieval among {PAIRS} validation pairs (dotted: chance)"
-        axes[0, 1].set(title=title, xlabel="examples", ylim=(0, None))
+        title = f"retrieval among {pairs} validation pairs (dotted: chance)"
+        axes[0, 1].set(title=title, ylim=(0, None))
     for axis in axes[0]:
-        axis.legend(frameon=False)
+        axis.set_xlabel("examples")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axis.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         sns.despine(ax=axis)
     figure.tight_layout()
     return save(figure, folder / FIGURE)

@@ -70,11 +70,12 @@ def is_appraised(spec: RunSpec, folder: RunFolder) -> bool:
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its curves, seal anew; the caller holds the lock."""
     from bench.curves import draw
+    from bench.train import EVALUATION_BATCH
 
     found = {"format": FORMAT, "retrieval": retrieve(spec, work, folder)}
     found["probe"] = probed(spec, work, folder / "weights.safetensors")
     write_json(folder / RESULTS, found)
-    draw(folder)
+    draw(folder, min(EVALUATION_BATCH, len(work.dataset_of(spec.data).split("val"))))
     seal(folder, status="pretrained")
 
 

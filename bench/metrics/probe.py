@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 FRACTIONS = (0.01, 0.1, 1.0)
 SEEDS = (0, 1, 2)
@@ -93,6 +92,8 @@ def logistic_regression(features: np.ndarray, labels: np.ndarray, penalty: float
 
     A label that every sample shares has no finite bias; half a count of each class is added.
     """
+    from scipy.optimize import minimize
+
     n, d = features.shape
     k = labels.shape[1]
     positives = (labels.sum(axis=0) + 0.5) / (n + 1)

@@ -122,12 +122,24 @@ def test_aggregate_works_on_many_sums_at_once(small_jar: Jar) -> None:
 @pytest.mark.slow
 def test_golden_values_with_the_whole_table() -> None:
     pairs = [*PAIRS, PARAPHRASED]
-    metric = METEOR()
-    table = metric.statistics([h for h, _ in pairs], [r for _, r in pairs])
+    metric, whole = METEOR(), Jar(java.find_jar(meteor.TABLE))
+    whole._tables = meteor.GROWTHS
+    table = counts(whole, pairs)
+    assert whole._covered is None
+    whole.close()
     values = metric.aggregate(table, 1)[:, 0]
     assert metric.corpus(table)["METEOR"] == pytest.approx(GOLDEN_CORPUS, abs=1e-12)
     np.testing.assert_allclose(values, GOLDEN, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_golden_values_with_a_table_cut_from_the_whole_one() -> None:
+    pairs = [*PAIRS, PARAPHRASED]
+    metric = METEOR()
+    table = metric.statistics([h for h, _ in pairs], [r for _, r in pairs])
+    assert meteor.jar()._covered
     meteor.jar().close()
+    np.testing.assert_allclose(metric.aggregate(table, 1)[:, 0], GOLDEN, rtol=0, atol=1e-12)
 
 
 # --- the protocol ------------------------------------------------------------------------------
@@ -203,20 +215,39 @@ def test_tables_are_reused_while_they_cover_the_words(tmp_path: Path) -> None:
     assert ("in size", "of size") in read_table(grown)
 
 
-def test_a_cached_table_gives_the_same_counts(small_jar: Jar, tmp_path: Path) -> None:
+def test_a_cut_down_table_gives_the_same_counts(small_jar: Jar, tmp_path: Path) -> None:
+    """In the cache folder; words that it lacks make it grow, and in the end give way to all."""
     pairs = [*PAIRS, ("the heart is unremarkable of size", "the heart is normal in size")]
-    expected = counts(small_jar, pairs)
+    whole = Jar(small_jar._whole)
+    whole._tables = meteor.GROWTHS
     cache.keep(tmp_path)
-    cut = Jar(small_jar._table)
+    cut = Jar(small_jar._whole)
     try:
-        np.testing.assert_array_equal(counts(cut, pairs), expected)
-        assert cut._covered is not None
-        other = [("pneumothoraces", "pneumothorax")]
-        np.testing.assert_array_equal(counts(cut, other), counts(small_jar, other))
-        assert cut._covered is None  # new words: the whole table from now on
+        for other in (
+            [],
+            [("pneumothoraces", "pneumothorax")],
+            [("america", "the u.s.")],
+            [("ä", "b")],
+        ):
+            asked = [*pairs, *other]
+            np.testing.assert_array_equal(counts(cut, asked), counts(whole, asked))
+            assert (cut._covered is None) == (other == [("ä", "b")])
+        assert len(list((tmp_path / "metrics").glob("meteor-*.gz"))) == meteor.GROWTHS
+        assert whole._covered is None
     finally:
         cache.keep(None)
         cut.close()
+        whole.close()
+
+
+def test_without_a_cache_folder_the_table_ends_with_the_process(small_jar: Jar) -> None:
+    jar = Jar(small_jar._whole)
+    counts(jar, PAIRS)
+    place = jar._place()
+    assert len(list(place.glob("meteor-*.gz"))) == 1
+    jar.close()
+    del jar
+    assert not place.exists()
 
 
 # --- the child process -------------------------------------------------------------------------

@@ -58,8 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     for key in settings:
         if key not in KEYS:
             raise unknown("setting", key, KEYS)
-    dataset, count = settings.get("dataset", EMBEDDED), int(settings.get("sample", SAMPLE))
+    dataset, count = settings.get("dataset", EMBEDDED), _count(settings.get("sample", SAMPLE))
     path = arguments.golden / f"check-{dataset}-{count}.json"
+    if not path.exists() and not arguments.accept:
+        raise BenchError(
+            f"no golden file {path}",
+            "make one: bench check "
+            + " ".join([*arguments.settings, "--accept", "--golden", str(arguments.golden)]),
+        )
     keep(arguments.cache)
     with TemporaryDirectory() as place:
         work = Workspace(Path(place), arguments.cache)
@@ -69,9 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.accept:
         write_json(path, merged(golden, now))
         print(f"wrote {path}: the present figures are golden now")
-    elif golden is None:
-        raise BenchError(f"no golden file {path}", "make one with: bench check --accept ...")
-    else:
+    elif golden is not None:
         problems = [*changes(golden, now), *problems]
     for problem in problems:
         print(f"FAIL {problem}")
@@ -80,6 +84,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"ok: {_counts(now)}")
     return 3 if problems else 0
+
+
+def _count(given: str | int) -> int:
+    try:
+        count = int(given)
+    except ValueError:
+        count = 0
+    if count < 2:
+        raise BenchError(f"sample={given!r}", "give a number of studies, at least 2")
+    return count
 
 
 def _counts(now: Mapping[str, Any]) -> str:

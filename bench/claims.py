@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from bench.assess import FEATURES
-from bench.compare import Comparison, corrected, interval, number, p_value
+from bench.compare import NOT_RUN, VERDICTS, Comparison, corrected, interval, number, p_value
 from bench.errors import unknown
 from bench.report import TEXTS, Summary
 from bench.spec import from_dict
 from bench.suite import load_yaml
 
 HEAD = ("section", "claim", "rows", "metric", "paper", "ours [95 %]", "p (Holm)", "verdict")
-NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,29 @@ def _cells(entry: Entry) -> list[str]:
     ]
 
 
-def render(entries: Sequence[Entry], form: str = "md") -> str:
-    """The ledger as md, latex, csv or html."""
+def notes(entries: Sequence[Entry], dataset: str, name: str = "uar") -> list[str]:
+    """How the ledger is to be read, and what it comes to."""
+    source = load_yaml("claims", name)
+    found = [entry.found for entry in entries if entry.found is not None]
+    counts = Counter(entry.verdict for entry in entries)
+    lines = [
+        f"{len(entries)} claims of {source['source']}: "
+        + ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
+        + ".",
+        f"Ours: difference of the two rows on {dataset}, test split, {TEXTS[0]}, 95 % bootstrap "
+        f"interval; approximate randomization, Holm over the {len(found)} claims that could be "
+        "tested. Confirmed and contradicted need both p <= .05 and an interval on one side of 0.",
+        f"Paper: the difference printed there, on {source['dataset']}, single runs.",
+    ]
+    if dataset != source["dataset"]:
+        lines.append(f"Verdicts on {dataset} are about {dataset}, not about the paper's data.")
+    if any(c.lone for c in found):
+        lines.append("Rows of one run: the spread over seeds is not counted.")
+    return lines
+
+
+def render(entries: Sequence[Entry], form: str = "md", said: Sequence[str] = ()) -> str:
+    """The ledger as md, latex, csv or html, `said` below it (the CSV has no place for it)."""
     rows = [_cells(entry) for entry in entries]
     if form == "csv":
         text = io.StringIO()
@@ -97,16 +118,21 @@ def render(entries: Sequence[Entry], form: str = "md") -> str:
     if form == "html":
         body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in r)}</tr>\n" for r in rows)
         head = "".join(f"<th>{h}</th>" for h in HEAD)
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+        listed = "".join(f"<li>{escape(note)}</li>" for note in said)
+        return (
+            f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+            f"<ul>{listed}</ul>\n"
+        )
     if form == "latex":
-        return _latex(rows)
+        return _latex(rows, said)
     if form == "md":
         lines = [list(HEAD), ["---"] * len(HEAD), *rows]
-        return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
+        table = "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
+        return table + "".join(f"{'' if i else chr(10)}- {note}\n" for i, note in enumerate(said))
     raise unknown("format", form, ("md", "latex", "csv", "html"))
 
 
-def _latex(rows: Sequence[Sequence[str]]) -> str:
+def _latex(rows: Sequence[Sequence[str]], said: Sequence[str]) -> str:
     from bench.tables import tex
 
     body = [" & ".join(map(tex, row)) + r" \\" for row in rows]
@@ -116,6 +142,7 @@ def _latex(rows: Sequence[Sequence[str]]) -> str:
             "% \\usepackage{booktabs,graphicx}",
             "\\begin{table*}[t]",
             "\\centering",
+            f"\\caption{{{tex(' '.join(said))}}}",
             "\\resizebox{\\textwidth}{!}{%",
             f"\\begin{{tabular}}{{{columns}}}",
             "\\toprule",

@@ -16,10 +16,10 @@ from bench.board import BoardRow, read_rows, write_rows
 from bench.compare import Comparison, corrected, interval, number, p_value
 from bench.contrast import Contrasts, Key
 from bench.controls import SHUFFLED, WITHIN
+from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.leaderboard import active
 from bench.plan import Plan
-from bench.spec import RunSpec
 from bench.store import RunFolder, write_atomic
 from bench.suite import Suite, Table, load_suite
 from bench.tables import FLOOR_NAMES, Figure, Grid
@@ -92,6 +92,7 @@ class Summary:
     dataset: str
     contrasts: Contrasts
     keys: dict[str, Key]  # row -> its run ids, one a seed
+    data: Dataset
 
     @classmethod
     def of(cls, plan: Plan, work: Workspace) -> Summary:
@@ -100,9 +101,9 @@ class Summary:
         for planned in plan.runs:
             if (RunFolder(work.out, planned.spec.run_id) / "scores.json").exists():
                 keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
-        patients = _patients(work, plan.runs[0].spec)
-        contrasts = Contrasts(work.out, work.cache, patients)
-        return cls(plan.name, plan.suite, plan.dataset, contrasts, keys)
+        data = work.dataset_of(plan.runs[0].spec.data)
+        contrasts = Contrasts(work.out, work.cache, _patients(data))
+        return cls(plan.name, plan.suite, plan.dataset, contrasts, keys, data)
 
     @classmethod
     def of_board(cls, name: str, dataset: str, board: Path, work: Workspace) -> Summary:
@@ -118,8 +119,9 @@ class Summary:
                 f"{board} has no row of suite {name} on {dataset}", "bench board publish first"
             )
         spec = load_spec(RunFolder(board / "runs", next(iter(keys.values()))[0]))
-        contrasts = Contrasts(board / "runs", work.cache, _patients(work, spec))
-        return cls(name, suite, dataset, contrasts, keys)
+        data = work.dataset_of(spec.data)
+        contrasts = Contrasts(board / "runs", work.cache, _patients(data))
+        return cls(name, suite, dataset, contrasts, keys, data)
 
     @property
     def trained(self) -> list[str]:
@@ -196,8 +198,8 @@ class Summary:
         )
 
 
-def _patients(work: Workspace, spec: RunSpec) -> tuple[str, ...]:
-    return tuple(s.patient for s in work.dataset_of(spec.data).split("test"))
+def _patients(data: Dataset) -> tuple[str, ...]:
+    return tuple(study.patient for study in data.split("test"))
 
 
 def _comparison_section(found: Sequence[Comparison], path: Path) -> str:

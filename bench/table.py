@@ -1,6 +1,7 @@
 """Print a paper table from sealed runs: paper | ours [95 % interval] | delta | verdict.
 
-Trains nothing: rows that have not been run say so. `--rescored ROW=FILE.csv` adds a line with
+Trains nothing: rows that have not been run say so. `--board leaderboards/v0` takes the published
+runs of a board instead of a folder of runs. `--rescored ROW=FILE.csv` adds a line with
 predictions of the paper's own system, scored under this protocol. `bench table claims` holds each
 claim of the UAR paper against the runs.
 """
@@ -12,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import tables
+from bench.datasets import split_overrides
 from bench.errors import BenchError, unknown
 from bench.metrics.cache import keep
 from bench.plan import Plan, make_plan
-from bench.report import TEXTS, Summary
+from bench.report import EMBEDDED, TEXTS, Summary
 from bench.suite import load_suite, names
 from bench.workspace import Workspace, default_cache, default_out
 
@@ -35,33 +37,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predictions (study_id,report) of a row's published system; may be repeated",
     )
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--board", type=Path, help="take the published runs of this board")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
 
 
 def run(arguments: argparse.Namespace) -> int:
-    work = Workspace(arguments.out, arguments.cache)
     if arguments.table == "claims":
-        from bench.claims import ledger, render
+        from bench.claims import ledger, notes, render
 
         if arguments.rescored:
             raise BenchError("the claims ledger takes no rescored predictions", "name a table")
-        plan = sealed_plan("claims", arguments.overrides, work, arguments.seeds)
-        print(render(ledger(Summary.of(plan, work)), arguments.format), end="")
+        summary = _summary("claims", arguments)
+        entries = ledger(summary)
+        print(render(entries, arguments.format, notes(entries, summary.dataset)), end="")
         return 0
-    suite = suite_of(arguments.table)
-    plan = sealed_plan(suite, arguments.overrides, work, arguments.seeds)
-    table = plan.suite.tables[arguments.table]
+    summary = _summary(suite_of(arguments.table), arguments)
+    table = summary.suite.tables[arguments.table]
     again: Mapping[tuple[str, str], tables.Figure] = {}
     if arguments.rescored:
         from bench.rescored import rescored
 
-        keep(work.cache)
-        dataset = work.dataset_of(plan.runs[0].spec.data)
-        again = rescored(arguments.rescored, table, dataset, arguments.text)
-    grid = Summary.of(plan, work).grid(table, arguments.text, rescored=again)
+        keep(arguments.cache)
+        again = rescored(arguments.rescored, table, summary.data, arguments.text)
+    grid = summary.grid(table, arguments.text, rescored=again)
     print(tables.render(grid, arguments.format), end="")
     return 0
+
+
+def _summary(suite: str, arguments: argparse.Namespace) -> Summary:
+    """The rows of a suite that are sealed here, or that a board publishes."""
+    if arguments.board is not None:
+        settings = split_overrides(arguments.overrides)
+        for key in settings:
+            if key != "dataset":
+                raise unknown("setting of a board's table", key, ["dataset"])
+        work = Workspace(cache=arguments.cache)
+        return Summary.of_board(suite, settings.get("dataset", EMBEDDED), arguments.board, work)
+    work = Workspace(arguments.out, arguments.cache)
+    return Summary.of(sealed_plan(suite, arguments.overrides, work, arguments.seeds), work)
 
 
 def suite_of(table: str) -> str:

@@ -52,9 +52,7 @@ class Constant(_Floor):
     """The train report with the highest validation BLEU-4 when given for every study."""
 
     def write(self, material: Material) -> list[str]:
-        candidates = list(dict.fromkeys(material.train))
-        best = candidates[material.choose(candidates, material.val)]
-        return [best] * material.count
+        return _constant(material.train, material)
 
 
 class MostFrequent(_Floor):
@@ -66,10 +64,11 @@ class MostFrequent(_Floor):
 
 
 class NoFinding(_Floor):
-    """The most frequent train report among those that a labeler reads as No Finding.
+    """The constant of the train reports that a labeler reads as No Finding.
 
-    What a reader who never looks would sign. A train split without any normal report has `NORMAL`
-    in its place. `labeler` is the signature of the metric that decides, for the floor's identity.
+    What a reader who never looks would sign, in the best words for it: on data where the most
+    frequent report is normal, that one is another such floor. A train split without any normal
+    report has `NORMAL` in its place. `labeler` is the signature of the metric that decides.
     """
 
     NORMAL = "no acute cardiopulmonary abnormality ."
@@ -81,8 +80,14 @@ class NoFinding(_Floor):
     def write(self, material: Material) -> list[str]:
         normal = material.no_finding(material.train)
         reports = [r for r, empty in zip(material.train, normal, strict=True) if empty]
-        [(report, _)] = Counter(reports or [self.NORMAL]).most_common(1)
-        return [report] * material.count
+        return _constant(reports or [self.NORMAL], material)
+
+
+def _constant(reports: Sequence[str], material: Material) -> list[str]:
+    """That of the reports, for every study, which scores best as a constant on validation."""
+    candidates = list(dict.fromkeys(reports))
+    best = candidates[material.choose(candidates, material.val)]
+    return [best] * material.count
 
 
 class Random(_Floor):

@@ -89,12 +89,13 @@ def test_random_reports_are_seeded_and_come_from_train() -> None:
 
 
 def test_always_no_finding() -> None:
-    """The most frequent of those that the labeler reads so; of equal ones, the first."""
-    floor = NoFinding(labeler="a")
-    train = ["edema", "edema", "edema", "lungs clear", "all clear", "all clear"]
-    assert floor.write(replace(MATERIAL, train=train)) == ["all clear"] * 5
-    assert floor.write(replace(MATERIAL, train=train[:-1])) == ["lungs clear"] * 5
-    assert floor.write(replace(MATERIAL, train=train[:3])) == [NoFinding.NORMAL] * 5
+    """The best constant of those that the labeler reads so, however good others are."""
+    floor, val = NoFinding(labeler="a"), ["the heart is large ."] * 3
+    train = [*val, "lungs clear .", "the heart is clear .", "lungs clear ."]
+    assert Constant().write(replace(MATERIAL, train=train, val=val)) == val[:1] * 5
+    found = floor.write(replace(MATERIAL, train=train, val=val))
+    assert found == ["the heart is clear ."] * 5
+    assert floor.write(replace(MATERIAL, train=train[:3], val=val)) == [NoFinding.NORMAL] * 5
 
 
 def with_pictures(change: Callable[[np.ndarray], np.ndarray]) -> Made:

@@ -129,7 +129,7 @@ def test_the_short_summary_says_what_the_tables_say(written: dict[str, bytes]) -
 
 def test_strata_and_texts(written: dict[str, bytes]) -> None:
     text = written["README.md"].decode()
-    part = text[text.index("### Strata") :]
+    part = text[text.index("### Strata") :].partition("\n\n#")[0]
     assert "BLEU-4, seen (n = " in part or "BLEU-4, unseen (n = " in part
     rows = [line for line in part.splitlines() if line.startswith(("| BASE", "| good", "| const"))]
     assert len(rows) == 3

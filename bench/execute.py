@@ -7,6 +7,7 @@ import ctypes
 import io
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ PREDICTIONS = "predictions.csv"
 ALIGNMENT = "alignment.txt"  # per study 1 or 0, of models with a common image-report space
 PREDICT_BATCH = 64
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+SEEN_STUDIES = 512  # of the train split, by a model that starts from the data
 FLOOR_PIXELS = 32  # side of the pictures that a floor may compare
 
 
@@ -122,8 +124,18 @@ def _training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder) -> 
         name: open_split(spec, images, work, name, train=name == "train")
         for name in ("train", "val")
     }
+    if hasattr(model, "see"):  # a model that starts from the data
+        model.see(_first_images(splits["train"]))
     vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
     return Training(spec, model, splits, vocabulary, treatment, folder, work.device, work.say)
+
+
+def _first_images(split: Split) -> Any:
+    """Images (N, C, H, W) of the split's first studies, all views."""
+    import torch
+
+    batches = islice(split.batches(PREDICT_BATCH, "cpu"), -(-SEEN_STUDIES // PREDICT_BATCH))
+    return torch.cat([batch.images.flatten(0, 1) for batch in batches])
 
 
 def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, train: bool) -> Split:

@@ -108,6 +108,13 @@ class Prepared(Protocol):
         """The cleaned reports of the train split, in manifest order."""
 
 
+class Seeing(Protocol):
+    """Optional: a model whose initial values come from train images (a dVAE's codebook)."""
+
+    def see(self, images: Tensor) -> None:
+        """Images (N, C, H, W) of the train split's first studies, before training."""
+
+
 class Diagnosed(Protocol):
     """Optional: a model that can report on its own mechanism."""
 

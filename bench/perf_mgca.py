@@ -59,7 +59,7 @@ def built(overrides: Sequence[str]) -> Built:
     name = chosen[-1] if chosen else "mgca"
     work = Workspace()
     others = [o for o in overrides if not o.startswith("model=")]
-    spec = Composer(work, None, others).pretraining(name)
+    spec = Composer(work, None, others).pretraining(name, asked=True)
     torch.set_num_threads(spec.train.threads or os.cpu_count() or 1)
     torch.manual_seed(0)
     model = construct(spec.model, work.paths(spec.model.weights), vocab_size=0, max_length=0)

@@ -6,6 +6,7 @@ written down only when they exist.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ from bench.store import RunFolder
 from bench.suite import Pretraining, Row, Suite, compose, load_suite, load_yaml, names
 from bench.workspace import Workspace
 
-ENCODER = "encoder"  # the group that gives a report generator another image encoder
+# Overrides of the model, or of the encoder group, which gives a report generator another one.
+OF_MODEL = re.compile(r"[+~]*(model|encoder)[.=@]")
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2
 
@@ -89,7 +91,7 @@ def make_plan(
             continue
         runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
     floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
-    dataset = composer.config([])["dataset"]["name"]
+    dataset = composer.config([], model=False)["dataset"]["name"]
     pretrained = tuple(composer.pretrained.values())
     return Plan(name, suite, dataset, tuple(floors + runs), pretrained, left_out)
 
@@ -131,12 +133,16 @@ class Composer:
         self.pretrained: dict[str, RunSpec] = {}
         self._configs: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def config(self, more: Sequence[str], alone: bool = False) -> dict[str, Any]:
-        """`more` first: what the user says has the last word, but on a pretraining's encoder."""
-        key = tuple(more)
+    def config(self, more: Sequence[str], model: bool = True) -> dict[str, Any]:
+        """`more` first: what the user says has the last word.
+
+        What the user says of the model is meant for the suite's rows: not `model` leaves it out,
+        for their floors, tokenizers and pretrained encoders.
+        """
+        given = [o for o in self.overrides if model or not OF_MODEL.match(o)]
+        key = (*more, *given)
         if key not in self._configs:  # a composition takes a tenth of a second
-            given = [o for o in self.overrides if not (alone and o.startswith(f"{ENCODER}="))]
-            self._configs[key] = compose([*more, *given])
+            self._configs[key] = compose(key)
         return deepcopy(self._configs[key])
 
     def row(self, row: Row, seed: int = 0) -> RunSpec:
@@ -153,18 +159,19 @@ class Composer:
             params["labeler"] = labeler.signature(part["labeler"])
         return RunSpec(
             kind="floor",
-            data=self._data(self.config([])),
+            data=self._data(self.config([], model=False)),
             model=PartSpec(part["_target_"], params),
             code=code_digest(part["_target_"].rpartition(".")[0], *FLOORS),
         )
 
-    def pretraining(self, name: str) -> RunSpec:
+    def pretraining(self, name: str, asked: bool = False) -> RunSpec:
         """The spec of a pretraining at the budget preset's pretraining budget.
 
-        `name`: of a pretraining model's YAML, or of the suite's `pretrainings`.
+        `name`: of a pretraining model's YAML, or of the suite's `pretrainings`. asked: the user
+        named it, so that overrides of the model are meant for it.
         """
         given = self.pretrainings.get(name, Pretraining(name))
-        config = self.config([f"model={given.model}", *given.overrides], alone=True)
+        config = self.config([f"model={given.model}", *given.overrides], model=asked)
         if config["model"].get("kind") != "pretrain":
             raise BenchError(f"model {name!r} is not a pretraining", "see `bench list models`")
         budget = dict(config["budget"]["pretrain"])

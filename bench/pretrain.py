@@ -29,15 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
     work = Workspace(arguments.out, arguments.cache, progress.say)
     job = Job(work, progress, metrics=())
     composer = Composer(work, job.pretrain, arguments.overrides)
-    spec = composer.pretraining(arguments.model)
+    spec = composer.pretraining(arguments.model, asked=True)
     job.pretrain(spec)
     folder = RunFolder(work.out, spec.run_id)
     train, timing = read_json(folder / "train.json"), read_json(folder / "timing.json")
     print(f"{arguments.model}: {folder / 'weights.safetensors'}")
     print(f"sha256 {file_digest(folder / 'weights.safetensors')}")
     print(f"{train['examples']} examples, {timing['device_seconds']:.1f} device-seconds")
-    if RESULTS in folder.files():
-        print(f"\n{render(read_json(folder / RESULTS))}")
+    print(f"\n{render(read_json(folder / RESULTS))}")
     for name in folder.files():
         if name.startswith("figures/") or name == RESULTS:
             print(f"see {folder / name}")

@@ -72,4 +72,4 @@ def _of_run(folder: RunFolder, work: Workspace, overrides: list[str]) -> RunSpec
 def _of_yaml(work: Workspace, overrides: list[str]) -> RunSpec:
     chosen = [o.partition("=")[2] for o in overrides if o.startswith("model=")]
     others = [o for o in overrides if not o.startswith("model=")]
-    return Composer(work, None, others).pretraining(chosen[-1] if chosen else MODEL)
+    return Composer(work, None, others).pretraining(chosen[-1] if chosen else MODEL, asked=True)

@@ -185,7 +185,7 @@ class Job:
     def pretrain(self, spec: RunSpec) -> None:
         """Run a pretraining that is not sealed yet; a dry run says that it is needed."""
         sealed = self._is_finished(spec)
-        if sealed and is_appraised(spec, RunFolder(self.work.out, spec.run_id)):
+        if sealed and is_appraised(RunFolder(self.work.out, spec.run_id)):
             return
         if self.dry and sealed:
             return
@@ -238,7 +238,7 @@ class Job:
 
     def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:
         self._train(spec, folder)
-        if not is_appraised(spec, folder):
+        if not is_appraised(folder):
             appraise(spec, self.work, folder)
 
     def _train_and_score(self, spec: RunSpec, folder: RunFolder) -> None:

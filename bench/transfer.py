@@ -59,23 +59,26 @@ def takes_part(spec: RunSpec) -> bool:
     return hasattr(resolve(spec.model.target), "encoder")
 
 
-def is_appraised(spec: RunSpec, folder: RunFolder) -> bool:
+def is_appraised(folder: RunFolder) -> bool:
     """Whether the figures of a sealed pretraining are those that would be measured now."""
     path = folder / RESULTS
-    if path.exists():
-        return bool(read_json(path)["format"] == FORMAT)
-    return not takes_part(spec)
+    return path.exists() and bool(read_json(path)["format"] == FORMAT)
 
 
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
-    """Measure a finished pretraining, draw its curves, seal anew; the caller holds the lock."""
-    from bench.curves import draw
+    """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
+    from bench import curves, reconstructions
+    from bench.build import resolve
     from bench.train import EVALUATION_BATCH
 
-    found = {"format": FORMAT, "retrieval": retrieve(spec, work, folder)}
-    found["probe"] = probed(spec, work, folder / "weights.safetensors")
+    found: dict[str, Any] = {"format": FORMAT}
+    if takes_part(spec):
+        found["retrieval"] = retrieve(spec, work, folder)
+        found["probe"] = probed(spec, work, folder / "weights.safetensors")
+        curves.draw(folder, min(EVALUATION_BATCH, len(work.dataset_of(spec.data).split("val"))))
+    elif hasattr(resolve(spec.model.target), "reconstruct"):
+        found["tokenizer"] = reconstructions.draw(spec, work, folder)
     write_json(folder / RESULTS, found)
-    draw(folder, min(EVALUATION_BATCH, len(work.dataset_of(spec.data).split("val"))))
     seal(folder, status="pretrained")
 
 
@@ -244,6 +247,9 @@ def render(found: dict[str, Any]) -> str:
         ]  # fmt: skip
         title = f"retrieval among {rows[0]['n']} test studies; a report that reads the same counts"
         parts.append(table(title, ["query", "metric", "value [95 %]", "chance", "times"], cells))
+    if figures := found.get("tokenizer"):
+        cells = [[name.rpartition("/")[2], f"{value:.4g}"] for name, value in figures.items()]
+        parts.append(table("codes of validation films", ["figure", "value"], cells))
     if probes := found.get("probe"):
         parts.append(_render_probe(probes))
     return "\n".join(parts)

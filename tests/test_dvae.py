@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.model import Batch, ImageSpec
-from uar.dvae import DVAE
+from uar.dvae import DVAE, k_means
 
 SMALL = {"codebook_size": 32, "width": 8}
 
@@ -111,16 +111,38 @@ def test_learns_to_reconstruct_without_collapse() -> None:
     assert figures["dvae/perplexity"] > 8
 
 
+def test_starts_as_the_nearest_centre_of_patches() -> None:
+    torch.manual_seed(0)
+    images = films(64)
+    model = DVAE(**SMALL).eval()
+    model.see(images)
+    patches = (images * 2 - 1).unfold(2, 8, 8).unfold(3, 8, 8).reshape(-1, 64)
+    centres = model.decoder.patch[0].weight[:, :, 0, 0].T  # a code paints its centre
+    nearest = torch.cdist(patches, centres).argmin(1)
+    assert torch.equal(model.codes(images).flatten(), nearest)
+    painted = centres[nearest].clamp(-1, 1).view(64, 4, 4, 8, 8).transpose(2, 3).reshape(64, 32, 32)
+    torch.testing.assert_close(model.reconstruct(images)[:, 0], (painted + 1) / 2)
+
+
+def test_k_means_beats_random_centres_and_needs_enough_points() -> None:
+    torch.manual_seed(0)
+    points = torch.randn(500, 4) + 6 * torch.eye(4)[torch.randint(4, (500,))]
+
+    def error(centres: Tensor) -> float:
+        return float(torch.cdist(points, centres).amin(1).square().mean())
+
+    assert error(k_means(points, 8)) < 0.8 * error(points[:8])
+    with pytest.raises(ValueError, match="500 patches are too few for 501 codes"):
+        k_means(points, 501)
+
+
 def test_evaluation_has_no_noise() -> None:
     torch.manual_seed(0)
     model, batch = DVAE(**SMALL).eval(), batch_of(films(4))
     one, two = model.loss(batch), model.loss(batch)
     assert torch.equal(one["reconstruction"], two["reconstruction"])
     expected = (
-        (
-            (model.decoder(model.codebook(model._hard(model.encoder(films(4) * 2 - 1)))))
-            - (films(4) * 2 - 1)
-        )
+        ((model.decoder(model._hard(model.encoder(films(4) * 2 - 1)))) - (films(4) * 2 - 1))
         .square()
         .mean()
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.plan import Composer, Plan, make_plan
+from bench.plan import Composer, Plan, Planned, make_plan
 from bench.spec import RunSpec
 from bench.store import RunFolder, file_digest
 from bench.suite import Row, names
@@ -31,6 +31,10 @@ class Pretrained:
         folder = RunFolder(self.out, spec.run_id)
         folder.path.mkdir(parents=True, exist_ok=True)
         (folder / "weights.safetensors").write_text(self.content)
+
+
+def trained(plan: Plan) -> list[Planned]:
+    return [p for p in plan.runs if p.origin == "trained"]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,7 @@ def test_what_the_user_says_has_the_last_word(tmp_path: Path) -> None:
     plan = planned(
         tmp_path, "table2", "model.stages=joint", "decode.beam_size=5", only=["UAR", "d"]
     )
-    for p in plan.runs[4:]:
+    for p in trained(plan):
         assert len(p.spec.stages) == 1
         assert p.spec.decode.beam_size == 5
     assert plan.runs[-1].spec.stages[0].losses["mask"] == 1
@@ -118,11 +122,21 @@ def test_what_the_user_says_has_the_last_word(tmp_path: Path) -> None:
 def test_budgets_and_models_do_not_change_a_floor(
     ablations: tuple[Plan, Pretrained], tmp_path: Path
 ) -> None:
-    known = [p.spec for p in ablations[0].runs[:4]]
+    known = [p.spec for p in ablations[0].runs if p.origin == "floor"]
     more = ("budget.amount=320", "size.d=32", "decode.beam_size=1")
-    assert [p.spec for p in planned(tmp_path, "table2", *more, only=["BASE"]).runs[:4]] == known
+    plan = planned(tmp_path, "table2", *more, only=["BASE"])
+    assert [p.spec for p in plan.runs if p.origin == "floor"] == known
     other = planned(tmp_path, "table2", "dataset.test=4", only=["BASE"])
     assert all(p.spec.data != known[0].data for p in other.runs)
+
+
+def test_what_is_said_of_the_model_is_not_said_of_its_tokenizer(tmp_path: Path) -> None:
+    work, pretrain = Workspace(tmp_path, tmp_path), Pretrained(tmp_path)
+    composer = Composer(work, pretrain, [*TINY, "+model.params.ce=sum"])
+    assert composer.row(Row("UAR", "uar")).model.params["ce"] == "sum"
+    assert "ce" not in composer.pretraining("dvae").model.params
+    asked = Composer(work, None, [*TINY, "+model.params.usage_weight=0.5"])
+    assert asked.pretraining("dvae", asked=True).model.params["usage_weight"] == 0.5
 
 
 def test_seeds(tmp_path: Path) -> None:
@@ -134,14 +148,14 @@ def test_seeds(tmp_path: Path) -> None:
 
 def test_smoke(tmp_path: Path) -> None:
     plan = planned(tmp_path, only=["BASE", "a"], smoke=True)
-    budgets = {(p.spec.budget.unit, p.spec.budget.amount) for p in plan.runs[4:]}
+    budgets = {(p.spec.budget.unit, p.spec.budget.amount) for p in trained(plan)}
     assert budgets == {("steps", 2.0)}
     assert {s.budget.amount for s in plan.pretrained} == {2.0}
 
 
 def test_rows_that_wait_for_a_pretraining_are_left_out_by_a_reader(tmp_path: Path) -> None:
     plan = make_plan("table2", TINY, Workspace(tmp_path, tmp_path), None)
-    assert [p.name for p in plan.runs[4:]] == ["BASE", "b", "c", "d"]
+    assert [p.name for p in trained(plan)] == ["BASE", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,12 @@ class Summary:
     @classmethod
     def of_board(cls, name: str, dataset: str, board: Path, work: Workspace) -> Summary:
         """From the active rows of a board and the statistics published with them."""
-        suite = load_suite(name)
+        suite, path = load_suite(name), board / f"{dataset}.csv"
+        if not path.exists():
+            raise BenchError(f"no board {path}", "bench board publish first, or give --board")
         known = {row.name for row in suite.rows} | set(suite.floors)
         keys: dict[str, Key] = {}
-        for row in active(read_rows(board / f"{dataset}.csv")):
+        for row in active(read_rows(path)):
             if row.variant in known and row.run_id not in keys.get(row.variant, ()):
                 keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
         if not keys:

@@ -7,11 +7,12 @@ only cost it time or memory is not here. Released weights load through `baseline
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from baselines.base import Studies
@@ -107,10 +108,15 @@ class Published(nn.Module):
 
 @dataclass(frozen=True)
 class R2GenState:
-    """Caches of N hypotheses and their relational memories (N, slots, d)."""
+    """Caches of N hypotheses, and the relational memories (U, slots, d) of their prefixes.
+
+    A memory depends on the words alone: hypotheses of the same words, of whatever study, share
+    one. prefix: (N,), which of the U memories is a hypothesis' own.
+    """
 
     cache: Cache
     memory: Tensor
+    prefix: Tensor
 
 
 class R2Gen(Published):
@@ -151,17 +157,27 @@ class R2Gen(Published):
 
     def encode(self, images: Tensor) -> R2GenState:
         cache = self.decoder.start(self.encoder(self.visual(images)))
-        return R2GenState(cache, self.memory.start(len(images)))
+        first = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        return R2GenState(cache, self.memory.start(1), first)
 
     def step(self, tokens: Tensor, state: R2GenState) -> tuple[Tensor, R2GenState]:
         text = self.place(self.words(tokens.unsqueeze(1)), state.cache.length)
-        memory = self.memory.step(text[:, 0], state.memory)
-        condition = self.norms(memory.unsqueeze(1))
+        rows, prefix = distinct(state.prefix * len(self.words.weight) + tokens)
+        memory = self.memory.step(text[rows, 0], state.memory[state.prefix[rows]])
+        condition = self.norms(memory.unsqueeze(1), prefix)
         states, cache = self.decoder(text, state.cache, condition=condition)
-        return self.head(states[:, 0]), R2GenState(cache, memory)
+        return self.head(states[:, 0]), R2GenState(cache, memory, prefix)
 
     def reorder(
         self, state: R2GenState, index: Tensor, studies: Tensor | None = None
     ) -> R2GenState:
-        memory = state.memory.index_select(0, index)
-        return R2GenState(state.cache.reorder(index, studies), memory)
+        prefix = state.prefix.index_select(0, index)
+        return replace(state, cache=state.cache.reorder(index, studies), prefix=prefix)
+
+
+def distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """A row of each distinct key (U,), and which of them each row's key is (N,)."""
+    values, which = keys.unique(return_inverse=True)
+    rows = torch.empty(len(values), dtype=torch.long, device=keys.device)
+    rows[which] = torch.arange(len(keys), device=keys.device)
+    return rows, which

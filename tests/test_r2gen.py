@@ -164,6 +164,25 @@ def test_reorder_moves_whole_histories_and_drops_studies() -> None:
     assert torch.allclose(logits[2], oracle[0], atol=1e-5)
 
 
+def test_hypotheses_of_the_same_words_share_a_memory() -> None:
+    torch.manual_seed(0)
+    model = small().eval()
+    with torch.no_grad():
+        state = model.reorder(model.encode(images(3)), torch.arange(3).repeat_interleave(2))
+        for words in ([1, 2, 1, 2, 2, 1], [3, 3, 3, 4, 3, 3]):
+            _, state = model.step(torch.tensor(words), state)
+    # Prefixes: 13, 23, 13, 24, 23, 13.
+    assert len(state.memory) == 3
+    assert state.prefix[[0, 2, 5]].unique().numel() == 1
+    assert state.prefix[[1, 4]].unique().numel() == 1
+    alone = model.memory.start(1)
+    with torch.no_grad():
+        for position, word in enumerate((2, 4)):
+            text = model.place(model.words(torch.tensor([[word]])), position)
+            alone = model.memory.step(text[:, 0], alone)
+    torch.testing.assert_close(state.memory[state.prefix[3]], alone[0])
+
+
 def test_encoder_sees_a_set_of_patches() -> None:
     model = small().eval()
     shuffled = images(2).flatten(3)[..., torch.randperm(6)].view(2, 2, 8, 2, 3)

@@ -15,7 +15,7 @@ GROUPS = {
     "budgets": "budget",
     "sizes": "size",
     "floors": "floor",
-    "tokenizers": "tokenizer",
+    "tokenizers": "image_tokenizer",
 }
 KINDS = (*GROUPS, "metrics")
 

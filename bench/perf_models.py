@@ -82,7 +82,7 @@ class Built:
 
 def _tokenizer(config: dict[str, Any], overrides: Sequence[str]) -> Tokenizer:
     """What a model needs to know of its image tokenizer; no picture is tokenised."""
-    entry = load_yaml("tokenizer", config["tokenizer"])
+    entry = load_yaml("image_tokenizer", config["tokenizer"])
     own = [w for w in (entry.get("weights") or {}).values() if w and w.startswith("pretrain:")]
     others = [o for o in overrides if not o.startswith("model")]
     shapes = [compose([f"model={w.removeprefix('pretrain:')}", *others])["model"] for w in own]

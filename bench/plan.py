@@ -59,7 +59,7 @@ class Plan:
     dataset: str
     runs: tuple[Planned, ...]
     pretrained: tuple[RunSpec, ...] = ()
-    left_out: tuple[str, ...] = ()  # one sentence for every row whose weights are not given
+    left_out: tuple[str, ...] = ()  # one sentence for every row without its weights
 
     def distinct(self) -> list[Planned]:
         """One entry per run: rows that share a run train it once."""
@@ -87,7 +87,8 @@ def make_plan(
     for row in rows:
         try:
             specs = [composer.row(row, seed) for seed in range(seeds)]
-        except NotPretrainedError:
+        except NotPretrainedError as error:
+            left_out = (*left_out, f"{row.name}: waits for a pretraining, {error.message}")
             continue
         runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
     floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
@@ -233,7 +234,7 @@ class Composer:
 
     def _tokenizer(self, config: Mapping[str, Any]) -> PartSpec:
         """The image tokenizer; one that the harness trains takes its shape from that training."""
-        entry = load_yaml("tokenizer", config["tokenizer"])
+        entry = load_yaml("image_tokenizer", config["tokenizer"])
         shapes = [
             self.pretraining(name.removeprefix(PRETRAIN)).model.params
             for name in (entry.get("weights") or {}).values()
@@ -251,7 +252,7 @@ class Composer:
                 self._pretrain(spec)
             elif RunFolder(self.work.out, spec.run_id).manifest is None:
                 raise NotPretrainedError(
-                    f"{spec.model.target} is not pretrained yet", "run the suite, or bench pretrain"
+                    f"{spec.model.target} ({spec.run_id})", "run the suite, or bench pretrain"
                 )
             self.pretrained[spec.run_id] = spec
         return f"run:{spec.run_id}"

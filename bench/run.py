@@ -17,7 +17,6 @@ from pathlib import Path
 
 from bench.assess import assess, is_scored
 from bench.board import suite_rows
-from bench.errors import BenchError
 from bench.execute import execute
 from bench.metrics import needs, registry
 from bench.metrics.cache import keep
@@ -71,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = [m for m in arguments.metrics.split(",") if m] or [*METRICS, *needs.here()]
     for name in metrics:
         registry.family(name)  # a wrong name is refused before hours of training
-    job = Job(work, progress, metrics, arguments.dry_run, arguments.worker)
+    job = Job(work, progress, metrics, arguments.worker)
     plan = make_plan(
         arguments.suite,
         arguments.overrides,
         work,
-        job.pretrain,
+        None if arguments.dry_run else job.pretrain,
         [name for name in arguments.only.split(",") if name],
         arguments.seeds,
         arguments.smoke,
@@ -168,10 +167,9 @@ class Job:
         work: Workspace,
         progress: Progress,
         metrics: Sequence[str],
-        dry: bool = False,
         parent: int = 0,
     ) -> None:
-        self.work, self.progress, self.metrics, self.dry = work, progress, metrics, dry
+        self.work, self.progress, self.metrics = work, progress, metrics
         self.parent = parent  # of a worker: it stops when its parent is gone
 
     def run(self, plan: Plan, until_scored: bool) -> None:
@@ -183,18 +181,10 @@ class Job:
         self._each([self._task(p, until_scored) for p in planned])
 
     def pretrain(self, spec: RunSpec) -> None:
-        """Run a pretraining that is not sealed yet; a dry run says that it is needed."""
-        sealed = self._is_finished(spec)
-        if sealed and is_appraised(RunFolder(self.work.out, spec.run_id)):
+        """Run a pretraining that is not sealed yet."""
+        folder = RunFolder(self.work.out, spec.run_id)
+        if self._is_finished(spec) and is_appraised(folder):
             return
-        if self.dry and sealed:
-            return
-        if self.dry:
-            raise BenchError(
-                f"the plan depends on the weights of a pretraining that has not run: "
-                f"{spec.model.target} ({spec.run_id})",
-                "run without --dry-run, or `bench pretrain` first",
-            )
         self.progress.start(1)
         name = spec.model.target.rpartition(".")[2]
         self._each([(f"pretraining {name}", spec, self._train_and_appraise)])

@@ -154,9 +154,17 @@ def test_a_dry_run_writes_nothing(call: Call) -> None:
 
 
 def test_a_dry_run_says_what_it_waits_for(call: Call) -> None:
-    code, _, err = call("run", "table2", *TINY, "--only", "a", "--dry-run")
+    code, out, _ = call("run", "table2", *TINY, "--only", "BASE,a", "--dry-run")
+    assert code == 0
+    assert "\nBASE " in out
+    assert "\na: waits for a pretraining, uar.dvae.DVAE (" in out
+
+
+def test_the_tokenizer_is_a_choice(call: Call) -> None:
+    chosen = [*TINY, "tokenizer=openai", "--only", "a", "--dry-run"]
+    code, _, err = call("run", "table2", *chosen)
     assert code == 2
-    assert "pretraining that has not run" in err
+    assert "no weights 'openai-dvae'" in err
 
 
 # --- score -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import clinical_tables, costs, sections, tables
 from bench.board import BoardRow, read_rows, write_rows
-from bench.compare import Comparison, corrected, interval, number, p_value
+from bench.compare import Comparison, corrected
 from bench.contrast import Contrasts, Key
 from bench.controls import SHUFFLED, WITHIN
 from bench.data.study import Dataset
@@ -22,7 +22,7 @@ from bench.leaderboard import active
 from bench.plan import Plan
 from bench.store import RunFolder, write_atomic
 from bench.suite import Suite, Table, load_suite
-from bench.tables import FLOOR_NAMES, Figure, Grid
+from bench.tables import Figure, Grid
 from bench.verify import load_spec
 from bench.workspace import Workspace
 
@@ -214,13 +214,4 @@ def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
     writer.writeheader()
     writer.writerows(records)
     write_atomic(path, text.getvalue())
-    lines = [
-        f"| {c.a} | {FLOOR_NAMES.get(c.b, c.b)} | {c.score} | {number(c.difference)} "
-        f"{interval(c.low, c.high)} | {p_value(c.p_corrected)} | {sections.words(c)} |"
-        for c in found
-    ]
-    head = (
-        "| row | against | metric | difference [95 %] | p (Holm) | in words |\n"
-        "|---|---|---|---|---|---|\n"
-    )
-    return f"**Comparisons** (Holm over {len(found)} tests)\n\n{head}" + "\n".join(lines) + "\n"
+    return sections.comparisons(found)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.board import BoardRow
-from bench.compare import Comparison, corrected, interval, number
+from bench.compare import Comparison, corrected, interval, number, p_value
 from bench.controls import SHUFFLED
 from bench.tables import FLOOR_NAMES
 
@@ -151,6 +151,43 @@ def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
         f"{which} is one training: differences between rows hold for these trainings, since the "
         "spread over seeds is not known (`--seeds N`)."
     ]
+
+
+# --- comparisons -------------------------------------------------------------------------------
+
+
+def comparisons(found: Sequence[Comparison]) -> str:
+    """One table per row that others are held against: differences, and the finding in words."""
+    parts = []
+    for against in dict.fromkeys(c.b for c in found):
+        mine = [c for c in found if c.b == against]
+        metrics = list(dict.fromkeys(c.score for c in mine))
+        lines = [
+            f"**Comparisons with {name_of(against)}**: difference [95 %], p (Holm over "
+            f"{len(found)} tests of this table); bold: distinguishable\n",
+            f"| row | {' | '.join(metrics)} | in words |\n|{'---|' * (len(metrics) + 2)}",
+        ]
+        for row in dict.fromkeys(c.a for c in mine):
+            each = {c.score: c for c in mine if c.a == row}
+            cells = [_difference(each[m]) if m in each else "–" for m in metrics]
+            lines.append(f"| {row} | {' | '.join(cells)} | {in_words(each)} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _difference(c: Comparison) -> str:
+    size = f"**{number(c.difference)}**" if c.distinguishable else number(c.difference)
+    return f"{size} {interval(c.low, c.high)}, {p_value(c.p_corrected)}"
+
+
+def in_words(each: Mapping[str, Comparison]) -> str:
+    """`lower`, or `higher in CIDEr; not distinguishable in BLEU-4`."""
+    kinds: dict[str, list[str]] = {}
+    for metric, c in each.items():
+        kinds.setdefault(words(c), []).append(metric)
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return "; ".join(f"{kind} in {', '.join(metrics)}" for kind, metrics in kinds.items())
 
 
 # --- image gain --------------------------------------------------------------------------------

@@ -88,8 +88,13 @@ def test_table_and_comparisons(written: dict[str, bytes]) -> None:
     text = written["README.md"].decode()
     assert "# A suite of toys" in text
     assert "Holm over" in text
-    assert "| good | BASE | BLEU-4 |" in text
-    assert "| good | constant report | CIDEr |" in text
+    assert "**Comparisons with BASE**" in text
+    assert "**Comparisons with constant report**" in text
+    against = text[text.index("**Comparisons with BASE**") :].partition("\n\n**")[0]
+    assert "| row | BLEU-4 | CIDEr | in words |" in against
+    [good] = [line for line in against.splitlines() if line.startswith("| good | **")]
+    assert good.endswith("| higher |")
+    assert good.count("p = ") + good.count("p < ") == 2
     tests = list(csv.DictReader(written["t-tests.csv"].decode().splitlines()))
     found = {(t["a"], t["b"], t["score"]): t for t in tests}
     assert float(found["good", "BASE", "BLEU-4"]["difference"]) > 0.1

@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench.tables", "bench.leaderboard"),
     ("bench.clinical_tables", "bench.sections", "bench.costs", "bench.rescored"),
     ("bench.report", "bench.plots", "bench.plots_clinical", "bench.claims"),
-    ("bench.curves",),
+    ("bench.curves", "bench.reconstructions"),
     ("bench.transfer",),
     ("bench.run", "bench.page"),
     ("bench.weights_fetch", "bench.perf_models", "bench.perf_oracle"),

@@ -80,13 +80,15 @@ def initial_model(spec: RunSpec, work: Workspace) -> Any:
     # Deterministic mode also fills new tensors, which costs a tenth of a step; nothing here
     # reads memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Building the tokenizer may draw random numbers, once a process: before the seed is set.
+    tokenizer = work.tokenizer(spec.tokenizer) if spec.tokenizer else None
     torch.manual_seed(spec.derived_seed("initial"))
     model = build_model(
         spec.model,
         work.paths(spec.model.weights),
         len(work.vocabulary(spec.data)) + 1,
         spec.data.max_length,
-        work.tokenizer(spec.tokenizer) if spec.tokenizer else None,
+        tokenizer,
     )
     if hasattr(model, "prepare"):  # a model with a text tokenizer of its own
         model.prepare(cleaned_reports(work.dataset_of(spec.data), "train"))

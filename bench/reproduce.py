@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.provenance import FLOORS, TRAINING, code_digest
 from bench.spec import RunSpec
 from bench.store import read_json
 from bench.terminal import table
-from bench.verify import find_runs, load_spec
+from bench.verify import code_of, find_runs, load_spec
 from bench.workspace import RANDOM, RUN, default_out
 
 PLACE = Path("reproduced")  # a folder of its own: what is sealed is not made again
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
     versions = " ".join(f"{k}=={v}" for k, v in made["packages"].items() if v)
-    same = "as the code here" if _code(spec) == spec.code else "not the code here"
+    same = "as the code here" if code_of(spec) == spec.code else "not the code here"
     rows = [
         ["code", f"commit {made['commit'] or 'unknown'}, digest {spec.code[:12]}: {same}"],
         ["data", f"{spec.data.name}, manifest {spec.data.manifest[:12]}"],
@@ -48,13 +47,6 @@ def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
     for part, name in spec.model.weights.items():
         rows.append([f"weights {part}", name])
     return table(f"run {spec.run_id}", ["what", "which"], rows)
-
-
-def _code(spec: RunSpec) -> str:
-    """The digest that a plan would give this run now."""
-    parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
-    modules = [part.target.rpartition(".")[0] for part in parts]
-    return code_digest(*modules, *(FLOORS if spec.kind == "floor" else TRAINING))
 
 
 def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:

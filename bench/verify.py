@@ -19,6 +19,7 @@ from bench.errors import BenchError, unknown
 from bench.execute import PREDICTIONS, floor_reports, rerun
 from bench.metrics import predictions
 from bench.metrics.cache import keep
+from bench.provenance import FLOORS, TRAINING, code_digest
 from bench.spec import RunSpec, from_dict
 from bench.store import MANIFEST, RunFolder, read_json
 from bench.workspace import Workspace, default_cache, default_out
@@ -147,11 +148,31 @@ def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> l
         sealed = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     count = min(len(sealed), len(again))
     said.append(f"losses of {count} steps compared bit for bit")
+    differ = [i for i in range(count) if sealed[i] != again[i]]
+    if not differ:
+        return []
+    i = differ[0]
+    names = [k for k in sealed[i] if sealed[i][k] != again[i].get(k)]
+    found = ", ".join(f"{k} sealed {sealed[i][k]!r}, now {again[i].get(k)!r}" for k in names)
     return [
-        f"{folder.run_id}/losses.csv, step {i + 1}: sealed {a}, now {b}"
-        for i, (a, b) in enumerate(zip(sealed[:count], again[:count], strict=True))
-        if a != b
+        f"{folder.run_id}/losses.csv, step {i + 1}: {found}; {len(differ)} of {count} steps differ"
+        + _other_code(spec)
     ]
+
+
+def _other_code(spec: RunSpec) -> str:
+    """What to say of a difference when the run was made by other code than is here."""
+    now = code_of(spec)
+    if now == spec.code:
+        return ""
+    return f" (the code has changed since: digest {spec.code[:12]}, now {now[:12]})"
+
+
+def code_of(spec: RunSpec) -> str:
+    """The code digest that a plan would give this run now."""
+    parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
+    modules = [part.target.rpartition(".")[0] for part in parts]
+    return code_digest(*modules, *(FLOORS if spec.kind == "floor" else TRAINING))
 
 
 def _rewritten(folder: RunFolder, spec: RunSpec, work: Workspace, said: list[str]) -> list[str]:
@@ -159,7 +180,7 @@ def _rewritten(folder: RunFolder, spec: RunSpec, work: Workspace, said: list[str
     sealed = predictions.read(folder / PREDICTIONS)
     said.append(f"{len(sealed)} reports written again")
     return [
-        f"{folder.run_id}/{PREDICTIONS}: study {study} has another report now"
+        f"{folder.run_id}/{PREDICTIONS}: study {study} has another report now{_other_code(spec)}"
         for (study, a), b in zip(sealed.items(), floor_reports(spec, work), strict=True)
         if a != b
     ]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import load
+import torch
+from toy import Frozen, Toy, load
 
 from bench.assess import assess, is_scored, scoring_key
 from bench.errors import BenchError, DataError
@@ -134,6 +135,31 @@ def test_initial_weights_are_the_seeds(tmp_path: Path) -> None:
         return initial_model(spec, work).out.weight[0].tolist()
 
     assert first(SPEC) == first(SPEC) != first(replace(SPEC, seed=1))
+
+
+class Coded(Toy):
+    """A model beside an image tokenizer, whose code book it is told the size of."""
+
+    def __init__(self, *given: Any, codebook_size: int, **more: Any) -> None:
+        super().__init__(*given, **more)
+
+
+class Drawn(Frozen):
+    """A tokenizer whose construction draws random numbers, as any network's does."""
+
+    def __init__(self, weights: Any = None) -> None:
+        super().__init__(weights)
+        self.book = torch.nn.Parameter(torch.rand(16))
+
+
+def test_initial_weights_do_not_depend_on_what_the_process_did_before(tmp_path: Path) -> None:
+    """The tokenizer is built for the first run that reads codes, and kept for the next ones."""
+    part = PartSpec(f"{__name__}.Coded", {"dropout": 0.2})
+    spec = replace(SPEC, model=part, tokenizer=PartSpec(f"{__name__}.Drawn"))
+    work = Workspace(tmp_path, tmp_path)
+    first, second = (initial_model(spec, work).state_dict() for _ in range(2))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[k], second[k]) for k in first)
 
 
 def test_a_pretraining_writes_no_reports(tmp_path: Path) -> None:

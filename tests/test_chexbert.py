@@ -69,6 +69,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder that holds a small checkpoint and its vocabulary."""
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
     monkeypatch.delenv("BENCH_CACHE", raising=False)
+    monkeypatch.setattr("bench.metrics.cache._folder", None)
     (tmp_path / "vocab.txt").write_text("\n".join(SPECIAL + WORDS) + "\n")
     torch.save({"model_state_dict": published_state(), "epoch": 3}, tmp_path / "chexbert.pth")
     entry = weights.entry(chexbert.VOCABULARY)

@@ -10,13 +10,14 @@ import pytest
 from bench import weights
 from bench.__main__ import main
 from bench.data.synthetic import load
-from bench.metrics import needs, ptb, registry
+from bench.metrics import cache, needs, ptb, registry
 
 SMALL = load(train=20, val=5, test=6, size=48)
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_folder", None)  # what `bench score` sets lasts for a process
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_WEIGHTS", "weights")
     for name in ("BENCH_OUT", "BENCH_CACHE", "BENCH_DATA"):

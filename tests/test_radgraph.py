@@ -128,6 +128,7 @@ def test_reports_are_lower_cased_and_annotated_once(monkeypatch: pytest.MonkeyPa
         }
 
     monkeypatch.delenv("BENCH_CACHE", raising=False)
+    monkeypatch.setattr("bench.metrics.cache._folder", None)
     monkeypatch.setattr(radgraph.RadGraphF1, "require", lambda self: None)
     monkeypatch.setattr(radgraph, "_model", lambda folder: model)
     monkeypatch.setattr(radgraph.weights, "unpacked", lambda name: Path("nowhere"))
@@ -186,6 +187,7 @@ def annotate(
     """Annotate with an added archive of these members; the package must not be reached."""
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("BENCH_CACHE", raising=False)
+    monkeypatch.setattr("bench.metrics.cache._folder", None)
     monkeypatch.setitem(sys.modules, "radgraph", None)
     radgraph._model.cache_clear()
 
@@ -262,5 +264,5 @@ def test_what_the_package_cannot_load_is_an_error_that_names_the_folder(
     monkeypatch.setitem(sys.modules, "radgraph", ModuleType("radgraph"))
     monkeypatch.setattr(sys.modules["radgraph"], "RadGraph", fail, raising=False)
     tensors = saved({"weight": torch.zeros(2)})
-    with pytest.raises(DataError, match=r"does not fit the radgraph package: Error\(s\) in loading"):
+    with pytest.raises(DataError, match=r"not fit the radgraph package: Error\(s\) in loading"):
         annotate(config__json=json.dumps(CONFIG).encode(), weights__th=tensors)

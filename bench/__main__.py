@@ -16,7 +16,7 @@ VERBS = {
     "execute": ("bench.execute_command", "execute one run from its spec.json"),
     "score": ("bench.score", "score a file of predictions"),
     "perf": (
-        "bench.perf",
+        "bench.perf.command",
         "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
     ),
     "compare": ("bench.compare_command", "two systems: difference, interval, p, in words"),

@@ -27,8 +27,8 @@ from bench.metrics.cache import keep
 from bench.metrics.scoring import score
 from bench.plan import Composer
 from bench.provenance import processor
-from bench.report import EMBEDDED, report_folder
 from bench.report_command import regenerate
+from bench.reporting.folder import EMBEDDED, report_folder
 from bench.run import METRICS, Job
 from bench.spec import PROTOCOL, RunSpec
 from bench.store import RunFolder, read_json, write_json

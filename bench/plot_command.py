@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from bench.report import figures, report_folder
 from bench.report_command import add_source, chosen
+from bench.reporting.folder import figures, report_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

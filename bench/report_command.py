@@ -15,7 +15,8 @@ from bench.datasets import split_overrides
 from bench.errors import BenchError, unknown
 from bench.leaderboard import BOARDS, active
 from bench.plan import make_plan
-from bench.report import EMBEDDED, Summary, report_folder, write_suite
+from bench.reporting.folder import EMBEDDED, report_folder, write_suite
+from bench.reporting.summary import Summary
 from bench.spec import PROTOCOL
 from bench.workspace import Workspace, default_cache
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = report_folder(arguments.reports, summary.name, summary.dataset)
     paths = write_suite(summary, rows, folder)
     if arguments.format == "html":
-        from bench.page import write_page
+        from bench.reporting.page import write_page
 
         paths.append(write_page(summary, rows, folder))
     for path in paths:

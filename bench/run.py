@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     with workers(arguments, plan):
         job.run(plan, until_scored=arguments.until != "train")
     if arguments.until == "tables":
-        from bench.report import Summary, report_folder, write_suite
+        from bench.reporting.folder import report_folder, write_suite
+        from bench.reporting.summary import Summary
 
         folder = report_folder(arguments.reports, plan.name, plan.dataset)
         for path in write_suite(Summary.of(plan, work), suite_rows(plan, work), folder):

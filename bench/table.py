@@ -12,12 +12,13 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import tables
 from bench.datasets import split_overrides
 from bench.errors import BenchError, unknown
 from bench.metrics.cache import keep
 from bench.plan import Plan, make_plan
-from bench.report import EMBEDDED, TEXTS, Summary
+from bench.reporting import tables
+from bench.reporting.folder import EMBEDDED
+from bench.reporting.summary import TEXTS, Summary
 from bench.suite import load_suite, names
 from bench.workspace import Workspace, default_cache, default_out
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.table == "claims":
-        from bench.claims import ledger, notes, render
+        from bench.reporting.claims import ledger, notes, render
 
         if arguments.rescored:
             raise BenchError("the claims ledger takes no rescored predictions", "name a table")
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = summary.suite.tables[arguments.table]
     again: Mapping[tuple[str, str], tables.Figure] = {}
     if arguments.rescored:
-        from bench.rescored import rescored
+        from bench.reporting.rescored import rescored
 
         keep(arguments.cache)
         again = rescored(arguments.rescored, table, summary.data, arguments.text)

@@ -67,8 +67,8 @@ def is_appraised(folder: RunFolder) -> bool:
 
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
-    from bench import curves, reconstructions
     from bench.build import resolve
+    from bench.reporting import curves, reconstructions
     from bench.train import EVALUATION_BATCH
 
     found: dict[str, Any] = {"format": FORMAT}

@@ -15,14 +15,14 @@ from made import make
 
 import bench.suite
 from bench.assess import FEATURES
-from bench.claims import HEAD, Entry, claims, ledger, notes, render
 from bench.compare import VERDICTS
 from bench.errors import BenchError
 from bench.metrics import registry
-from bench.report import TEXTS, Summary
+from bench.reporting.claims import HEAD, Entry, claims, ledger, notes, render
+from bench.reporting.summary import TEXTS, Summary
+from bench.reporting.tables import METRICS, Figure, build
+from bench.reporting.tables import render as render_table
 from bench.suite import load_suite, load_yaml
-from bench.tables import METRICS, Figure, build
-from bench.tables import render as render_table
 
 LEDGER = """
 source: "Someone & others"

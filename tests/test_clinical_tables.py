@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from toy import load
 
-from bench import clinical_tables
 from bench.assess import assess
 from bench.execute import PREDICTIONS, write_predictions
 from bench.metrics import clinical, registry
 from bench.metrics.observations import OBSERVATIONS
 from bench.plan import Plan, Planned
-from bench.plots_clinical import Row as Drawn
-from bench.plots_clinical import clinical as draw
-from bench.plots_clinical import coinciding, precision_recall
-from bench.report import Summary
+from bench.reporting import clinical_tables
+from bench.reporting.plots_clinical import Row as Drawn
+from bench.reporting.plots_clinical import clinical as draw
+from bench.reporting.plots_clinical import coinciding, precision_recall
+from bench.reporting.summary import Summary
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, write_json
 from bench.suite import Row, Suite, Table
@@ -168,7 +168,9 @@ def test_the_heat_map_says_every_f1_and_its_support(summary: Summary, tmp_path: 
     """Read from the figure as it is drawn."""
     drawn: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.plots_clinical.save", lambda figure, stem: drawn.append(figure) or [])
+        patch.setattr(
+            "bench.reporting.plots_clinical.save", lambda figure, stem: drawn.append(figure) or []
+        )
         draw(summary, tmp_path)
     bars, trained, floors = drawn[0].axes[:3]  # type: ignore[attr-defined]
     key = summary.keys["no_finding"]

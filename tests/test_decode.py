@@ -14,9 +14,9 @@ from toy import Toy
 from baselines.base import Base
 from bench.decode import generate, lay_out
 from bench.errors import BenchError
-from bench.perf import writes
-from bench.perf_models import Built
-from bench.perf_oracle import decode_slowly
+from bench.perf.command import writes
+from bench.perf.models import Built
+from bench.perf.oracle import decode_slowly
 from bench.spec import DecodeSpec
 from bench.suite import names
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench import costs
 from bench.build import resolve
 from bench.optimise import build_optimizer
 from bench.plan import Composer, Plan, make_plan
+from bench.reporting import costs
 from bench.spec import OptimizerSpec, RunSpec, to_dict
 from bench.store import RunFolder, file_digest, write_json
 from bench.suite import Row, load_yaml

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.perf_oracle import aggregate_slowly
+from bench.perf.oracle import aggregate_slowly
 from mgca import losses
 from mgca.aggregate import aggregate
 from mgca.sinkhorn import sinkhorn

@@ -10,8 +10,8 @@ import pytest
 from bench.__main__ import main
 from bench.errors import MissingError
 from bench.metrics import registry
-from bench.perf import score_seconds
-from bench.perf_models import Built, matmul_rate, measured, medians
+from bench.perf.command import score_seconds
+from bench.perf.models import Built, matmul_rate, measured, medians
 
 SMALL = (
     "budget=tiny", "size.image.size=32", "size.image.resize=36", "size.d=16", "size.heads=2",
@@ -37,7 +37,7 @@ def test_decoders_are_timed_and_compared(capsys: pytest.CaptureFixture[str]) -> 
 def test_decoders_that_disagree_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.perf_oracle.decode_slowly", lambda m, images, how: [[1]] * 3)
+    monkeypatch.setattr("bench.perf.oracle.decode_slowly", lambda m, images, how: [[1]] * 3)
     assert main(["perf", "decode", *SMALL, "--repeats", "1", "--studies", "3"]) == 1
     assert "the decoders disagree" in capsys.readouterr().err
 
@@ -91,7 +91,7 @@ def test_the_table_of_metrics(
 ) -> None:
     """All that read text, in this process; those without weights show dashes."""
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr("bench.perf.alone", lambda work, *given: work(*given))
+    monkeypatch.setattr("bench.perf.command.alone", lambda work, *given: work(*given))
     monkeypatch.setattr("bench.metrics.meteor.METEOR.require", missing)  # would start Java
     monkeypatch.setattr("bench.metrics.ptb.tokenize", lambda texts: texts)
     assert main(["perf", "score", "--pairs", "4,5"]) == 0
@@ -126,10 +126,10 @@ def test_a_pretraining_step_and_its_parts(capsys: pytest.CaptureFixture[str]) ->
 def test_aggregations_that_disagree_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bench.perf_oracle import aggregate_slowly
+    from bench.perf.oracle import aggregate_slowly
 
     monkeypatch.setattr(
-        "bench.perf_mgca.aggregate_slowly",
+        "bench.perf.mgca.aggregate_slowly",
         lambda *given: [(v + 1, a) for v, a in aggregate_slowly(*given)],
     )
     small = ("budget=tiny", "budget.pretrain.batch=2", "size.mgca.resnet.width=4")

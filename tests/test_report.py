@@ -13,10 +13,11 @@ from made import make
 
 from bench.board import suite_rows
 from bench.controls import SHUFFLED, WITHIN
-from bench.page import inline, write_page
 from bench.plan import Plan
-from bench.report import Summary, report_folder, write_suite
-from bench.sections import image_gain
+from bench.reporting.folder import report_folder, write_suite
+from bench.reporting.page import inline, write_page
+from bench.reporting.sections import image_gain
+from bench.reporting.summary import Summary
 from bench.workspace import Workspace
 
 

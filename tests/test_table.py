@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from made import DATASET, SUITE, make, reports
 
-import bench.report
-from bench import leaderboard, rescored, table
+import bench.reporting.summary
+from bench import leaderboard, table
 from bench.__main__ import main
 from bench.errors import BenchError
 from bench.execute import write_predictions
 from bench.metrics import registry
 from bench.plan import Plan
+from bench.reporting import rescored
 from bench.store import RunFolder, read_json
 from bench.workspace import Workspace
 
@@ -38,7 +39,7 @@ def call(
     plan, work = made
     for module in (leaderboard, table):
         monkeypatch.setattr(module, "make_plan", lambda *_, **__: plan)
-    for module in (table, bench.report):
+    for module in (table, bench.reporting.summary):
         monkeypatch.setattr(module, "load_suite", lambda _: SUITE)
     monkeypatch.setattr(table, "names", lambda _: ["toys"])
     monkeypatch.setattr(registry, "NLG", ("BLEU", "CIDEr"))

@@ -14,8 +14,8 @@ import pytest
 
 import bench.suite
 from bench.errors import BenchError
+from bench.reporting.tables import MACRO_NOTE, Cell, Figure, Grid, Line, build, render, tex
 from bench.suite import Table
-from bench.tables import MACRO_NOTE, Cell, Figure, Grid, Line, build, render, tex
 
 METRICS = ("BLEU-4", "CIDEr")
 PAPER = """

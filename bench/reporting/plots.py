@@ -7,11 +7,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.reporting.tables import FLOOR_NAMES
 from bench.store import write_atomic
-from bench.tables import FLOOR_NAMES
 
 if TYPE_CHECKING:
-    from bench.report import Summary
+    from bench.reporting.summary import Summary
 
 METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 TEXT = "r2gen@1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.plots import pyplot, save
+from bench.reporting.plots import pyplot, save
 from bench.store import RunFolder
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from bench.verify import load_spec
 from bench.workspace import RANDOM, RUN
 
 if TYPE_CHECKING:
-    from bench.report import Summary
+    from bench.reporting.summary import Summary
     from bench.spec import RunSpec
 
 FILE = "budget.csv"

@@ -1,86 +1,28 @@
-"""reports/<suite>/: every table, comparison, score and figure of a suite, all re-derivable.
-
-Everything here is computed from sealed runs; writing it twice gives the same bytes.
-"""
+"""The scored rows of a suite: their values, intervals and comparisons, for tables and figures."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import clinical_tables, costs, sections, tables
-from bench.board import BoardRow, read_rows, write_rows
+from bench.board import read_rows
 from bench.compare import Comparison, corrected
-from bench.contrast import Contrasts, Key
-from bench.controls import SHUFFLED, WITHIN
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.leaderboard import active
 from bench.plan import Plan
-from bench.store import RunFolder, write_atomic
+from bench.reporting import tables
+from bench.reporting.contrast import Contrasts, Key
+from bench.reporting.tables import Figure, Grid
+from bench.store import RunFolder
 from bench.suite import Suite, Table, load_suite
-from bench.tables import Figure, Grid
 from bench.verify import load_spec
 from bench.workspace import Workspace
 
-EMBEDDED = "synthetic"
 TEXTS = ("r2gen@1", "full@1")
 COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 RANKED_BY = "BLEU-4"  # among floors, the one that rows are held against
-
-
-def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[Path]:
-    """Write the folder; returns the files that a reader opens first."""
-    # The date on which a row entered a board is the board's own.
-    write_rows(folder / "scores.csv", [replace(row, added="") for row in rows])
-    gains = [sections.image_gain(suite, control) for control in (SHUFFLED, WITHIN)]
-    parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
-    for name, table in suite.suite.tables.items():
-        parts += _table_sections(suite, name, table, folder)
-    parts += [sections.gain(*gains), sections.strata(suite, rows), costs.section(suite)]
-    write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
-    parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
-    write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
-    return [folder / "README.md", folder / "scores.csv"]
-
-
-def origin(suite: Summary) -> str:
-    """What the report is of, and the commands that make it again."""
-    return (
-        f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
-        f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
-        f"{suite.name} dataset={suite.dataset}`."
-    )
-
-
-def figures(suite: Summary, folder: Path) -> list[Path]:
-    """Draw every figure of a suite into `folder`, as SVG and PNG; returns the PNGs."""
-    from bench.plots import ladder
-    from bench.plots_clinical import clinical
-
-    return [*ladder(suite, folder), *clinical(suite, folder)]
-
-
-def report_folder(reports: Path, suite: str, dataset: str) -> Path:
-    """reports/<suite> for the embedded dataset, reports/<suite>-<dataset> for others."""
-    return reports / (suite if dataset == EMBEDDED else f"{suite}-{dataset}")
-
-
-def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
-    parts = []
-    for text in TEXTS:
-        grid = suite.grid(table, text, brief=True)
-        stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
-        for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
-            write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
-        if text == TEXTS[0]:
-            parts.append(tables.markdown(grid))
-    parts += clinical_tables.sections(suite, name, table, folder)
-    tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
-    return [*parts, tests]
 
 
 @dataclass
@@ -144,7 +86,7 @@ class Summary:
         brief: bool = False,
         rescored: Mapping[tuple[str, str], Figure] | None = None,
     ) -> Grid:
-        """A paper table as `bench.tables.build` takes `brief` and `rescored`."""
+        """A paper table as `bench.reporting.tables.build` takes `brief` and `rescored`."""
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
         figures = {
             (r, m): self.figure(r, m, text)
@@ -202,16 +144,3 @@ class Summary:
 
 def _patients(data: Dataset) -> tuple[str, ...]:
     return tuple(study.patient for study in data.split("test"))
-
-
-def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
-    """The comparison block of a table, and its CSV at full precision."""
-    if not found:
-        return ""
-    text = io.StringIO()
-    records = [c.record() for c in found]
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_atomic(path, text.getvalue())
-    return sections.comparisons(found)

@@ -15,8 +15,8 @@ from bench.data.leakage import cleaned_reports
 from bench.data.synthetic import load
 from bench.errors import RunError
 from bench.model import Batch
-from bench.perf_models import Built, medians, optimizer, step
-from bench.perf_oracle import aggregate_slowly
+from bench.perf.models import Built, medians, optimizer, step
+from bench.perf.oracle import aggregate_slowly
 from bench.plan import Composer
 from bench.spec import DecodeSpec
 from bench.terminal import table

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from bench.board import BoardRow
 from bench.compare import Comparison, corrected, interval, number, p_value
 from bench.controls import SHUFFLED
-from bench.tables import FLOOR_NAMES
+from bench.reporting.tables import FLOOR_NAMES
 
 if TYPE_CHECKING:
-    from bench.report import Summary
+    from bench.reporting.summary import Summary
 
 TEXT = "r2gen@1"
 RANKED_BY = "BLEU-4"

@@ -13,9 +13,9 @@ from bench.data.study import Dataset
 from bench.errors import BenchError, unknown
 from bench.metrics import registry
 from bench.metrics.scoring import score
+from bench.reporting.tables import Figure
 from bench.stats import Plan, intervals
 from bench.suite import Table
-from bench.tables import Figure
 
 
 def rescored(

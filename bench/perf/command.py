@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 def decode(arguments: argparse.Namespace) -> str:
     """Seconds and reports/s of both decoders, their ratio, and whether they say the same."""
     from bench.decode import generate, lay_out
-    from bench.perf_models import Built, medians
-    from bench.perf_oracle import decode_slowly
+    from bench.perf.models import Built, medians
+    from bench.perf.oracle import decode_slowly
 
     built = Built.of(arguments.overrides, arguments.studies)
     model, images, how = built.model.eval(), built.batch.images, built.decode
@@ -74,14 +74,14 @@ def decode(arguments: argparse.Namespace) -> str:
 
 def mgca(arguments: argparse.Namespace) -> str:
     """MGCA's pretraining; model=mgca_vit for its other branch."""
-    from bench.perf_mgca import measured
+    from bench.perf.mgca import measured
 
     return measured(arguments.overrides, arguments.repeats)
 
 
 def models(arguments: argparse.Namespace) -> str:
     """Each model in a process of its own, so that its peak of memory is its own."""
-    from bench.perf_models import measured
+    from bench.perf.models import measured
 
     rows, machine = [], ""
     for name in chosen(arguments.only, [n for n in names("model") if writes(n)]):

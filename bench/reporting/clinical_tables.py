@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import tables
 from bench.compare import number
 from bench.metrics import registry
 from bench.metrics.clinical import findings
+from bench.reporting import tables
+from bench.reporting.tables import Grid
 from bench.store import write_atomic
 from bench.suite import Table
-from bench.tables import Grid
 
 if TYPE_CHECKING:
-    from bench.report import Summary
+    from bench.reporting.summary import Summary
 
 # What a table shows of a labeler's scores; all of them stand in scores.csv.
 AVERAGES = {

@@ -1,4 +1,4 @@
-"""Figures of clinical efficacy, by finding; drawn like `bench.plots`, byte-identical again."""
+"""Figures of clinical efficacy, by finding; drawn like those of `plots`, byte-identical again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from bench.compare import number
 from bench.metrics.clinical import findings
 from bench.metrics.observations import NO_FINDING, OBSERVATIONS
-from bench.plots import pyplot, save
-from bench.tables import FLOOR_NAMES
+from bench.reporting.plots import pyplot, save
+from bench.reporting.tables import FLOOR_NAMES
 
 if TYPE_CHECKING:
-    from bench.report import Summary
+    from bench.reporting.summary import Summary
 
 LABELERS = ("chexpert-rules", "chexbert")
 TEXT = "raw"

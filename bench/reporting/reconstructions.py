@@ -19,7 +19,7 @@ def draw(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, float]:
     from bench.build import image_spec
     from bench.checkpoint import load_weights
     from bench.execute import initial_model, open_split
-    from bench.plots import pyplot, save
+    from bench.reporting.plots import pyplot, save
     from bench.train import EVALUATION_BATCH
 
     model = initial_model(spec, work).to(work.device).eval()

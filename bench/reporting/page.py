@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from bench.board import BoardRow
 from bench.errors import some
+from bench.reporting.tables import FLOOR_NAMES
 from bench.store import read_json, write_atomic
-from bench.tables import FLOOR_NAMES
 
 if TYPE_CHECKING:
-    from bench.report import Summary
+    from bench.reporting.summary import Summary
 
 NAME = "report.html"
 STYLE = """

@@ -16,7 +16,7 @@ from html import escape
 from bench.assess import FEATURES
 from bench.compare import NOT_RUN, VERDICTS, Comparison, corrected, interval, number, p_value
 from bench.errors import unknown
-from bench.report import TEXTS, Summary
+from bench.reporting.summary import TEXTS, Summary
 from bench.spec import from_dict
 from bench.suite import load_yaml
 
@@ -133,7 +133,7 @@ def render(entries: Sequence[Entry], form: str = "md", said: Sequence[str] = ())
 
 
 def _latex(rows: Sequence[Sequence[str]], said: Sequence[str]) -> str:
-    from bench.tables import tex
+    from bench.reporting.tables import tex
 
     body = [" & ".join(map(tex, row)) + r" \\" for row in rows]
     columns = "llllrrrl"

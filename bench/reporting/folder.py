@@ -1,0 +1,86 @@
+"""reports/<suite>/: every table, comparison, score and figure of a suite, all re-derivable.
+
+Everything here is computed from sealed runs; writing it twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.board import BoardRow, write_rows
+from bench.compare import Comparison
+from bench.controls import SHUFFLED, WITHIN
+from bench.reporting import clinical_tables, costs, sections, tables
+from bench.reporting.summary import TEXTS, Summary
+from bench.store import write_atomic
+from bench.suite import Table
+
+EMBEDDED = "synthetic"
+
+
+def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[Path]:
+    """Write the folder; returns the files that a reader opens first."""
+    # The date on which a row entered a board is the board's own.
+    write_rows(folder / "scores.csv", [replace(row, added="") for row in rows])
+    gains = [sections.image_gain(suite, control) for control in (SHUFFLED, WITHIN)]
+    parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
+    for name, table in suite.suite.tables.items():
+        parts += _table_sections(suite, name, table, folder)
+    parts += [sections.gain(*gains), sections.strata(suite, rows), costs.section(suite)]
+    write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
+    parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
+    write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
+    return [folder / "README.md", folder / "scores.csv"]
+
+
+def origin(suite: Summary) -> str:
+    """What the report is of, and the commands that make it again."""
+    return (
+        f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
+        f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
+        f"{suite.name} dataset={suite.dataset}`."
+    )
+
+
+def figures(suite: Summary, folder: Path) -> list[Path]:
+    """Draw every figure of a suite into `folder`, as SVG and PNG; returns the PNGs."""
+    from bench.reporting.plots import ladder
+    from bench.reporting.plots_clinical import clinical
+
+    return [*ladder(suite, folder), *clinical(suite, folder)]
+
+
+def report_folder(reports: Path, suite: str, dataset: str) -> Path:
+    """reports/<suite> for the embedded dataset, reports/<suite>-<dataset> for others."""
+    return reports / (suite if dataset == EMBEDDED else f"{suite}-{dataset}")
+
+
+def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
+    parts = []
+    for text in TEXTS:
+        grid = suite.grid(table, text, brief=True)
+        stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
+        for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
+            write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
+        if text == TEXTS[0]:
+            parts.append(tables.markdown(grid))
+    parts += clinical_tables.sections(suite, name, table, folder)
+    tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
+    return [*parts, tests]
+
+
+def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
+    """The comparison block of a table, and its CSV at full precision."""
+    if not found:
+        return ""
+    text = io.StringIO()
+    records = [c.record() for c in found]
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_atomic(path, text.getvalue())
+    return sections.comparisons(found)

@@ -261,15 +261,20 @@ def _render_probe(found: dict[str, Any]) -> str:
     rows = found["rows"]
     kinds = list(dict.fromkeys((r["weights"], r["fraction"]) for r in rows))
     cell = {(r["finding"], r["weights"], r["fraction"]): _figure(r) for r in rows}
+    positives = {r["finding"]: r["positives"] for r in rows}
     cells = [
-        [name, *(cell.get((name, *kind), "-") for kind in kinds)]
-        for name in dict.fromkeys(r["finding"] for r in rows)
+        [
+            name,
+            "" if count is None else str(count),
+            *(cell.get((name, *kind), "-") for kind in kinds),
+        ]
+        for name, count in positives.items()
     ]
     title = (
         f"AUROC [95 %] of a linear probe on frozen features, by share of the training labels "
         f"({found['labels']}), {rows[0]['n']} test studies, mean of {len(found['seeds'])} seeds"
     )
-    text = table(title, ["finding", *(f"{w} {f:.0%}" for w, f in kinds)], cells)
+    text = table(title, ["finding", "studies", *(f"{w} {f:.0%}" for w, f in kinds)], cells)
     for row in found["differences"]:
         text += f"\n{row['fraction']:.0%} of labels: mean AUROC {_figure(row, '+')} over random"
     return text + "\n" if found["differences"] else text

@@ -41,6 +41,7 @@ SAMPLE = 64
 SCORES = 1e-9  # absolute: the same arithmetic on another machine
 ELSEWHERE = 2e-2  # relative: losses on a platform without golden ones of its own
 KEYS = ("dataset", "sample")
+SHOWN = 10  # lost rows of the board that are named one by one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -272,7 +273,10 @@ def _board_problems(arguments: argparse.Namespace, work: Workspace) -> Iterator[
         return
     if in_checkout(board):
         gone, _ = diff(board, arguments.base)
-        yield from (f"board: row gone or edited since {arguments.base}: {x}" for x in gone)
+        what = f"board: row gone or edited since {arguments.base}"
+        yield from (f"{what}: {row}" for row in gone[:SHOWN])
+        if len(gone) > SHOWN:
+            yield f"{what}: and {len(gone) - SHOWN:,} more; `bench board diff {arguments.base}`"
     else:
         print(f"note: {board} is in no git checkout: rows that are gone cannot all be known")
     yield from (f"board: {problem}" for problem in validate(board))

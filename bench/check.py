@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(path, merged(golden, now))
         print(f"wrote {path}: the present figures are golden now")
     elif golden is not None:
-        problems = [*changes(golden, now), *problems]
+        problems = [*changes(golden, now, dataset == EMBEDDED), *problems]
     for problem in problems:
         print(f"FAIL {problem}")
     if problems:
@@ -191,8 +191,14 @@ def merged(golden: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str
 # --- comparison --------------------------------------------------------------------------------
 
 
-def changes(golden: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for everything that differs, with its size."""
+def changes(
+    golden: Mapping[str, Any], now: Mapping[str, Any], telling: bool = True
+) -> Iterator[str]:
+    """One sentence for everything that differs, with its size.
+
+    `telling`: the pictures are known to tell what the reports say. On 64 studies of real data
+    the nearest-image floor need be no better than with other studies' images, only different.
+    """
     if golden["manifest"] != now["manifest"]:
         yield (
             f"the sampled dataset changed: manifest {golden['manifest'][:12]} -> "
@@ -203,7 +209,7 @@ def changes(golden: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         for name, before, after in _leaves(golden[part], now[part], part):
             if before is None or after is None or abs(before - after) > SCORES:
                 yield f"{name}: {_moved(before, after)}"
-    yield from _control_changes(now)
+    yield from _control_changes(now, telling)
     yield from _loss_changes(golden["losses"], now["losses"])
 
 
@@ -232,9 +238,9 @@ def _moved(before: float | None, after: float | None) -> str:
     return f"{before!r} -> {after!r} ({after - before:+.3g})"
 
 
-def _control_changes(now: Mapping[str, Any]) -> Iterator[str]:
+def _control_changes(now: Mapping[str, Any], telling: bool) -> Iterator[str]:
     own, shuffled = now["floors"]["nearest"]["CIDEr"], now["control"]["CIDEr"]
-    if now["manifest"] and not shuffled < own:
+    if shuffled == own or (telling and not shuffled < own):
         yield (
             f"shuffled-image control: the nearest-image floor has CIDEr {own:.4f} with its own "
             f"images and {shuffled:.4f} with others': images are not shuffled, or not read"

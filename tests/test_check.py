@@ -80,6 +80,16 @@ def test_what_changed_is_named_with_its_size(parts: dict[str, Any], said: str) -
     assert any(said in problem for problem in changes(NOW, after(**parts)))
 
 
+def test_real_pictures_need_not_tell_but_must_be_read() -> None:
+    better = after(control={"BLEU-4": 0.1, "CIDEr": 0.6})
+    assert list(changes(better, better, telling=False)) == []
+    [problem] = changes(better, better, telling=True)
+    assert "images are not shuffled, or not read" in problem
+    same = after(control={"BLEU-4": 0.1, "CIDEr": 0.5})
+    [problem] = changes(same, same, telling=False)
+    assert "images are not shuffled, or not read" in problem
+
+
 def test_another_platform_may_round_otherwise() -> None:
     losses = {"elsewhere": {"base": [3.0001, 2.5], "uar": [4.0, 3.51]}}
     assert not [c for c in changes(NOW, after(losses=losses)) if "losses" in c]

@@ -141,7 +141,8 @@ class DVAE(nn.Module):
             ),
         )
         self.apply(_initialise)
-        nn.init.normal_(cast(Any, self.decoder.net)[0].weight)  # one row of unit scale for each code
+        # One row of unit scale for each code.
+        nn.init.normal_(cast(Any, self.decoder.net)[0].weight)
         path = (weights or {}).get("dvae")
         if path is not None:
             load_state(self, path)

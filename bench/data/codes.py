@@ -39,8 +39,8 @@ def open_codes(
     def cached(training: bool) -> np.ndarray:
         store = open_store(dataset, images, spec, training=training, cache=cache)
         count = crops if training else 1
-        key = digest([tokenizer_digest, store.key, spec.size, count, device, "codes@1"])
-        places = _places(store, spec.size, count, key, training)
+        key = digest([tokenizer_digest, store.key, spec.size, count, device, "codes@2"])
+        places = _places(store, spec.size, count, training)
         folder = cache / "codes" / key[:32]
         return _tokenise(store, places, spec, tokenizer, folder, device)
 
@@ -48,12 +48,16 @@ def open_codes(
     return Codes(spec.views, training, cached(training=False)[:, 0])
 
 
-def _places(store: ImageStore, size: int, count: int, key: str, training: bool) -> np.ndarray:
-    """(images, count, 2) tops and lefts; drawn from the key, so that every run shares them."""
+def _places(store: ImageStore, size: int, count: int, training: bool) -> np.ndarray:
+    """(images, count, 2) tops and lefts, drawn from the images' key: the same for every tokenizer.
+
+    Not from the codes' key, which holds the digest of the tokenizer's code: a comment moved there
+    would have changed every loss.
+    """
     index = np.arange(len(store))
     if not training:
         return np.zeros((len(store), 1, 2), dtype=np.int64)
-    rng = np.random.default_rng(int(key[:12], 16))
+    rng = np.random.default_rng(int(digest([store.key, size, count])[:12], 16))
     drawn = [random_places(store, index, size, rng) for _ in range(count)]
     return np.stack([np.stack(pair, axis=1) for pair in drawn], axis=1)
 

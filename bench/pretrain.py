@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     job = Job(work, progress, metrics=())
     composer = Composer(work, job.pretrain, arguments.overrides)
     spec = composer.pretraining(arguments.model, asked=True)
-    job.pretrain(spec)
+    job.pretrain(spec, appraised=True)
     folder = RunFolder(work.out, spec.run_id)
     train, timing = read_json(folder / "train.json"), read_json(folder / "timing.json")
     print(f"{arguments.model}: {folder / 'weights.safetensors'}")

@@ -181,14 +181,15 @@ class Job:
         self.progress.start(len(planned))
         self._each([self._task(p, until_scored) for p in planned])
 
-    def pretrain(self, spec: RunSpec) -> None:
-        """Run a pretraining that is not sealed yet."""
+    def pretrain(self, spec: RunSpec, appraised: bool = False) -> None:
+        """Run a pretraining that is not sealed yet; `appraised`: with its figures."""
         folder = RunFolder(self.work.out, spec.run_id)
-        if self._is_finished(spec) and is_appraised(folder):
+        if self._is_finished(spec) and (is_appraised(folder) or not appraised):
             return
         self.progress.start(1)
         name = spec.model.target.rpartition(".")[2]
-        self._each([(f"pretraining {name}", spec, self._train_and_appraise)])
+        work = self._train_and_appraise if appraised else self._train
+        self._each([(f"pretraining {name}", spec, work)])
 
     def one(self, spec: RunSpec, until_scored: bool) -> None:
         """One run by its spec alone."""

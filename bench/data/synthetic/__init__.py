@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,14 +56,17 @@ def load(
     )
 
 
+@lru_cache(maxsize=4096)  # 64 MiB of films: several image sizes are made of the same ones
 def read(key: str, size: int = SIZE) -> np.ndarray:
-    """The film "<study id>/<view>" as grey uint8 (size, size)."""
+    """The film "<study id>/<view>" as grey uint8 (size, size), not to be written to."""
     study, _, view = key.rpartition("/")
     if view not in VIEWS:
         raise DataError(
             f"no film {key!r} in the synthetic data", "keys end in /frontal or /lateral"
         )
-    return draw(_case(study), view, size)
+    film = draw(_case(study), view, size)
+    film.flags.writeable = False
+    return film
 
 
 def truth(study: str, size: int = SIZE) -> tuple[Finding, ...]:

@@ -73,14 +73,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A run that nothing disturbed, tables and all."""
     place = Place(tmp_path_factory.mktemp("whole"))
     text = place.run()
-    assert "[5/5] BASE: BLEU-4" in text
+    assert "[6/6] BASE: BLEU-4" in text
     assert "README.md" in text
     return place
 
 
 def test_what_a_run_leaves(whole: Place) -> None:
     sealed = whole.sealed()
-    assert len(sealed) == 5
+    assert len(sealed) == 6
     [trained] = [files for files in sealed.values() if "weights.safetensors" in files]
     assert {"spec.json", "curve.csv", "losses.csv", "train.json", "predictions.csv",
             "scores.json", "scores.npz", "scores_shuffled.npz"} <= set(trained)  # fmt: skip

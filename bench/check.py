@@ -22,6 +22,7 @@ from bench.controls import derangement
 from bench.datasets import split_overrides
 from bench.errors import BenchError, unknown
 from bench.execute import floor_reports, rerun
+from bench.job import Job
 from bench.leaderboard import BOARDS, diff, in_checkout, validate
 from bench.metrics.cache import keep
 from bench.metrics.scoring import score
@@ -29,7 +30,7 @@ from bench.plan import Composer
 from bench.provenance import processor
 from bench.report_command import regenerate
 from bench.reporting.folder import EMBEDDED, report_folder
-from bench.run import METRICS, Job
+from bench.run import METRICS
 from bench.spec import PROTOCOL, RunSpec
 from bench.store import RunFolder, read_json, write_json
 from bench.suite import Row, load_yaml, names

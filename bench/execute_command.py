@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.run import METRICS, Job
+from bench.job import Job
+from bench.run import METRICS
 from bench.spec import RunSpec, from_dict
 from bench.store import read_json
 from bench.terminal import Progress

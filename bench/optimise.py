@@ -39,7 +39,9 @@ def build_optimizer(
     ]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.name]
     first, second = spec.betas
-    return kind(parameters, lr=0.0, betas=(first, second), eps=spec.eps, amsgrad=spec.amsgrad)
+    return kind(
+        parameters, lr=0.0, betas=(first, second), eps=spec.eps, amsgrad=spec.amsgrad, fused=True
+    )
 
 
 def set_rates(

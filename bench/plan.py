@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +59,8 @@ class Plan:
     runs: tuple[Planned, ...]
     pretrained: tuple[RunSpec, ...] = ()
     left_out: tuple[str, ...] = ()  # one sentence for every row without its weights
+    waiting: tuple[str, ...] = ()  # and for every row that waits for a pretraining
+    threads: int = 0  # of a training at this budget; 0: all
 
     def distinct(self) -> list[Planned]:
         """One entry per run: rows that share a run train it once."""
@@ -83,18 +84,27 @@ def make_plan(
     suite = load_suite(name)
     rows, left_out = _available(_chosen(suite, only))
     composer = Composer(work, pretrain, list(overrides), smoke, suite.pretrainings)
-    runs = []
+    runs: list[Planned] = []
+    waiting: list[str] = []
     for row in rows:
         try:
             specs = [composer.row(row, seed) for seed in range(seeds)]
         except NotPretrainedError as error:
-            left_out = (*left_out, f"{row.name}: waits for a pretraining, {error.message}")
+            waiting.append(f"{row.name}: waits for a pretraining, {error.message}")
             continue
         runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
     floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
-    dataset = composer.config([], model=False)["dataset"]["name"]
-    pretrained = tuple(composer.pretrained.values())
-    return Plan(name, suite, dataset, tuple(floors + runs), pretrained, left_out)
+    config = composer.config([], model=False)
+    return Plan(
+        name,
+        suite,
+        config["dataset"]["name"],
+        (*floors, *runs),
+        tuple(composer.pretrained.values()),
+        left_out,
+        tuple(waiting),
+        config["budget"]["threads"] or 0,
+    )
 
 
 def _chosen(suite: Suite, only: Sequence[str]) -> list[Row]:
@@ -132,7 +142,6 @@ class Composer:
         self.work, self._pretrain, self.overrides = work, pretrain, overrides
         self.smoke = smoke
         self.pretrained: dict[str, RunSpec] = {}
-        self._configs: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def config(self, more: Sequence[str], model: bool = True) -> dict[str, Any]:
         """`more` first: what the user says has the last word.
@@ -141,10 +150,7 @@ class Composer:
         for their floors, tokenizers and pretrained encoders.
         """
         given = [o for o in self.overrides if model or not OF_MODEL.match(o)]
-        key = (*more, *given)
-        if key not in self._configs:  # a composition takes a tenth of a second
-            self._configs[key] = compose(key)
-        return deepcopy(self._configs[key])
+        return compose((*more, *given))
 
     def row(self, row: Row, seed: int = 0) -> RunSpec:
         config = self.config([f"model={row.model}", *row.overrides])

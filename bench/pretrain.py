@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.job import Job
 from bench.plan import Composer
-from bench.run import Job
 from bench.store import RunFolder, file_digest, read_json
 from bench.terminal import Progress
 from bench.transfer import RESULTS, render

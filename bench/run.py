@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench.assess import assess, is_scored
 from bench.board import suite_rows
-from bench.execute import execute
+from bench.job import Job
 from bench.metrics import needs, registry
-from bench.metrics.cache import keep
 from bench.plan import Plan, Planned, make_plan
 from bench.spec import RunSpec
-from bench.store import RunFolder, read_json
+from bench.store import RunFolder
 from bench.terminal import Progress, table
-from bench.transfer import appraise, is_appraised
 from bench.workspace import Workspace, default_cache, default_out
 
-WAIT = 1.0  # seconds between looks at runs that other processes hold
 METRICS = (*registry.NLG, "diversity", "chexpert-rules")
-FINISHED = ("predicted", "scored", "pretrained")
+Planner = Callable[..., Plan]  # of `pretrain` as `make_plan` takes it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of caches")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of tables")
-    # A process that `--jobs` starts: parent's id, or 0. Trains from the plan's end, prints nothing.
+    # A process that `--jobs` starts: parent's id, or 0. Works from the plan's end, prints nothing.
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -71,47 +69,83 @@ def run(arguments: argparse.Namespace) -> int:
     for name in metrics:
         registry.family(name)  # a wrong name is refused before hours of training
     job = Job(work, progress, metrics, arguments.worker)
-    plan = make_plan(
+    planner = partial(
+        make_plan,
         arguments.suite,
         arguments.overrides,
         work,
-        None if arguments.dry_run else job.pretrain,
-        [name for name in arguments.only.split(",") if name],
-        arguments.seeds,
-        arguments.smoke,
+        only=[name for name in arguments.only.split(",") if name],
+        seeds=arguments.seeds,
+        smoke=arguments.smoke,
     )
     if arguments.worker:
-        job.run(plan, until_scored=False)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with it
+        _help(job, planner, arguments.until)
         return 0
-    print(describe(plan, work))
+    ready = planner(pretrain=None)
     if arguments.dry_run:
+        print(describe(ready, work))
         return 0
-    with workers(arguments, plan):
-        job.run(plan, until_scored=arguments.until != "train")
+    with workers(arguments, ready):
+        plan = planner(pretrain=job.pretrain)
+        print(describe(plan, work))
+        job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
     if arguments.until == "tables":
-        from bench.reporting.folder import report_folder, write_suite
-        from bench.reporting.summary import Summary
-
-        folder = report_folder(arguments.reports, plan.name, plan.dataset)
-        for path in write_suite(Summary.of(plan, work), suite_rows(plan, work), folder):
+        for path in report(plan, work, arguments.reports):
             print(f"wrote {path}")
     return 0
 
 
+def report(plan: Plan, work: Workspace, reports: Path) -> list[Path]:
+    """Tables and figures of the runs that are scored; the files to open first."""
+    from bench.reporting.folder import report_folder, write_suite
+    from bench.reporting.summary import Summary
+
+    folder = report_folder(reports, plan.name, plan.dataset)
+    return write_suite(Summary.of(plan, work), suite_rows(plan, work), folder)
+
+
+def _help(job: Job, planner: Planner, until: str) -> None:
+    """First the rows that wait for no pretraining: the parent is busy with that."""
+    score = until != "train"
+    job.help(planner(pretrain=None), score, wait=False, idle=lambda: None)
+    plan = planner(pretrain=job.pretrain)
+    job.help(plan, score, wait=True, idle=_rehearsal(plan, job.work, until))
+
+
+def _rehearsal(plan: Plan, work: Workspace, until: str) -> Callable[[], None]:
+    """What to do while another process trains the last run.
+
+    Writes the report of the runs so far and throws it away: its comparisons, which take longest,
+    are kept by content for the real one.
+    """
+
+    def rehearse() -> None:
+        with TemporaryDirectory() as place:
+            report(plan, work, Path(place))
+
+    return rehearse if until == "tables" else lambda: None
+
+
 @contextmanager
 def workers(arguments: argparse.Namespace, plan: Plan) -> Iterator[None]:
-    """`--jobs` - 1 further processes that train runs of the same plan, from its end.
+    """`--jobs` - 1 further processes that work on the same suite, from its end.
 
-    What one of them fails at is left undone, so that this process meets the error itself.
+    `plan`: its rows that wait for no pretraining. What a process fails at is left undone, so that
+    this one meets the error itself.
     """
     left = [p for p in plan.distinct() if p.origin == "trained" and _unfinished(p, arguments.out)]
-    count = min(arguments.jobs or _jobs(plan), len(left)) - 1
+    count = min(arguments.jobs or _jobs(plan), len(left) + len(plan.waiting)) - 1
     command = [sys.executable, "-m", "bench", "run", arguments.suite, *arguments.overrides]
     command += [
         "--only",
         arguments.only,
         "--seeds",
         str(arguments.seeds),
+        "--until",
+        arguments.until,
+        "--metrics",
+        arguments.metrics,
         "--worker",
         str(os.getpid()),
     ]
@@ -134,10 +168,8 @@ def _unfinished(planned: Planned, out: Path) -> bool:
 
 def _jobs(plan: Plan) -> int:
     """As many runs side by side as the cores allow; one where a run takes them all or a GPU."""
-    threads = max(
-        (p.spec.train.threads or 10**6 for p in plan.runs if p.origin == "trained"), default=1
-    )
-    return max(1, (os.cpu_count() or 1) // threads)
+    cores = os.cpu_count() or 1
+    return max(1, cores // (plan.threads or cores))
 
 
 def describe(plan: Plan, work: Workspace) -> str:
@@ -152,99 +184,11 @@ def describe(plan: Plan, work: Workspace) -> str:
     head = ["row", "model", "run", "budget", "initial weights", "status"]
     count = len(plan.distinct())
     title = f"{plan.suite.title}\n{plan.dataset}: {len(plan.runs)} rows, {count} runs in {work.out}"
-    return table(title, head, rows) + "".join(f"\n{line}" for line in plan.left_out)
+    return table(title, head, rows) + "".join(
+        f"\n{line}" for line in (*plan.left_out, *plan.waiting)
+    )
 
 
 def _initial(spec: RunSpec) -> dict[str, str]:
     tokenizer = spec.tokenizer.weights if spec.tokenizer else {}
     return {k: v.partition("@")[0] for k, v in {**spec.model.weights, **tokenizer}.items()}
-
-
-class Job:
-    """Works off a plan; runs that another process holds are left for later."""
-
-    def __init__(
-        self,
-        work: Workspace,
-        progress: Progress,
-        metrics: Sequence[str],
-        parent: int = 0,
-    ) -> None:
-        self.work, self.progress, self.metrics = work, progress, metrics
-        self.parent = parent  # of a worker: it stops when its parent is gone
-
-    def run(self, plan: Plan, until_scored: bool) -> None:
-        planned = plan.distinct()
-        if self.parent:
-            planned = [p for p in reversed(planned) if p.origin == "trained"]
-        keep(self.work.cache)  # answers of Java programs, by content
-        self.progress.start(len(planned))
-        self._each([self._task(p, until_scored) for p in planned])
-
-    def pretrain(self, spec: RunSpec, appraised: bool = False) -> None:
-        """Run a pretraining that is not sealed yet; `appraised`: with its figures."""
-        folder = RunFolder(self.work.out, spec.run_id)
-        if self._is_finished(spec) and (is_appraised(folder) or not appraised):
-            return
-        self.progress.start(1)
-        name = spec.model.target.rpartition(".")[2]
-        work = self._train_and_appraise if appraised else self._train
-        self._each([(f"pretraining {name}", spec, work)])
-
-    def one(self, spec: RunSpec, until_scored: bool) -> None:
-        """One run by its spec alone."""
-        keep(self.work.cache)
-        self.progress.start(1)
-        work = self._train_and_score if until_scored else self._train
-        self._each([(spec.run_id, spec, work)])
-
-    def _task(self, planned: Planned, score: bool) -> tuple[str, RunSpec, Callable[..., None]]:
-        label = planned.name + (f" seed {planned.spec.seed}" if planned.spec.seed else "")
-        return label, planned.spec, self._train_and_score if score else self._train
-
-    def _each(self, tasks: list[tuple[str, RunSpec, Callable[..., None]]]) -> None:
-        while tasks:
-            held = []
-            for name, spec, work in tasks:
-                if self.parent and os.getppid() != self.parent:
-                    return
-                folder = RunFolder(self.work.out, spec.run_id)
-                with folder.lock() as mine:
-                    if mine:
-                        self.progress.begin(name)
-                        work(spec, folder)
-                        self.progress.end(_outcome(folder))
-                    else:
-                        held.append((name, spec, work))
-            if held == tasks:
-                time.sleep(WAIT)
-            tasks = held
-
-    def _is_finished(self, spec: RunSpec) -> bool:
-        manifest = RunFolder(self.work.out, spec.run_id).manifest
-        return manifest is not None and manifest["status"] in FINISHED
-
-    def _train(self, spec: RunSpec, folder: RunFolder) -> None:
-        if not self._is_finished(spec):
-            execute(spec, self.work, folder)
-
-    def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:
-        self._train(spec, folder)
-        if not is_appraised(folder):
-            appraise(spec, self.work, folder)
-
-    def _train_and_score(self, spec: RunSpec, folder: RunFolder) -> None:
-        self._train(spec, folder)
-        if not is_scored(spec, folder, self.metrics):
-            assess(spec, self.work, folder, self.metrics)
-
-
-def _outcome(folder: RunFolder) -> str:
-    """What the line of a finished run shows."""
-    path = folder / "scores.json"
-    if not path.exists():
-        return "done"
-    scores = [s for s in read_json(path) if s["protocol"] == "r2gen@1" and "value" in s]
-    whole = [s for s in scores if s["stratum"] == "all" and not s["control"]]
-    shown = {s["metric"]: s["value"] for s in whole}
-    return " ".join(f"{m} {shown[m]:.3f}" for m in ("BLEU-4", "CIDEr") if m in shown)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,11 @@ def load_suite(name: str) -> Suite:
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one run as plain data; a bad key or value says which."""
+    return deepcopy(_composed(tuple(overrides)))
+
+
+@lru_cache(maxsize=256)  # a composition takes a tenth of a second
+def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

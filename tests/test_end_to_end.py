@@ -169,3 +169,13 @@ def test_two_processes_on_one_folder(
     texts = [process.communicate(timeout=LIMIT)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], texts
     assert place.sealed() == whole.sealed()
+
+
+@pytest.mark.slow
+def test_a_helper_changes_no_result(whole: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    text = place.run("--only", "BASE,d", "--jobs", "2")
+    assert "[7/7] d: BLEU-4" in text or "[7/7] BASE: BLEU-4" in text
+    sealed = place.sealed()
+    assert {run: sealed[run] for run in whole.sealed()} == whole.sealed()
+    assert (place.reports / "table2" / "README.md").stat().st_size

@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench.reporting.plots_clinical", "bench.reporting.claims"),
     ("bench.reporting.folder", "bench.reporting.curves", "bench.reporting.reconstructions"),
     ("bench.transfer", "bench.reporting.page"),
+    ("bench.job",),
     ("bench.run",),
     ("bench.weights_fetch", "bench.perf", "bench.perf.models", "bench.perf.oracle"),
     ("bench.perf.mgca",),

@@ -14,9 +14,9 @@ import pytest
 
 from bench.data import synthetic
 from bench.data.study import SPLITS, Dataset
-from bench.data.synthetic import cases, film, frontal, language
+from bench.data.synthetic import ahead, cases, film, frontal, language
 from bench.data.synthetic.canvas import Frame
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 
 # Regenerate: PYTHONPATH=tests:. python -c 'import test_synthetic; test_synthetic.regenerate()'
 GOLDEN_MANIFEST = "38bf65e19e65a3da20811149a8519b74c8a645e828127c2e955ea6ca7650361b"
@@ -230,6 +230,34 @@ def test_bad_requests_are_refused() -> None:
         synthetic.load(size=8)
     with pytest.raises(DataError, match="val"):
         synthetic.load(val=0)
+
+
+def test_films_drawn_ahead_are_those_drawn_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "WORTH", 4)
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(ahead, "film", pytest.fail)  # of this process; children draw
+    keys = [f"syn0-test0000{i}-1/{view}" for i in range(3) for view in film.VIEWS]
+    films = ahead.Films()
+    films.ahead([*keys, keys[0]], 40)
+    for key in keys:
+        assert (films(key, 40) == synthetic.keys.film(key, 40)).all()
+        assert not films(key, 40).flags.writeable
+    with pytest.raises(BenchError, match="no film"):
+        films.ahead(["a/frontals", "b/frontals", "c/frontals", "d/frontals"], 40)
+
+
+def test_few_films_are_not_worth_a_process_and_old_ones_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ahead, "_drawn", pytest.fail)
+    monkeypatch.setattr(ahead, "KEPT", 2)
+    drawn: list[str] = []
+    monkeypatch.setattr(ahead, "film", lambda key, size: drawn.append(key) or np.zeros((1, 1)))
+    films = ahead.Films()
+    films.ahead(["a", "b"], 40)
+    for key in ("a", "b", "b", "c", "b", "a"):
+        films(key, 40)
+    assert drawn == ["a", "b", "c", "a"]
 
 
 def test_frame_maps_points_where_the_grid_says() -> None:

@@ -33,6 +33,7 @@ from bench.errors import BenchError, DataError
 from bench.model import ImageSpec
 
 CHUNK = 256  # images decoded, written and recorded at once
+AHEAD = 16 * CHUNK  # images that a dataset is told of at once
 VERSION = 1  # of the resize code: a change of pixels is a new cache
 ROW = 3 * 8  # bytes of offset, height, width
 
@@ -172,6 +173,8 @@ class _Builder:
         ):
             report(done)
             for first in range(done, len(self.images), CHUNK):
+                if (first - done) % AHEAD == 0:
+                    self.dataset.ahead(self.images[first : first + AHEAD])
                 arrays = list(pool.map(self._load, self.images[first : first + CHUNK]))
                 end = self._store(arrays, end)
                 report(first + len(arrays))

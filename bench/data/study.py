@@ -6,7 +6,7 @@ training to scoring, sees only these three classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -55,6 +55,8 @@ class Dataset:
     # What identifies an image's content without reading it (a hash from the manifest, or size
     # and time of the file): the key of the image cache.
     fingerprint: Callable[[Image], str] = lambda image: image.key
+    # Told which images will be read next, where several at once come cheaper.
+    ahead: Callable[[Sequence[Image]], None] = lambda images: None
 
     @cached_property
     def _by_split(self) -> dict[str, tuple[Study, ...]]:

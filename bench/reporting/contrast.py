@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class Contrasts:
         self.out, self.kept = out, cache / "comparisons"
         self.patients = patients
         self._loaded: dict[Path, Scored] = {}
+        self._digests: dict[Path, str] = {}
 
     def compare(
         self, a: Key, b: Key, names: tuple[str, str], score: str, text: str, seeded: bool = True
@@ -76,10 +78,19 @@ class Contrasts:
         return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
 
     def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
-        files = [[file_digest(p) for p in self._paths(key)] for key in keys]
+        files = [[self._digest_of(p) for p in self._paths(key)] for key in keys]
         metric = registry.load(family)
         how = [metric.implementation(), metric.version, RESAMPLES, VERSION, seeded]
-        return digest([files, family, text, how, digest(self.patients)])[:32]
+        return digest([files, family, text, how, self._digest_of_patients])[:32]
+
+    def _digest_of(self, path: Path) -> str:
+        if path not in self._digests:
+            self._digests[path] = file_digest(path)
+        return self._digests[path]
+
+    @cached_property
+    def _digest_of_patients(self) -> str:
+        return digest(self.patients)
 
     def _paths(self, key: Key) -> list[Path]:
         control = key[0] in CONTROLS

@@ -14,15 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from bench.data.study import SPLITS, Dataset, Image, Study
+from bench.data.synthetic.ahead import Films
 from bench.data.synthetic.canvas import Box
-from bench.data.synthetic.cases import CHEXPERT, FINDINGS, VERSION, Case, Finding, case, visits
-from bench.data.synthetic.film import REVISION, VIEWS, boxes, draw
+from bench.data.synthetic.cases import CHEXPERT, FINDINGS, VERSION, Finding, case, visits
+from bench.data.synthetic.film import REVISION, VIEWS, boxes
+from bench.data.synthetic.keys import case_of
 from bench.data.synthetic.language import findings_section, impression_section
 from bench.errors import DataError
 
@@ -52,21 +53,17 @@ def load(
         studies=studies,
         manifest=_manifest(seed, counts, size, studies),
         read=lambda image: read(image.key, size),
+        ahead=lambda images: _films.ahead([image.key for image in images], size),
         fingerprint=lambda image: f"synthetic@{VERSION}.{REVISION}/{size}/{image.key}",
     )
 
 
-@lru_cache(maxsize=4096)  # 64 MiB of films: several image sizes are made of the same ones
 def read(key: str, size: int = SIZE) -> np.ndarray:
     """The film "<study id>/<view>" as grey uint8 (size, size), not to be written to."""
-    study, _, view = key.rpartition("/")
-    if view not in VIEWS:
-        raise DataError(
-            f"no film {key!r} in the synthetic data", "keys end in /frontal or /lateral"
-        )
-    film = draw(_case(study), view, size)
-    film.flags.writeable = False
-    return film
+    return _films(key, size)
+
+
+_films = Films()
 
 
 def truth(study: str, size: int = SIZE) -> tuple[Finding, ...]:
@@ -74,7 +71,7 @@ def truth(study: str, size: int = SIZE) -> tuple[Finding, ...]:
 
     A view in which a finding does not show has no box. Empty for a normal study.
     """
-    found = _case(study).findings
+    found = case_of(study).findings
     return tuple(replace(f, boxes=b) for f, b in zip(found, boxes(study, size), strict=True))
 
 
@@ -100,21 +97,6 @@ def _ids(seed: int, split: str, count: int) -> list[str]:
         ids += [f"{patient}-{visit + 1}" for visit in range(visits(patient))]
         number += 1
     return ids[:count]
-
-
-def _case(study: str) -> Case:
-    try:
-        seed, patient, visit = study.split("-")
-        split, number = patient.rstrip("0123456789"), patient.lstrip("abcdefghijklmnopqrstuvwxyz")
-        known = split in SPLITS and seed[:3] == "syn" and seed[3:].isdigit() and len(number) >= 5
-        if known and 1 <= int(visit) <= visits(f"{seed}-{patient}"):
-            return case(study)
-    except ValueError:
-        pass
-    raise DataError(
-        f"no study {study!r} in the synthetic data",
-        "ids look like syn0-train00012-1 (seed, split, patient, visit)",
-    )
 
 
 def _study(study: str, split: str) -> Study:

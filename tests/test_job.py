@@ -1,0 +1,99 @@
+"""Working off a plan beside other processes: order, locks, and what is done while waiting."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import job as jobs
+from bench.job import Job
+from bench.store import RunFolder, write_json
+from bench.terminal import Progress
+from bench.workspace import Workspace
+
+
+class Recorded(Job):
+    """Notes the runs that it would train."""
+
+    def __init__(self, work: Workspace, parent: int = 0) -> None:
+        super().__init__(work, Progress(), (), parent)
+        self.done: list[str] = []
+
+    def _train_and_score(self, spec: Any, folder: RunFolder) -> None:
+        self.done.append(spec.run_id)
+        write_json(folder / "manifest.json", {"status": "scored"})
+
+
+def plan(*names: str) -> Any:
+    """Floors have names of capitals."""
+    planned = [
+        SimpleNamespace(
+            name=n,
+            origin="floor" if n.isupper() else "trained",
+            spec=SimpleNamespace(run_id=n, seed=0),
+        )
+        for n in names
+    ]
+    return SimpleNamespace(distinct=lambda: planned)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "runs", tmp_path / "cache")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "WAIT", 0.01)
+
+
+def parents(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+    monkeypatch.setattr(jobs.os, "getppid", lambda: pid)
+
+
+def test_a_job_goes_from_the_start_and_a_helper_from_the_end(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, helper = Recorded(work), Recorded(work, parent=7)
+    parents(monkeypatch, 7)
+    helper.help(plan("FLOOR", "a", "b"), True, wait=False, idle=pytest.fail)
+    mine.run(plan("FLOOR", "a", "b"), True)
+    assert helper.done == ["b", "a"]
+    assert mine.done == ["FLOOR", "a", "b"]  # which finds them finished, as a real one would
+
+
+def test_a_helper_does_not_wait_unless_told(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents(monkeypatch, 7)
+    helper = Recorded(work, parent=7)
+    with RunFolder(work.out, "a").lock() as held:
+        assert held
+        helper.help(plan("a", "b"), True, wait=False, idle=pytest.fail)
+    assert helper.done == ["b"]
+
+
+def test_a_helper_stops_when_its_parent_is_gone(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents(monkeypatch, 1)
+    helper = Recorded(work, parent=7)
+    helper.help(plan("a", "b"), True, wait=True, idle=pytest.fail)
+    assert helper.done == []
+
+
+def test_while_others_hold_the_rest_it_rehearses_once_and_then_goes_on(work: Workspace) -> None:
+    mine, calls = Recorded(work), []
+    with ExitStack() as held:
+        held.enter_context(RunFolder(work.out, "b").lock())
+        timer = threading.Timer(0.1, held.pop_all().close)
+        timer.start()
+        mine.run(plan("a", "b"), True, idle=lambda: calls.append(list(mine.done)))
+        timer.join()
+    assert calls == [["a"]]
+    assert mine.done == ["a", "b"]

@@ -6,9 +6,12 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import os
 import platform
 import subprocess
+import tokenize
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,8 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "transformers", "pycocoev
 def code_digest(*modules: str) -> str:
     """sha256 over the project's source files that `modules` import, directly or not.
 
-    Blank lines and whole-line comments do not count, so that a comment can be mended without
-    making every published row look like another program's.
+    Comments, docstrings and blank lines do not count, so that they can be mended without making
+    every published row look like another program's.
     """
     total = hashlib.sha256()
     for name in sorted(_closure(modules)):
@@ -70,9 +73,29 @@ def _imports(module: str) -> tuple[str, ...]:
     return tuple(n for n in names if n.partition(".")[0] in OWN)
 
 
+@cache
 def _code_lines(path: Path) -> str:
-    lines = (line.rstrip() for line in path.read_text(encoding="utf-8").splitlines())
-    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+    """The source without comments, docstrings and blank lines.
+
+    Cut out of the text, since a dump of the syntax tree is another in each version of Python.
+    """
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for first, last in _docstrings(text):
+        lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _docstrings(text: str) -> Iterator[tuple[int, int]]:
+    """First and last line of each docstring."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            yield node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
 
 
 def commit() -> str:

@@ -31,13 +31,17 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        forget()
+
+    def forget() -> None:
         provenance._imports.cache_clear()
+        provenance._code_lines.cache_clear()
 
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     for name, text in FILES.items():
         write(name, text)
     yield write
-    provenance._imports.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,12 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
         ("bench/train.py", FILES["bench/train.py"].replace("    ret", "    # why\n\n    ret")),
         ("bench/deep/step.py", "# about steps\n\n" + FILES["bench/deep/step.py"] + "\n\n"),
         ("bench/deep/step.py", FILES["bench/deep/step.py"].replace("1\n", "1   \n")),
+        ("bench/deep/step.py", FILES["bench/deep/step.py"].replace("1\n", "1  # one\n")),
+        ("bench/deep/step.py", '"""Steps.\n\nMany."""\n' + FILES["bench/deep/step.py"]),
+        (
+            "bench/deep/step.py",
+            FILES["bench/deep/step.py"].replace(":\n", ':\n    """A step."""\n\n', 1),
+        ),
         ("bench/other.py", "h = 2\n"),
         ("bench/new.py", "x = 1\n"),
     ],
@@ -63,6 +73,8 @@ def test_comments_and_other_modules_do_not_count(edit: Edit, name: str, text: st
         ("bench/train.py", FILES["bench/train.py"].replace("return Step", "return Step()")),
         ("bench/train.py", FILES["bench/train.py"].replace("    return", "  return")),
         ("bench/deep/step.py", "class Step:\n    size = 2\n"),
+        ("bench/deep/step.py", 'class Step:\n    size = 1\n    "no docstring here"\n'),
+        ("bench/deep/step.py", 'class Step:\n    size = "1  # one"\n'),
         ("bench/deep/__init__.py", "from bench.deep.step import Step as Step\n"),
         ("bench/train.py", FILES["bench/train.py"] + "from bench import other\n"),
     ],

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.controls import derangement
-from bench.datasets import split_overrides
+from bench.datasets import EMBEDDED, split_overrides
 from bench.errors import BenchError, unknown
 from bench.execute import floor_reports, rerun
 from bench.job import Job
@@ -29,7 +29,7 @@ from bench.metrics.scoring import score
 from bench.plan import Composer
 from bench.provenance import processor
 from bench.report_command import regenerate
-from bench.reporting.folder import EMBEDDED, report_folder
+from bench.reporting.folder import report_folder
 from bench.run import METRICS
 from bench.spec import PROTOCOL, RunSpec
 from bench.store import RunFolder, read_json, write_json

@@ -12,20 +12,20 @@ from pathlib import Path
 from bench.assess import SPLIT, TABLES
 from bench.compare import Comparison, System, compare, corrected, number
 from bench.data.study import Dataset
-from bench.datasets import open_dataset, split_overrides
+from bench.datasets import chosen_dataset, split_overrides
 from bench.errors import BenchError, unknown
 from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
 from bench.workspace import default_cache, default_out
 
-KEYS = ("dataset",)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", help="run id or predictions.csv")
     parser.add_argument("b", help="run id or predictions.csv")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="dataset=NAME dataset.KEY=value"
+    )
     parser.add_argument("--metric", default="BLEU-4,METEOR,ROUGE-L,CIDEr", help="scores, by commas")
     parser.add_argument("--text", default="r2gen@1", help="text treatment")
     parser.add_argument("--json", action="store_true")
@@ -35,12 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
-    for key in settings:
-        if key not in KEYS:
-            raise unknown("setting", key, KEYS)
+    dataset = chosen_dataset(settings)
     keep(arguments.cache)
     names = [m for m in arguments.metric.split(",") if m]
-    dataset = open_dataset(settings.get("dataset", "synthetic"))
     families = list(dict.fromkeys(registry.family(name) for name in names))
     scored = {
         text: _scored(text, arguments.out, dataset, families) for text in (arguments.a, arguments.b)

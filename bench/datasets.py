@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
+
 from bench.data import load
 from bench.data.study import Dataset
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.suite import load_yaml
 
+EMBEDDED = "synthetic"
+PART = "dataset."
 # Keys of a dataset's YAML that are not parameters of its reader.
 NOT_PARAMETERS = ("name", "_target_", "image_views", "labels")
 
@@ -23,6 +27,20 @@ def open_dataset(name: str, **changes: Any) -> Dataset:
     """The dataset of conf/dataset/<name>.yaml, with some of its parameters changed."""
     entry = load_yaml("dataset", name)
     return load(entry["_target_"], **{**parameters(entry), **changes})
+
+
+def chosen_dataset(settings: dict[str, str], others: Sequence[str] = ()) -> Dataset:
+    """The dataset of settings like {"dataset": "iu_xray", "dataset.root": "/data/iu"}.
+
+    `others`: further settings that the caller reads itself; any other name is refused.
+    """
+    name = settings.get("dataset", EMBEDDED)
+    known = [f"{PART}{key}" for key in parameters(load_yaml("dataset", name))]
+    for key in settings:
+        if key not in ("dataset", *known, *others):
+            raise unknown("setting", key, ["dataset", *others, *known])
+    given = {k.removeprefix(PART): v for k, v in settings.items() if k.startswith(PART)}
+    return open_dataset(name, **{k: yaml.safe_load(v) for k, v in given.items()})
 
 
 def split_overrides(overrides: Sequence[str]) -> dict[str, str]:

@@ -11,11 +11,11 @@ import argparse
 from pathlib import Path
 
 from bench.board import BoardRow, read_rows, suite_rows
-from bench.datasets import split_overrides
+from bench.datasets import EMBEDDED, split_overrides
 from bench.errors import BenchError, unknown
 from bench.leaderboard import BOARDS, active
 from bench.plan import make_plan
-from bench.reporting.folder import EMBEDDED, report_folder, write_suite
+from bench.reporting.folder import report_folder, write_suite
 from bench.reporting.summary import Summary
 from bench.spec import PROTOCOL
 from bench.workspace import Workspace, default_cache

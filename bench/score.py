@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from bench.compare import number
-from bench.datasets import open_dataset, split_overrides
-from bench.errors import BenchError, unknown
+from bench.datasets import chosen_dataset, split_overrides
+from bench.errors import BenchError
 from bench.metrics import needs, registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
@@ -16,13 +16,14 @@ from bench.run import METRICS
 from bench.terminal import table
 from bench.workspace import default_cache
 
-KEYS = ("dataset", "split")
 DEFAULT = (*METRICS, *needs.WEIGHTED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, help="CSV file: study_id,report")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME split=NAME")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="dataset=NAME split=NAME dataset.KEY=value"
+    )
     parser.add_argument(
         "--metrics", default="", help=f"families, by commas (default: {','.join(DEFAULT)})"
     )
@@ -38,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
-    for key in settings:
-        if key not in KEYS:
-            raise unknown("setting", key, KEYS)
+    dataset = chosen_dataset(settings, others=("split",))
     keep(arguments.cache)
     metrics = [m for m in arguments.metrics.split(",") if m]
     metrics = metrics or [*dict.fromkeys((*DEFAULT, *needs.here()))]
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     scored = score(
         arguments.predictions,
-        open_dataset(settings.get("dataset", "synthetic")),
+        dataset,
         settings.get("split", "test"),
         metrics,
         missing=arguments.missing,

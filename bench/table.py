@@ -12,12 +12,11 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.datasets import split_overrides
+from bench.datasets import EMBEDDED, split_overrides
 from bench.errors import BenchError, unknown
 from bench.metrics.cache import keep
 from bench.plan import Plan, make_plan
 from bench.reporting import tables
-from bench.reporting.folder import EMBEDDED
 from bench.reporting.summary import TEXTS, Summary
 from bench.suite import load_suite, names
 from bench.workspace import Workspace, default_cache, default_out

@@ -175,7 +175,7 @@ IDS = [study.id for study in SMALL.split("test")]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    monkeypatch.setattr("bench.score.open_dataset", lambda name: SMALL)
+    monkeypatch.setattr("bench.score.chosen_dataset", lambda settings, others: SMALL)
     monkeypatch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
     return SMALL
 
@@ -203,6 +203,16 @@ def test_score_as_json(call: Call, small: Dataset) -> None:
         assert score["n"] == 6
         assert score["signature"].startswith(f"{metric}|refs:{protocol}|n:6|")
     assert scores["full@1", "BLEU-4"]["value"] == pytest.approx(1.0)
+
+
+def test_score_takes_settings_of_the_dataset(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = "dataset.train=20", "dataset.val=5", "dataset.test=6", "dataset.size=48"
+    code, out, _ = call("score", predictions(*perfect()), *sizes, "--metrics", "BLEU")
+    assert code == 0
+    assert out.startswith("synthetic test: 6 studies\n")
+    code, _, err = call("score", "p.csv", "dataset.tests=6")
+    assert code == 2
+    assert "did you mean 'dataset.test'?" in err
 
 
 def test_score_as_text(call: Call, small: Dataset) -> None:

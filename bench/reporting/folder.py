@@ -14,12 +14,11 @@ from pathlib import Path
 from bench.board import BoardRow, write_rows
 from bench.compare import Comparison
 from bench.controls import SHUFFLED, WITHIN
+from bench.datasets import EMBEDDED
 from bench.reporting import clinical_tables, costs, sections, tables
 from bench.reporting.summary import TEXTS, Summary
 from bench.store import write_atomic
 from bench.suite import Table
-
-EMBEDDED = "synthetic"
 
 
 def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from bench.__main__ import main
 from bench.data import load as load_by_name
 from bench.data import mimic_cxr
 from bench.data.check import check_mimic_cxr
@@ -120,14 +121,30 @@ def test_reports_may_lie_in_three_places(tmp_path: Path, reports: str) -> None:
     assert len(load(tmp_path).studies) == 4
 
 
-def test_sections_file_gives_the_same_dataset(tmp_path: Path) -> None:
+def test_sections_file_gives_the_same_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = physionet(tmp_path)
     before = load(tmp_path)
-    mimic_cxr.write_sections(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    assert main(["data", "prepare", "mimic_cxr"]) == 0
     for text in folder.rglob("*.txt"):
         text.unlink()
     after = load(tmp_path)
     assert (after.studies, after.manifest) == (before.studies, before.manifest)
+
+
+def test_what_cannot_be_prepared_says_why(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no MIMIC-CXR"):
+        mimic_cxr.prepare(tmp_path)
+    folder = physionet(tmp_path)
+    (folder / mimic_cxr.SECTIONS).mkdir()  # in the file's way
+    with pytest.raises(BenchError, match="cannot write"):
+        mimic_cxr.prepare(tmp_path)
+    assert not list(folder.glob("*.part"))
+    (folder / "annotation.json").write_text("{}")
+    with pytest.raises(BenchError, match="needs no preparation"):
+        mimic_cxr.prepare(tmp_path)
 
 
 def test_manifest_follows_texts_and_views(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Check a dataset against its manifest, or prepare it from its public release.
 
-check DATASET    counts, hashes, damage, leakage; exit code 3 when something fails
-prepare DATASET  build R2Gen's layout of IU X-ray from the public release, verified
+check DATASET      counts, hashes, damage, leakage; exit code 3 when something fails
+prepare iu_xray    build R2Gen's layout from the public release, verified
+prepare mimic_cxr  gather the sections of all reports in one file, so that they open in seconds
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.data import data_root
+from bench.data import data_root, mimic_cxr
 from bench.data.check import Report, check, check_iu_xray, check_mimic_cxr
 from bench.data.prepare import prepare_iu_xray
 from bench.datasets import open_dataset
@@ -40,10 +41,12 @@ def _check(name: str) -> Report:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    if arguments.dataset.startswith(mimic_cxr.NAME):
+        print(f"wrote {mimic_cxr.prepare(data_root())}")
+        return 0
     if not arguments.dataset.startswith("iu_xray"):
         raise BenchError(
-            f"{arguments.dataset} needs no preparation",
-            "MIMIC-CXR is read as PhysioNet ships it; synthetic data are drawn when needed",
+            f"{arguments.dataset} needs no preparation", "synthetic films are drawn when needed"
         )
     folder = prepare_iu_xray(data_root(), arguments.out, arguments.copy)
     print(f"wrote {folder}\nuse it with BENCH_DATA={arguments.out}")

@@ -27,7 +27,7 @@ import numpy as np
 
 from bench.data.images import read_grey
 from bench.data.study import Dataset, Image, Study
-from bench.errors import DataError, unknown
+from bench.errors import BenchError, DataError, unknown
 
 NAME = "mimic_cxr"
 CLEANING, MIN_COUNT, MAX_LENGTH = "mimic", 10, 100  # R2Gen's, for this dataset
@@ -194,7 +194,8 @@ def _texts(folder: Path) -> Callable[[str, str], Mapping[str, str]]:
 def _written(known: Mapping[str, dict[str, str]], study: str) -> dict[str, str]:
     if study not in known:
         raise DataError(
-            f"{SECTIONS} lacks study {study}", f"delete {SECTIONS} and prepare mimic_cxr again"
+            f"{SECTIONS} lacks study {study}",
+            f"delete {SECTIONS}; `bench data prepare mimic_cxr` writes it anew",
         )
     return {k: v for k, v in known[study].items() if k != "study_id" and v}
 
@@ -221,18 +222,30 @@ def _report(reports: Path, patient: str, study: str) -> str:
         ) from error
 
 
-def write_sections(root: Path) -> Path:
-    """Extract all sections once into `sections.csv.gz`: 227,835 files need not be opened again."""
+def prepare(root: Path) -> Path:
+    """Gather all sections in `sections.csv.gz`: 227,835 files need not be opened again."""
     folder = root / NAME
+    open_files(folder)
+    if _is_r2gen(folder):
+        raise BenchError(
+            f"{folder} needs no preparation", "annotation.json holds the reports already"
+        )
     reports, path = _reports(folder), folder / SECTIONS
     part = path.with_suffix(".part")
     studies = {(r["subject_id"], r["study_id"]): None for r in _rows(folder / SPLIT_FILE)}
-    with gzip.open(part, "wt", encoding="utf-8", newline="", compresslevel=6) as file:
-        writer = csv.DictWriter(file, ["study_id", "findings", "impression"])
-        writer.writeheader()
-        for patient, study in studies:
-            writer.writerow({"study_id": study, **sections(_report(reports, patient, study))})
-    part.replace(path)
+    try:
+        with gzip.open(part, "wt", encoding="utf-8", newline="", compresslevel=6) as file:
+            writer = csv.DictWriter(file, ["study_id", "findings", "impression"])
+            writer.writeheader()
+            for patient, study in studies:
+                writer.writerow({"study_id": study, **sections(_report(reports, patient, study))})
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise BenchError(
+            f"cannot write {path}: {error.strerror}",
+            "free some space, or make the folder writable; reports can be read singly, too",
+        ) from error
     return path
 
 

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(describe(ready, work))
         return 0
-    with workers(arguments, ready):
+    with workers(arguments, ready, work):
         plan = planner(pretrain=job.pretrain)
         print(describe(plan, work))
         job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
@@ -128,14 +128,15 @@ def _rehearsal(plan: Plan, work: Workspace, until: str) -> Callable[[], None]:
 
 
 @contextmanager
-def workers(arguments: argparse.Namespace, plan: Plan) -> Iterator[None]:
+def workers(arguments: argparse.Namespace, plan: Plan, work: Workspace) -> Iterator[None]:
     """`--jobs` - 1 further processes that work on the same suite, from its end.
 
     `plan`: its rows that wait for no pretraining. What a process fails at is left undone, so that
     this one meets the error itself.
     """
     left = [p for p in plan.distinct() if p.origin == "trained" and _unfinished(p, arguments.out)]
-    count = min(arguments.jobs or _jobs(plan), len(left) + len(plan.waiting)) - 1
+    todo = len(left) + len(plan.waiting)
+    count = min(arguments.jobs or _jobs(plan, work), todo) - 1 if todo else 0
     command = [sys.executable, "-m", "bench", "run", arguments.suite, *arguments.overrides]
     command += [
         "--only",
@@ -166,10 +167,10 @@ def _unfinished(planned: Planned, out: Path) -> bool:
     return RunFolder(out, planned.spec.run_id).manifest is None
 
 
-def _jobs(plan: Plan) -> int:
+def _jobs(plan: Plan, work: Workspace) -> int:
     """As many runs side by side as the cores allow; one where a run takes them all or a GPU."""
     cores = os.cpu_count() or 1
-    return max(1, cores // (plan.threads or cores))
+    return 1 if work.device == "cuda" else max(1, cores // (plan.threads or cores))
 
 
 def describe(plan: Plan, work: Workspace) -> str:

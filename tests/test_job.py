@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import job as jobs
+from bench import run
 from bench.job import Job
 from bench.store import RunFolder, write_json
 from bench.terminal import Progress
@@ -97,3 +98,13 @@ def test_while_others_hold_the_rest_it_rehearses_once_and_then_goes_on(work: Wor
         timer.join()
     assert calls == [["a"]]
     assert mine.done == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "count"), [("cpu", 1, 8), ("cpu", 3, 2), ("cpu", 0, 1), ("cuda", 1, 1)]
+)
+def test_runs_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, device: str, threads: int, count: int
+) -> None:
+    monkeypatch.setattr(run.os, "cpu_count", lambda: 8)
+    assert run._jobs(SimpleNamespace(threads=threads), SimpleNamespace(device=device)) == count

@@ -147,8 +147,9 @@ def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
     if not lone:
         return []
     which = "Every row" if len(lone) == len(rows) else ", ".join(lone)
+    verb = "is" if len(lone) in (1, len(rows)) else "are each"
     return [
-        f"{which} is one training: differences between rows hold for these trainings, since the "
+        f"{which} {verb} one training: differences between rows hold for these trainings, since the "
         "spread over seeds is not known (`--seeds N`)."
     ]
 

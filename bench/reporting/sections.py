@@ -149,8 +149,8 @@ def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
     which = "Every row" if len(lone) == len(rows) else ", ".join(lone)
     verb = "is" if len(lone) in (1, len(rows)) else "are each"
     return [
-        f"{which} {verb} one training: differences between rows hold for these trainings, since the "
-        "spread over seeds is not known (`--seeds N`)."
+        f"{which} {verb} one training: differences between rows hold for these trainings, since "
+        "the spread over seeds is not known (`--seeds N`)."
     ]
 
 

@@ -17,6 +17,7 @@ from bench.metrics import clinical, registry
 from bench.metrics.observations import OBSERVATIONS
 from bench.plan import Plan, Planned
 from bench.reporting import clinical_tables
+from bench.reporting.plots import numbered
 from bench.reporting.plots_clinical import Row as Drawn
 from bench.reporting.plots_clinical import clinical as draw
 from bench.reporting.plots_clinical import coinciding, precision_recall
@@ -162,6 +163,14 @@ def test_figures_twice_alike(summary: Summary, tmp_path: Path) -> None:
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
         assert a.with_suffix(".svg").read_bytes() == b.with_suffix(".svg").read_bytes()
+
+
+def test_ids_of_a_figure_do_not_hang_on_the_last_digit() -> None:
+    def svg(clip: str) -> bytes:
+        return f'<g clip-path="url(#{clip})"/><clipPath id="{clip}"/><path id="line2d_1"/>'.encode()
+
+    one, other = (numbered(svg(x), "ladder") for x in ("p0123456789", "pabcdef0123"))
+    assert one == other == svg("ladder-0")
 
 
 def test_the_heat_map_says_every_f1_and_its_support(summary: Summary, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -90,6 +91,19 @@ def save(figure: Any, stem: Path) -> list[Path]:
     for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
         data = io.BytesIO()
         figure.savefig(data, format=suffix, dpi=150, metadata=metadata)
-        write_atomic(stem.with_suffix(f".{suffix}"), data.getvalue())
+        drawn = data.getvalue()
+        drawn = numbered(drawn, stem.name) if suffix == "svg" else drawn
+        write_atomic(stem.with_suffix(f".{suffix}"), drawn)
     pyplot().close(figure)
     return [stem.with_suffix(".png")]
+
+
+def numbered(svg: bytes, name: str) -> bytes:
+    """The SVG with matplotlib's hashed ids replaced by the figure's name and a number.
+
+    They are hashes of coordinates at full precision, whose last digit may differ from one drawing
+    to the next, while the drawing, at six digits, is the same.
+    """
+    ids = dict.fromkeys(re.findall(rb' id="([a-z]+[0-9a-f]{10})"', svg))
+    new = {old: f"{name}-{i}".encode() for i, old in enumerate(ids)}
+    return re.sub(rb"[a-z]+[0-9a-f]{10}", lambda found: new.get(found[0], found[0]), svg)

@@ -11,7 +11,7 @@ from functools import partial
 
 from bench import weights
 from bench.data import data_root
-from bench.datasets import open_dataset
+from bench.datasets import EMBEDDED, open_dataset
 from bench.errors import BenchError
 from bench.metrics import needs, registry
 from bench.suite import names
@@ -92,7 +92,7 @@ def _try(part: str, name: str, look: Callable[[], str]) -> Finding:
 def _data(name: str) -> str:
     dataset = open_dataset(name)
     counts = "/".join(str(len(dataset.split(s))) for s in ("train", "val", "test"))
-    return f"{counts} studies" + ("" if name == "synthetic" else f" in {data_root()}")
+    return f"{counts} studies" + ("" if name == EMBEDDED else f" in {data_root()}")
 
 
 def _metric(name: str) -> str:

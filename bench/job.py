@@ -50,7 +50,9 @@ class Job:
         self.progress.start(len(planned))
         self._each([self._task(p, until_scored) for p in planned], idle)
 
-    def help(self, plan: Plan, until_scored: bool, wait: bool, idle: Callable[[], None]) -> None:
+    def help(
+        self, plan: Plan, until_scored: bool, wait: bool, idle: Callable[[], None] = _nothing
+    ) -> None:
         """Trained runs of the plan, from its end. `wait`: until those that others hold are done."""
         trained = [p for p in reversed(plan.distinct()) if p.origin == "trained"]
         keep(self.work.cache)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.datasets import EMBEDDED
 from bench.spec import RunSpec
 from bench.store import read_json
 from bench.terminal import table
@@ -14,7 +15,6 @@ from bench.verify import code_of, find_runs, load_spec
 from bench.workspace import RANDOM, RUN, default_out
 
 PLACE = Path("reproduced")  # a folder of its own: what is sealed is not made again
-EMBEDDED = "synthetic"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -108,7 +108,7 @@ def report(plan: Plan, work: Workspace, reports: Path) -> list[Path]:
 def _help(job: Job, planner: Planner, until: str) -> None:
     """First the rows that wait for no pretraining: the parent is busy with that."""
     score = until != "train"
-    job.help(planner(pretrain=None), score, wait=False, idle=lambda: None)
+    job.help(planner(pretrain=None), score, wait=False)
     plan = planner(pretrain=job.pretrain)
     job.help(plan, score, wait=True, idle=_rehearsal(plan, job.work, until))
 

@@ -142,6 +142,10 @@ def test_what_cannot_be_prepared_says_why(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot write"):
         mimic_cxr.prepare(tmp_path)
     assert not list(folder.glob("*.part"))
+    next(folder.rglob("s5*.txt")).unlink()
+    with pytest.raises(DataError, match="cannot read the report"):
+        mimic_cxr.prepare(tmp_path)
+    assert not list(folder.glob("*.part"))
     (folder / "annotation.json").write_text("{}")
     with pytest.raises(BenchError, match="needs no preparation"):
         mimic_cxr.prepare(tmp_path)

@@ -241,11 +241,12 @@ def prepare(root: Path) -> Path:
                 writer.writerow({"study_id": study, **sections(_report(reports, patient, study))})
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise BenchError(
             f"cannot write {path}: {error.strerror}",
             "free some space, or make the folder writable; reports can be read singly, too",
         ) from error
+    finally:
+        part.unlink(missing_ok=True)  # of a report that cannot be read as well
     return path
 
 

@@ -174,7 +174,7 @@ class Trap:
 def test_code_in_a_file_is_not_run(tmp_path: Path, legacy: bool) -> None:
     sprung, path = tmp_path / "sprung", tmp_path / "evil.pth"
     if legacy:
-        path.write_bytes(pickle.dumps({"state_dict": Trap(sprung)}))
+        path.write_bytes(pickle.dumps({"state_dict": Trap(sprung)}, protocol=2))
     else:
         torch.save({"state_dict": official("r2gen"), "optimizer": Trap(sprung)}, path)
     with pytest.raises(ValueError, match=r"evil\.pth"):

@@ -211,7 +211,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, legacy: bool) -> No
 
 def test_a_bare_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     path, trace = tmp_path / "chexbert.pth", tmp_path / "ran"
-    path.write_bytes(pickle.dumps({"model_state_dict": Malice(trace)}))
+    path.write_bytes(pickle.dumps({"model_state_dict": Malice(trace)}, protocol=2))
     with pytest.raises(DataError):
         chexbert_model.load(path)
     assert not trace.exists()

@@ -69,7 +69,7 @@ def test_first_step_by_hand(name: str, decoupled: bool) -> None:
     parameter.grad = torch.tensor([-3.0])
     optimizer.step()
     expected = 2.0 - 0.1 * 0.5 * 2.0 + 0.1 if decoupled else 2.0 + 0.1
-    assert float(parameter) == pytest.approx(expected, rel=1e-6)
+    assert parameter.item() == pytest.approx(expected, rel=1e-6)
 
 
 # --- schedules ---------------------------------------------------------------------------------

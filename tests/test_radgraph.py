@@ -213,8 +213,9 @@ def test_a_bare_pickle_in_an_archive_is_refused_and_not_run(
     annotate: Callable[..., Any], tmp_path: Path
 ) -> None:
     trace = tmp_path / "ran"
+    bad = pickle.dumps(Malice(trace), protocol=2)
     with pytest.raises(DataError, match=r"weights\.th"):
-        annotate(config__json=json.dumps(CONFIG).encode(), weights__th=pickle.dumps(Malice(trace)))
+        annotate(config__json=json.dumps(CONFIG).encode(), weights__th=bad)
     assert not trace.exists()
 
 

@@ -100,10 +100,15 @@ class Published(nn.Module):
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """ "visual": the backbone, unless frozen; "rest"."""
-        visual = [p for p in self.visual.backbone.parameters() if p.requires_grad]
-        seen = {id(p) for p in self.visual.backbone.parameters()}
-        groups = {"visual": visual, "rest": [p for p in self.parameters() if id(p) not in seen]}
-        return {name: group for name, group in groups.items() if group}
+        return rate_groups(self, self.visual.backbone)
+
+
+def rate_groups(model: nn.Module, backbone: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """A model's parameters as "visual" (its backbone's, unless frozen) and "rest"."""
+    visual = [p for p in backbone.parameters() if p.requires_grad]
+    seen = {id(p) for p in backbone.parameters()}
+    groups = {"visual": visual, "rest": [p for p in model.parameters() if id(p) not in seen]}
+    return {name: group for name, group in groups.items() if group}
 
 
 @dataclass(frozen=True)

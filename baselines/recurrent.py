@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.base import Studies
-from baselines.r2gen import IMAGE
+from baselines.r2gen import IMAGE, rate_groups
 from baselines.transformer import token_loss
 from baselines.visual import Visual
 
@@ -157,7 +157,4 @@ class Recurrent(nn.Module):
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """ "visual": the backbone, unless frozen; "rest"."""
-        visual = [p for p in self.visual.backbone.parameters() if p.requires_grad]
-        seen = {id(p) for p in self.visual.backbone.parameters()}
-        groups = {"visual": visual, "rest": [p for p in self.parameters() if id(p) not in seen]}
-        return {name: group for name, group in groups.items() if group}
+        return rate_groups(self, self.visual.backbone)

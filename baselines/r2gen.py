@@ -70,7 +70,8 @@ class Published(nn.Module):
     ) -> None:
         super().__init__()
         file = (weights or {}).get("visual")
-        self.visual = Visual(d, backbone, file, freeze, visual_dropout, **(backbone_params or {}))
+        params = backbone_params or {}
+        self.visual = Visual(d, backbone, file, freeze, visual_dropout, apart=True, **params)
         self.image = {**IMAGE, **self.visual.normalisation, **(image or {})}
         self.max_length, self.heads = max_length, heads
         self.words = Words(vocab_size, d)

@@ -185,6 +185,8 @@ class Visual(nn.Module):
     """Backbone, then Linear, ReLU and Dropout to d (R2Gen's projection), for all views alike.
 
     `freeze` keeps the backbone as it is: no gradient, batch norm in evaluation mode.
+    apart: run it on one view of the batch at a time, each with batch norm's statistics of its own
+    (R2Gen); otherwise on all views at once.
     """
 
     def __init__(
@@ -194,6 +196,7 @@ class Visual(nn.Module):
         weights: Path | str | None = None,
         freeze: bool = False,
         dropout: float = 0.5,
+        apart: bool = False,
         **params: Any,
     ) -> None:
         super().__init__()
@@ -201,7 +204,7 @@ class Visual(nn.Module):
         self.backbone: nn.Module = net
         self.project = nn.Linear(net.channels, d)
         self.dropout = Dropout(dropout)
-        self.frozen = freeze
+        self.frozen, self.apart = freeze, apart
         self.backbone.requires_grad_(not freeze)
 
     @property
@@ -217,6 +220,11 @@ class Visual(nn.Module):
 
     def patches(self, images: Tensor) -> Tensor:
         """(B, V, C, H, W) -> (B, V * L, channels): row-major patches, view after view."""
+        if self.apart and self.training:
+            return torch.cat([self._run(view) for view in images.split(1, dim=1)], dim=1)
+        return self._run(images)
+
+    def _run(self, images: Tensor) -> Tensor:
         flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             tokens = self.backbone(flat).flatten(2).transpose(1, 2)

@@ -193,7 +193,7 @@ class Composer:
         part = self._part(model)
         tokenizer = self._tokenizer(config) if model.get("codes") else None
         modules = [p.target.rpartition(".")[0] for p in (part, tokenizer) if p]
-        stages = _stages(model.get("stages", "plain"))
+        stages = _stages(model.get("stages", "plain"), budget)
         data = self._data(config)
         decode = {k: v for k, v in config["decode"].items() if v is not None}
         return RunSpec(
@@ -270,9 +270,11 @@ class Composer:
         return from_dict(BudgetSpec, given, "budget")
 
 
-def _stages(given: Any) -> list[dict[str, Any]]:
-    """Stages written out, or the name of a file of conf/stages."""
-    return load_yaml("stages", given)["stages"] if isinstance(given, str) else given
+def _stages(given: Any, budget: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Stages written out, or the name of a file of conf/stages, where the budget has no other."""
+    if not isinstance(given, str):
+        return given
+    return load_yaml("stages", budget.get("stages", {}).get(given, given))["stages"]
 
 
 def _train(
@@ -281,12 +283,14 @@ def _train(
     """The model's own optimiser and clipping; batch, precision and crops of the budget preset.
 
     A size preset may set rates and schedule for every model alike (not for a pretraining): those
-    published are of long trainings of large networks.
+    published are of long trainings of large networks. A budget preset may hold the schedules that
+    models have on its dataset.
     """
     own = model.get("train", {})
     common = {} if model.get("kind") == "pretrain" else size
     rates = common.get("rates") or own.get("rates") or OptimizerSpec().rates
-    schedule = common.get("schedule") or own.get("schedule") or {}
+    of_budget = budget.get("schedules", {}).get(model.get("name"))
+    schedule = common.get("schedule") or of_budget or own.get("schedule") or {}
     optimizer = {**own.get("optimizer", {}), "rates": rates}
     given = {k: v for k, v in own.items() if k in ("clip", "accumulate")}
     shared = {k: budget[k] for k in ("batch", "precision", "crops", "threads")}

@@ -34,6 +34,7 @@ from bench.store import RunFolder, write_atomic, write_json
 EVALUATION_BATCH = 64
 FIRST_STEPS = 100  # whose losses are kept one by one, for `bench verify --rerun`
 EPSILON = 1e-9
+NONE_YET: dict[str, Any] = {"score": None, "step": -1, "stage": 0}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Training:
         self.curve: list[dict[str, Any]] = []
         self.losses: list[dict[str, float]] = []
         self.recent: list[dict[str, float]] = []  # terms since the last evaluation
-        self.best: dict[str, Any] = {"score": None, "step": -1, "stage": 0}
+        self.best = NONE_YET
         self.points = _evaluation_points(spec)
         self.passed = 0  # evaluation points already behind
 
@@ -107,6 +108,7 @@ class Training:
         stage = self.spec.stages[index]
         if stage.start == "best" and self.best["step"] >= 0:
             load_weights(self._best_path(self.best["step"]), self.model)
+        self.best = NONE_YET  # what is sealed has been through every stage
         _switch(self.model, stage)
         self.stage = index
         self.meter.flops_per_step = 0.0  # counted anew in the stage's first step
@@ -193,7 +195,8 @@ class Training:
             row = self._evaluate()
         self.curve.append(row)
         self.recent = []
-        better = self.best["score"] is None or row["selection"] > self.best["score"]
+        # Of equals the later one, as R2Gen's trainer has it.
+        better = self.best["score"] is None or row["selection"] >= self.best["score"]
         if better or self.spec.selection.metric == "last":
             self.best = {
                 "score": row["selection"],

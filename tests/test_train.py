@@ -268,14 +268,14 @@ def test_a_stage_starts_where_it_says(
     assert [row["stage"] for row in curve(training)] == ["coarse", "coarse", "fine", "fine"]
 
 
-def test_a_model_from_the_first_stage_gets_its_switches_back(
-    prepare: Callable[..., Training],
-) -> None:
+def test_what_is_sealed_has_been_through_every_stage(prepare: Callable[..., Training]) -> None:
     training = prepare("early", replace(SPEC, stages=TWO_STAGES))
-    Snapshots(training, [0.9, 0.1, 0.2, 0.3])
-    training.run()
-    assert training.model.extra is False
-    assert facts(training)["best"]["switches"] == {"extra": False}
+    seen = Snapshots(training, [0.9, 0.1, 0.3, 0.2])
+    assert training.run().step == 9  # the first stage's best is better
+    assert same(weights(training), seen.before[9])
+    assert training.model.extra is True
+    assert facts(training)["best"]["stage"] == "fine"
+    assert facts(training)["best"]["switches"] == {"extra": True}
 
 
 # --- selection ---------------------------------------------------------------------------------
@@ -285,10 +285,10 @@ def test_a_model_from_the_first_stage_gets_its_switches_back(
     ("metric", "scores", "chosen"),
     [
         ("BLEU-4", [0.1, 0.3, 0.2, 0.1], 6),
-        ("BLEU-4", [0.2, 0.2, 0.2, 0.2], 3),
+        ("BLEU-4", [0.2, 0.2, 0.2, 0.2], 12),
         ("last", None, 12),
     ],
-    ids=["best", "first of equals", "last"],
+    ids=["best", "last of equals", "last"],
 )
 def test_selection(
     prepare: Callable[..., Training], metric: str, scores: list[float] | None, chosen: int

@@ -52,6 +52,22 @@ def test_both_views_become_tokens_in_order(name: str, size: int, tokens: int) ->
     torch.testing.assert_close(both[:, tokens:], second, rtol=1e-3, atol=1e-4)
 
 
+def test_views_apart_have_batch_statistics_of_their_own() -> None:
+    """Views of different brightness: one pass over both normalises them by common moments."""
+    torch.manual_seed(0)
+    apart = Visual(8, "convnet", dropout=0.0, apart=True, width=8)
+    images = torch.randn(3, 2, 3, 32, 32)
+    images[:, 1] += 3
+    alone = [apart.patches(images[:, view : view + 1]) for view in (0, 1)]
+    torch.testing.assert_close(apart.patches(images), torch.cat(alone, dim=1))
+    apart.apart = False
+    assert (apart.patches(images) - torch.cat(alone, dim=1)).abs().max() > 0.1
+    apart.eval()
+    together = apart.patches(images)
+    apart.apart = True
+    assert torch.equal(apart.patches(images), together)  # one pass where there is no difference
+
+
 def test_patches_are_row_major() -> None:
     visual = Visual(8, f"{__name__}.Stride4").eval()
     images = torch.randn(1, 1, 3, 8, 12)

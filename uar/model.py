@@ -102,7 +102,8 @@ class UAR(Captioner):
         self.tir = None
         if tir not in ("off", False):  # YAML reads a bare off as false
             tokens = self._code_count(factor) if lsu else visual_token_count(visual, declared)
-            shape = Shape(max_length, tokens, layers, d, heads)
+            # Of max_length tokens all but BOS are predicted.
+            shape = Shape(max_length - 1, tokens, layers, d, heads)
             self.tir = TIR(shape, str(tir), **(refiner or {}))
         self.refine = self.tir is not None
 

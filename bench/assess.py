@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from bench.metrics.scoring import Score, Scored, ids_digest, score
 from bench.seal import is_whole, seal
 from bench.spec import RunSpec, digest
 from bench.stats import Plan, intervals, signature
-from bench.store import RunFolder, file_digest, write_json
+from bench.store import RunFolder, file_digest, read_json, write_json
 from bench.strata import strata
 from bench.workspace import Workspace
 
@@ -66,17 +67,69 @@ def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
 
 
 def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]) -> None:
-    """Score predictions and control, with intervals; the caller holds the folder's lock."""
+    """Score predictions and control, with intervals; the caller holds the folder's lock.
+
+    Scores of a metric that cannot run here but did elsewhere (CheXbert, say) stay as they are.
+    """
+    folder.sweep()
+    rows, tables = _assessed(spec, work, folder, metrics)
+    rows, tables[TABLES] = _with_earlier(rows, tables[TABLES], folder)
     if (manifest := folder.manifest) and manifest["status"] == "scored":
         seal(folder, status="predicted")  # a kill from here on must not leave half of new scores
-    write_json(folder / "scores.json", rows_of(spec, work, folder, metrics, keep=True))
+    for name in CONTROLS.values():  # of families that are not asked for now
+        (folder / name).unlink(missing_ok=True)
+    for name, scored in tables.items():
+        _save(scored, folder / name)
+    write_json(folder / "scores.json", rows)
     seal(folder, status="scored", scoring=scoring_key(spec, folder, metrics))
 
 
+def _save(scored: Scored, path: Path) -> None:
+    """Whole or not at all: a table's writer may read while this run is scored again."""
+    part = path.with_name(f".{path.name}.part")  # what a killed process leaves is swept
+    scored.save(part)
+    part.replace(path)
+
+
+def _with_earlier(
+    rows: list[dict[str, Any]], scored: Scored, folder: RunFolder
+) -> tuple[list[dict[str, Any]], Scored]:
+    """With the sealed scores of families whose metric is not available on this machine."""
+    manifest = folder.manifest
+    if manifest is None or manifest["status"] != "scored":
+        return rows, scored
+    before = Scored.load(folder / TABLES)
+    tables = {k: v for k, v in before.statistics.items() if is_absent(k[1])}
+    lost = {family for _, family in tables}
+    if not lost:
+        return rows, scored
+    kept = [r for r in read_json(folder / "scores.json") if r["family"] in lost]
+    old = [s for s in before.scores if registry.family(s.metric) in lost]
+    new = [s for s in scored.scores if registry.family(s.metric) not in lost]
+    whole = replace(scored, scores=(*new, *old), statistics={**scored.statistics, **tables})
+    return [r for r in rows if r["family"] not in lost] + kept, whole
+
+
+def is_absent(family: str) -> bool:
+    """Whether a metric's weights or packages are not on this machine."""
+    try:
+        registry.load(family).require()
+    except MissingError:
+        return True
+    return False
+
+
 def rows_of(
-    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str], keep: bool = False
+    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """All scores of a run: whole split, strata, control. `keep` writes the statistics, too."""
+    """All scores of a run: whole split, strata, controls."""
+    return _assessed(spec, work, folder, metrics)[0]
+
+
+def _assessed(
+    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Scored]]:
+    """The rows, and the statistics behind them by the names of their files."""
     dataset = work.dataset_of(spec.data)
     patients = tuple(s.patient for s in dataset.split(SPLIT))
     own = files.read(folder / PREDICTIONS)
@@ -84,17 +137,15 @@ def rows_of(
     rows = _rows(scored, patients, "all", "")
     for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)
-    if keep:
-        scored.save(folder / TABLES)
+    tables = {TABLES: scored}
     nlg = [m for m in metrics if registry.family(m) in registry.NLG]
     if spec.kind == "train" and nlg:
         for control, order in _orders(spec, dataset).items():
             found = _control(permuted(own, order), order, spec, work, nlg)
             mine = _of(found.ids, scored.ids, patients)
             rows += _rows(found, mine, PARTS[control], control)
-            if keep:
-                found.save(folder / CONTROLS[control])
-    return rows
+            tables[CONTROLS[control]] = found
+    return rows, tables
 
 
 def _orders(spec: RunSpec, dataset: Dataset) -> dict[str, np.ndarray]:

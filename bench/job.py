@@ -14,6 +14,7 @@ from bench.assess import assess, is_scored
 from bench.execute import execute
 from bench.metrics.cache import keep
 from bench.plan import Plan, Planned
+from bench.seal import is_whole
 from bench.spec import RunSpec
 from bench.store import RunFolder, read_json
 from bench.terminal import Progress
@@ -105,7 +106,7 @@ class Job:
 
     def _is_finished(self, spec: RunSpec) -> bool:
         manifest = RunFolder(self.work.out, spec.run_id).manifest
-        return manifest is not None and manifest["status"] in FINISHED
+        return manifest is not None and is_whole(manifest) and manifest["status"] in FINISHED
 
     def _train(self, spec: RunSpec, folder: RunFolder) -> None:
         if not self._is_finished(spec):

@@ -71,9 +71,13 @@ def examine(
 
 def _unlike(folder: RunFolder, other: RunFolder, said: list[str]) -> list[str]:
     """Results that two executions of a run do not share, by the digests of both manifests."""
-    mine, theirs = folder.manifest, other.manifest
-    if mine is None or theirs is None:
+    if not (other / MANIFEST).exists():
         return [f"{folder.run_id}: no sealed run of this id in {other.path.parent}"]
+    if seal.manifest_problems(folder / MANIFEST, folder.run_id):
+        return []  # which `examine` has named
+    if bad := seal.manifest_problems(other / MANIFEST, folder.run_id):
+        return [f"{problem}, in {other.path.parent}" for problem in bad]
+    mine, theirs = read_json(folder / MANIFEST), read_json(other / MANIFEST)
     names = sorted({*mine["results"], *theirs["results"]})
     differ = [n for n in names if mine["results"].get(n) != theirs["results"].get(n)]
     said.append(f"{len(names) - len(differ)} of {len(names)} results as in {other.path.parent}")
@@ -103,15 +107,21 @@ def load_spec(folder: RunFolder) -> RunSpec:
 
 def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     """Differences between the sealed scores and those computed now."""
-    from bench.assess import FEATURES, rows_of
+    from bench.assess import FEATURES, is_absent, rows_of
 
     if not (folder / "scores.json").exists():
         said.append("not scored")
         return []
     sealed = {_key(row): row for row in read_json(folder / "scores.json")}
     # What comes from a model's features is in no file of reports.
-    families = [r["family"] for r in sealed.values() if r["protocol"] != FEATURES]
-    rows = rows_of(load_spec(folder), work, folder, list(dict.fromkeys(families)))
+    families = list(
+        dict.fromkeys(r["family"] for r in sealed.values() if r["protocol"] != FEATURES)
+    )
+    absent = [f for f in families if is_absent(f)]
+    if absent:
+        said.append(f"not scored again, for want of their weights: {', '.join(absent)}")
+        sealed = {key: row for key, row in sealed.items() if row["family"] not in absent}
+    rows = rows_of(load_spec(folder), work, folder, [f for f in families if f not in absent])
     now = {_key(row): row for row in rows}
     said.append(f"{len(sealed)} scores")
     return [

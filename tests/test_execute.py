@@ -14,9 +14,11 @@ import torch
 from toy import Frozen, Toy, load
 
 from bench.assess import assess, is_scored, scoring_key
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, MissingError
 from bench.execute import execute, initial_model, rerun
-from bench.metrics import predictions
+from bench.metrics import predictions, registry
+from bench.metrics.scoring import Scored
+from bench.seal import verify
 from bench.spec import (
     BudgetSpec,
     DataSpec,
@@ -238,6 +240,47 @@ def test_scoring_twice_gives_the_same_bytes(scored: tuple[Workspace, RunFolder])
     before = results(folder)
     assess(SPEC, work, folder, METRICS)
     assert results(folder) == before
+
+
+OTHER = "chexpert-rules-uncertain"
+
+
+def without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that lacks a metric's weights."""
+
+    def refuse(self: object) -> None:
+        raise MissingError("no weights", "get them")
+
+    monkeypatch.setattr(type(registry.load(name)), "require", refuse)
+
+
+def test_scores_from_a_machine_with_more_weights_are_kept(
+    scored: tuple[Workspace, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, folder = scored
+    assess(SPEC, work, folder, [OTHER])
+    assert {r["family"] for r in json.loads((folder / "scores.json").read_text())} == {OTHER}
+    before = json.loads((folder / "scores.json").read_text())
+    without(OTHER, monkeypatch)
+    for metrics in (METRICS, [*METRICS, OTHER]):
+        assess(SPEC, work, folder, metrics)
+        assert is_scored(SPEC, folder, metrics)
+        assert verify(folder) == []
+        rows = json.loads((folder / "scores.json").read_text())
+        assert [r for r in rows if r["family"] == OTHER] == before
+        assert {r["family"] for r in rows} == {OTHER, *METRICS}
+        tables = Scored.load(folder / "scores.npz").statistics
+        assert {family for _, family in tables} == {OTHER, *METRICS}
+
+
+def test_controls_of_families_that_are_not_asked_for_go(
+    scored: tuple[Workspace, RunFolder],
+) -> None:
+    work, folder = scored
+    (folder / "scores_shuffled.npz").write_bytes(b"of an earlier scoring")
+    assess(SPEC, work, folder, METRICS)
+    assert not (folder / "scores_shuffled.npz").exists()
+    assert verify(folder) == []
 
 
 def test_a_scoring_that_dies_leaves_no_seal_on_half_of_it(

@@ -13,6 +13,7 @@ import pytest
 from bench import job as jobs
 from bench import run
 from bench.job import Job
+from bench.seal import seal
 from bench.store import RunFolder, write_json
 from bench.terminal import Progress
 from bench.workspace import Workspace
@@ -98,6 +99,17 @@ def test_while_others_hold_the_rest_it_rehearses_once_and_then_goes_on(work: Wor
         timer.join()
     assert calls == [["a"]]
     assert mine.done == ["a", "b"]
+
+
+def test_a_manifest_without_its_seal_is_no_finished_run(work: Workspace) -> None:
+    """What a process leaves that is killed between the two writes of a seal."""
+    job, folder = Job(work, Progress(), ()), RunFolder(work.out, "a")
+    (folder.path).mkdir(parents=True)
+    folder.seal(status="predicted")
+    spec: Any = SimpleNamespace(run_id="a")
+    assert not job._is_finished(spec)
+    seal(folder, status="predicted")
+    assert job._is_finished(spec)
 
 
 @pytest.mark.parametrize(

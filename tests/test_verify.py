@@ -198,6 +198,11 @@ def test_against_another_execution(place: Path, capsys: pytest.CaptureFixture[st
     seal.seal(again, status="scored")
     assert verify(place, *other) == 3
     assert f"{SPEC.run_id}/curve.csv: not as in" in capsys.readouterr().out
+    (again / MANIFEST).write_bytes(b"\xff")
+    assert verify(place, *other) == 3
+    out = capsys.readouterr().out
+    assert f"{SPEC.run_id}/{MANIFEST}: altered" in out
+    assert "runs verified" in out  # the other runs are looked at, too
     shutil.rmtree(again.path)
     assert verify(place, SPEC.run_id, *other) == 3
     assert "no sealed run of this id" in capsys.readouterr().out

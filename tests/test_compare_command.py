@@ -1,0 +1,67 @@
+"""`bench compare`: whose dataset, what is resampled, what is said of seeds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from made import DATASET, make
+
+from bench.__main__ import main
+from bench.plan import Plan
+from bench.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    return make(tmp_path_factory.mktemp("compared"))
+
+
+def compared(made: tuple[Plan, Workspace], a: str, b: str, *more: str) -> list[str]:
+    """Arguments with the rows' run ids in the place of their names."""
+    plan, work = made
+    ids = {p.name: p.spec.run_id for p in plan.runs}
+    names = [ids.get(a, a), ids.get(b, b)]
+    folders = ["--out", str(work.out), "--cache", str(work.cache)]
+    return ["compare", *names, *more, "--metric", "BLEU-4", *folders]
+
+
+def test_runs_bring_their_dataset(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(compared(made, "good", "constant", "--json")) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    patients = {s.patient for s in DATASET.split("test")}
+    assert found["units"] == len(patients)
+    assert found["n"] == len(DATASET.split("test"))
+    ids = {p.name: p.spec.run_id for p in made[0].runs}
+    assert found["lone"] == [ids["good"]]  # a floor has no seeds
+
+
+def test_two_files_keep_the_names_that_they_were_given_by(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, work = made
+    files = [str(work.out / p.spec.run_id / "predictions.csv") for p in plan.runs[:2]]
+    assert main(compared(made, files[0], "BASE")) == 0
+    said = capsys.readouterr().out
+    assert files[0] in said
+    assert f"one run of {plan.runs[1].spec.run_id}:" in said  # not of the file
+
+
+def test_studies_of_no_known_patient_are_refused(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(compared(made, "good", "BASE", "dataset=synthetic")) == 2
+    said = capsys.readouterr().err
+    assert "studies that are not in synthetic" in said
+    assert "dataset=NAME" in said
+
+
+def test_unknown_and_ambiguous_runs_are_named(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(compared(made, "nothing", "BASE")) == 2
+    assert "unknown run or file 'nothing'" in capsys.readouterr().err
+    assert main(compared(made, "", "BASE")) == 2
+    assert "begins the ids of several runs" in capsys.readouterr().err

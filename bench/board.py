@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError
+from bench.errors import DataError, some
 from bench.execute import PREDICTIONS, predictions_digest
 from bench.plan import Plan, Planned
+from bench.spec import RunSpec, to_dict
 from bench.store import MANIFEST, RunFolder, read_json, write_atomic
 from bench.workspace import Workspace
 
@@ -139,6 +140,68 @@ def _row(score: dict[str, Any], planned: Planned, common: dict[str, Any]) -> Boa
         interval=score.get("interval", ""),
         reason=score.get("unavailable", "") or score["control"],
     )
+
+
+# --- what may stand side by side ----------------------------------------------------------------
+
+
+def mixed(rows: Iterable[BoardRow], specs: Mapping[str, RunSpec]) -> list[str]:
+    """Why runs cannot be read as one table: a sentence for other data, and for every mixed row.
+
+    The runs of a row are taken for its seeds, so they must differ in nothing else; statistics of
+    different rows are paired study by study, so the studies must be the same. `specs`: of the runs.
+    """
+    variants: dict[str, dict[str, RunSpec]] = {}
+    for row in rows:
+        variants.setdefault(row.variant, {})[row.run_id] = specs[row.run_id]
+    runs = {run: spec for own in variants.values() for run, spec in own.items()}
+    by_data = _grouped({run: spec.data.manifest for run, spec in runs.items()})
+    found = []
+    if len(by_data) > 1:
+        parts = (f"{data[:16]} (run {some(ids, 2)})" for data, ids in by_data.items())
+        found.append(f"runs on different data under one name, by manifest: {'; '.join(parts)}")
+    for variant, own in variants.items():
+        by_spec = _grouped({run: run.rpartition("-s")[0] for run in own})
+        if len(by_spec) > 1:
+            parts = (f"{spec} (run {some(ids, 2)})" for spec, ids in by_spec.items())
+            found.append(
+                f"{variant} has runs of {len(by_spec)} specs, which are no seeds of one row: "
+                f"{'; '.join(parts)}; they differ in {some(_differences(own.values()))}"
+            )
+    return found
+
+
+def _grouped(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """Label -> what has it."""
+    groups: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        groups.setdefault(label, []).append(name)
+    return groups
+
+
+def _differences(specs: Iterable[RunSpec]) -> list[str]:
+    """What specs disagree in, seeds apart: `budget.amount (3.0, 300.0)`; digests are cut."""
+    leaves = [_leaves(to_dict(spec)) for spec in specs]
+    said = []
+    for key in dict.fromkeys(key for one in leaves for key in one):
+        values = dict.fromkeys(one.get(key, "none") for one in leaves)
+        if key != "seed" and len(values) > 1:
+            short = (v if len(v) <= 12 else f"{v[:8]}..." for v in values)
+            said.append(f"{key} ({', '.join(short)})")
+    return said
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, str]:
+    """Dotted path -> text of every value that is neither a mapping nor a list; None is left out."""
+    if value is None:
+        return {}
+    if not isinstance(value, (dict, list)):
+        return {path: str(value)}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    found: dict[str, str] = {}
+    for key, item in items:
+        found.update(_leaves(item, f"{path}.{key}".lstrip(".")))
+    return found
 
 
 # --- files -------------------------------------------------------------------------------------

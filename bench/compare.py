@@ -134,16 +134,20 @@ def compare(
 
 
 def compare_all(
-    a: System, b: System, metric: Metric, resamples: int = RESAMPLES
+    a: System, b: System, metric: Metric, resamples: int = RESAMPLES, paired: bool = False
 ) -> dict[str, Comparison]:
-    """A against B in every score of the metric, from one set of resamples."""
+    """A against B in every score of the metric, from one set of resamples.
+
+    `paired`: run s of B is a control of run s of A, not a training of its own.
+    """
     _same_studies(a, b)
     plan = Plan(a.ids, a.patients, resamples)
     values = [_values(metric, system) for system in (a, b)]
-    test = signature(metric, plan, (a.count, b.count), test="randomization")
+    test = signature(metric, plan, (a.count, b.count), test="randomization", paired=paired)
+    tested = differences(metric, a.runs, b.runs, plan, paired=paired)
     return {
         score: _comparison(a, b, metric, plan, score, (values[0][i], values[1][i]), found, test)
-        for i, (score, found) in enumerate(differences(metric, a.runs, b.runs, plan).items())
+        for i, (score, found) in enumerate(tested.items())
     }
 
 

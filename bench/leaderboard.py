@@ -2,8 +2,10 @@
 
 publish SUITE [key=value ...]   append the rows of a suite's sealed runs, and their manifests
 diff BASE                       rows gone or edited since a git revision (exit code 3), and new ones
-retract RUN --reason TEXT       answer a run's rows with `retracted` rows; nothing is deleted
-validate                        every row is what its run's sealed files say, and none is missing
+retract RUN --reason TEXT       answer a run's rows with `retracted` rows; nothing is deleted, and
+                                the run is not published there again
+validate                        every row is what its run's sealed files say, and none is missing;
+                                the runs of a name are its seeds, and all are on the same data
 """
 
 from __future__ import annotations
@@ -13,16 +15,26 @@ import csv
 import datetime
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.assess import CONTROLS
-from bench.board import COLUMNS, BoardRow, folder_rows, read_rows, suite_rows, to_csv, write_rows
-from bench.errors import BenchError, unknown
+from bench.assess import CONTROLS, FEATURES
+from bench.board import (
+    COLUMNS,
+    BoardRow,
+    folder_rows,
+    mixed,
+    read_rows,
+    suite_rows,
+    to_csv,
+    write_rows,
+)
+from bench.errors import BenchError, some, unknown
+from bench.metrics import registry
 from bench.plan import Planned, make_plan
 from bench.seal import manifest_problems
-from bench.spec import PROTOCOL
+from bench.spec import PROTOCOL, RunSpec
 from bench.store import MANIFEST, RunFolder, file_digest, read_json
 from bench.verify import load_spec
 from bench.workspace import Workspace, default_cache, default_out
@@ -75,8 +87,15 @@ def _publish(arguments: argparse.Namespace) -> int:
         raise BenchError(f"no sealed run of {arguments.what}", f"bench run {arguments.what} first")
     path = arguments.board / f"{plan.dataset}.csv"
     known = read_rows(path) if path.exists() else []
+    rows += _under_other_names(known, rows)
     added = new_rows(known, rows)
-    _refuse_changed(known, rows, {r.run_id for r in added}, path)
+    # All that can be refused is refused here: a run's files on the board are not to be replaced
+    # by such as contradict its rows.
+    _refuse_retracted(known, rows, path, work.out)
+    _refuse_lost(active(known), rows, path)
+    _refuse_changed(active(known), rows, {r.run_id for r in added}, path)
+    own = {planned.spec.run_id: planned.spec for planned in plan.runs}
+    refuse_mixed(arguments.board, active([*known, *added]), own)
     runs = {r.run_id for r in added} | {s.run_id for s in plan.pretrained}
     for run_id in sorted(runs):
         copy_run(RunFolder(work.out, run_id), arguments.board / "runs", plan.dataset)
@@ -98,23 +117,112 @@ def new_rows(known: Iterable[BoardRow], rows: Iterable[BoardRow]) -> list[BoardR
     return [replace(r, added=today) for r in rows if row_key(r) not in there]
 
 
+def _under_other_names(known: Sequence[BoardRow], rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """`rows` under the names that their runs have on the board from other suites.
+
+    One folder of files serves all names of a run, so a new score is a new row of each of them.
+    """
+    here = {(r.run_id, r.variant) for r in rows}
+    scores: dict[str, dict[tuple[str, ...], BoardRow]] = {}
+    for row in rows:
+        score = (row.origin, row.stratum, row.text, row.metric)
+        scores.setdefault(row.run_id, {}).setdefault(score, row)
+    names = dict.fromkeys((r.run_id, r.variant, r.model) for r in active(known))
+    return [
+        replace(row, variant=variant, model=model)
+        for run_id, variant, model in names
+        if (run_id, variant) not in here
+        for row in scores.get(run_id, {}).values()
+    ]
+
+
+def _refuse_retracted(
+    known: Iterable[BoardRow], rows: Iterable[BoardRow], path: Path, out: Path
+) -> None:
+    """A retraction is for good: a run id stands for one set of numbers, and those were withdrawn.
+
+    A run that was mended in code, settings or data is another run with another id.
+    """
+    reasons = {r.run_id: r.reason for r in known if r.status == "retracted"}
+    for run_id in dict.fromkeys(r.run_id for r in rows):
+        if run_id in reasons:
+            raise BenchError(
+                f"run {run_id} was retracted from {path} ({reasons[run_id]}), and stays so",
+                f"move {out / run_id} away and publish the others; a run with other code, "
+                "settings, data or seed has another id and may be published; if only its scores "
+                "were wrong, publish to a new board: --board FOLDER",
+            )
+
+
+def _refuse_lost(there: Iterable[BoardRow], rows: Sequence[BoardRow], path: Path) -> None:
+    """A run's statistics on the board must go on holding every row that it has there."""
+    runs, found = {r.run_id for r in rows}, {_score_of(r) for r in rows}
+    mine = [r for r in there if r.run_id in runs]
+    lost = [r for r in mine if _score_of(r) not in found]
+    if not lost:
+        return
+    names = dict.fromkeys(r.metric for r in lost if r.run_id == lost[0].run_id)
+    families = dict.fromkeys(
+        registry.family(r.metric) for r in [*mine, *rows] if r.text != FEATURES
+    )
+    raise BenchError(
+        f"{path} has {name_of(lost[0])}, and the run's scores here lack it: {some(names)}",
+        "score the run again with all metrics that it has there, where they can be computed: "
+        f"bench run SUITE --metrics {','.join(families)}",
+    )
+
+
 def _refuse_changed(
-    known: Iterable[BoardRow], rows: Iterable[BoardRow], extended: set[str], path: Path
+    there: Iterable[BoardRow], rows: Iterable[BoardRow], extended: set[str], path: Path
 ) -> None:
     """A row that is there stays as it is: another value for it is an error, not an update.
 
     A run made twice has its times twice; its files on the board stay those of the first time, so
     a run that is `extended` by new rows must be that very one.
     """
-    there = {row_key(r): r for r in known if r.status == "active"}
-    for row in rows:
-        old = there.get(row_key(row))
-        edits = _edits(old, row) if old is not None else []
-        if old is not None and edits and (old.value != row.value or row.run_id in extended):
+    found = {_score_of(r): r for r in rows}
+    for old in there:
+        new = found.get(_score_of(old))
+        edits = _edits(old, new) if new is not None else []
+        if new is not None and edits and (old.value != new.value or old.run_id in extended):
             raise BenchError(
                 f"{path} has {name_of(old)} already, and not as this run has it: {edits[0]}",
-                f"publish the runs that it is of, or bench board retract {row.run_id} --reason ...",
+                "a run id stands for one set of numbers: publish the very runs that the board's "
+                "rows are of, runs of another seed, or to a new board: --board FOLDER",
             )
+
+
+def _score_of(row: BoardRow) -> tuple[str, ...]:
+    """A row's key without its signature: a score under another signature takes its place."""
+    return row_key(row)[:-1]
+
+
+def refuse_mixed(
+    board: Path, rows: Sequence[BoardRow], own: Mapping[str, RunSpec] | None = None
+) -> None:
+    """Rows that no table can show side by side; `own`: specs of runs not on the board yet."""
+    for problem in _mixed(board, rows, own or {}):
+        raise BenchError(
+            f"{board}: {problem}",
+            "bench board retract RUN --reason ... for every run that is to go, or publish each "
+            "kind to a --board of its own",
+        )
+
+
+def _mixed(board: Path, rows: Sequence[BoardRow], own: Mapping[str, RunSpec]) -> list[str]:
+    """What `mixed` says of rows whose runs are the board's, or `own`."""
+    runs = dict.fromkeys(r.run_id for r in rows)
+    return mixed(rows, {run: own.get(run) or _spec_on(board, run) for run in runs})
+
+
+def _spec_on(board: Path, run_id: str) -> RunSpec:
+    folder = RunFolder(board / "runs", run_id)
+    if not (folder / "spec.json").exists():
+        raise BenchError(
+            f"run {run_id} has rows on the board, but no {folder / 'spec.json'}",
+            "bench board validate names all that is missing: put it back",
+        )
+    return load_spec(folder)
 
 
 def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
@@ -233,7 +341,9 @@ def validate(board: Path) -> list[str]:
         published.update(runs)
         broken = {run: found for run in runs if (found := _run_problems(board, run))}
         problems += [p for found in broken.values() for p in found]
-        problems += _row_problems(path, [r for r in rows if r.run_id not in broken])
+        whole = [r for r in rows if r.run_id not in broken]
+        problems += _row_problems(path, whole)
+        problems += [f"{path}: {x}" for x in _mixed(board, active(whole), {})]
     for folder in sorted((board / "runs").glob("*")):
         if folder.name not in published and (folder / "scores.json").exists():
             problems.append(f"run {folder.name} is on the board, but none of its rows")

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.board import COLUMNS, BoardRow, initial, read_rows, run_rows, to_csv, write_rows
+from bench.board import (
+    COLUMNS,
+    BoardRow,
+    initial,
+    mixed,
+    read_rows,
+    run_rows,
+    to_csv,
+    write_rows,
+)
 from bench.errors import DataError
 from bench.plan import Planned
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
@@ -123,3 +132,41 @@ def test_rows_of_a_run(tmp_path: Path) -> None:
 def test_initial_weights_in_short() -> None:
     planned = Planned("UAR", "trained", "uar", SPEC)
     assert initial(planned) == "visual:random; dvae:run:ab12-s0@01234567"
+
+
+# --- what may stand side by side ---------------------------------------------------------------
+
+
+def beside(*runs: tuple[str, RunSpec]) -> list[str]:
+    """What is said of rows of these variants and specs, two scores of each."""
+    rows = [replace(ROW, variant=name, run_id=spec.run_id) for name, spec in runs for _ in "ab"]
+    return mixed(rows, {spec.run_id: spec for _, spec in runs})
+
+
+def test_seeds_and_rows_of_one_dataset_stand_side_by_side() -> None:
+    seeds = [("UAR", replace(SPEC, seed=seed)) for seed in range(3)]
+    other = ("BASE", replace(SPEC, budget=BudgetSpec("examples", 4800.0)))
+    assert beside() == []
+    assert beside(*seeds, other) == []
+    assert beside(*seeds, ("the same run", SPEC)) == []
+
+
+def test_a_row_of_two_specs_is_named_with_what_differs() -> None:
+    weights = PartSpec("toy.Toy", {"width": 8}, {"visual": "0123456789abcdef"})
+    other = replace(SPEC, model=weights, tokenizer=None, seed=1)
+    [problem] = beside(("UAR", SPEC), ("BASE", SPEC), ("UAR", other))
+    assert problem == (
+        f"UAR has runs of 2 specs, which are no seeds of one row: {SPEC.run_id[:-3]} "
+        f"(run {SPEC.run_id}); {other.run_id[:-3]} (run {other.run_id}); they differ in "
+        "model.weights.visual (random, 01234567...), tokenizer.target (toy.Frozen, none), "
+        "tokenizer.weights.dvae (run:ab12..., none), model.params.width (none, 8)"
+    )
+
+
+def test_other_data_is_named_under_any_row() -> None:
+    other = replace(SPEC, data=DataSpec("made", "toy.load", "n"))
+    [problem] = beside(("UAR", SPEC), ("BASE", other))
+    assert problem == (
+        "runs on different data under one name, by manifest: "
+        f"m (run {SPEC.run_id}); n (run {other.run_id})"
+    )

@@ -109,6 +109,18 @@ def test_a_comparison_is_what_the_statistics_say():
     assert compare(first, second, BLEU(), "BLEU-4", 300) == found["BLEU-4"]
 
 
+def test_a_training_is_compared_with_its_own_control():
+    case = Case("BLEU", 60, (3, 3), a=Made(0.7, 0.05), b=Made(0.6, -0.05), paired=True)
+    (a,), (b,) = draw(case, 1)
+    studies = plan(case, 300)
+    own, control = (System(n, x, studies.ids, studies.patients) for n, x in (("A", a), ("C", b)))
+    found = compare_all(own, control, BLEU(), 300, paired=True)["BLEU-4"]
+    expected = differences(BLEU(), a, b, studies, paired=True)["BLEU-4"]
+    assert (found.low, found.high, found.p) == (expected.low, expected.high, expected.p)
+    assert found.value_a - found.value_b == pytest.approx(found.difference, abs=1e-15)
+    assert "|runs:3,3|paired:runs|" in found.signature
+
+
 def test_a_family_is_corrected_together():
     names = ["A", "C", "D", "E"]
     family = [compare(system(x, 0.1), system("B"), MEAN, "mean", 200) for x in names]

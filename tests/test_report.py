@@ -115,6 +115,9 @@ def test_the_gain_from_images(made: tuple[Plan, Workspace], written: dict[str, b
     assert 10 <= n < 50
     # Held against the same reports on the studies that take part, not on all of them.
     assert harder["good", "BLEU-4"].value_a != gains["good", "BLEU-4"].value_a
+    # Each training against its own control; rows are not paired with other rows.
+    assert all("|paired:runs|" in g.signature for g in (*gains.values(), *harder.values()))
+    assert "paired" not in summary.compare("good", "BASE", "BLEU-4").signature
     text = written["README.md"].decode()
     assert "### Image gain" in text
     assert f"{n} of 50 studies take part" in text

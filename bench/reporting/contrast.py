@@ -37,7 +37,8 @@ class Contrasts:
         """A minus B in one score under one treatment; `names` are shown in sentences.
 
         `seeded` False: B is a floor, which no seed enters. Where B is a control that only some
-        studies take part in, A is held against it on those.
+        studies take part in, A is held against it on those; a row and its own control are
+        paired by training.
         """
         family = registry.family(score)
         found = self._family(a, b, family, text, seeded)[score]
@@ -46,13 +47,14 @@ class Contrasts:
     def _family(
         self, a: Key, b: Key, family: str, text: str, seeded: bool
     ) -> dict[str, Comparison]:
+        # Whether they are paired follows from the files: those of a row and of its control.
         path = self.kept / f"{self._digest([a, b], family, text, seeded)}.json"
         if path.exists():
             return {k: _comparison(v) for k, v in read_json(path).items()}
         second = self._system(b, family, text, seeded)
         first = self._system(a, family, text, only=second.ids if b[0] in CONTROLS else None)
         second = replace(second, patients=first.patients)
-        found = compare_all(first, second, registry.load(family))
+        found = compare_all(first, second, registry.load(family), paired=_own_control(a, b))
         write_json(path, {k: _plain(v) for k, v in found.items()})
         return found
 
@@ -119,6 +121,11 @@ class Contrasts:
         if path not in self._loaded:
             self._loaded[path] = Scored.load(path)
         return self._loaded[path]
+
+
+def _own_control(a: Key, b: Key) -> bool:
+    """Whether run s of B is run s of A again, its reports given to other studies."""
+    return b[0] in CONTROLS and b[1:] == a
 
 
 def _plain(comparison: Comparison) -> dict[str, object]:

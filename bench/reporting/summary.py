@@ -10,7 +10,7 @@ from bench.board import read_rows
 from bench.compare import Comparison, corrected
 from bench.data.study import Dataset
 from bench.errors import BenchError
-from bench.leaderboard import active
+from bench.leaderboard import active, refuse_mixed
 from bench.plan import Plan
 from bench.reporting import tables
 from bench.reporting.contrast import Contrasts, Key
@@ -54,15 +54,17 @@ class Summary:
         if not path.exists():
             raise BenchError(f"no board {path}", "bench board publish first, or give --board")
         known = {row.name for row in suite.rows} | set(suite.floors)
-        keys: dict[str, Key] = {}
-        for row in active(read_rows(path)):
-            if row.variant in known and row.run_id not in keys.get(row.variant, ()):
-                keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
-        if not keys:
+        rows = [row for row in active(read_rows(path)) if row.variant in known]
+        if not rows:
             raise BenchError(
                 f"{board} has no row of suite {name} on {dataset}", "bench board publish first"
             )
-        spec = load_spec(RunFolder(board / "runs", next(iter(keys.values()))[0]))
+        refuse_mixed(board, rows)  # so that the runs of a name are its seeds, and the data one
+        keys: dict[str, Key] = {}
+        for row in rows:
+            if row.run_id not in keys.get(row.variant, ()):
+                keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
+        spec = load_spec(RunFolder(board / "runs", rows[0].run_id))
         data = work.dataset_of(spec.data)
         contrasts = Contrasts(board / "runs", work.cache, _patients(data))
         return cls(name, suite, dataset, contrasts, keys, data)

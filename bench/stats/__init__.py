@@ -8,10 +8,12 @@ a table regenerates byte for byte. `bench.stats.check` measures how often all th
 Interval. Percentiles of the bootstrap over studies, their distances from the value stretched by
 sqrt(V / V_boot) t / z. With one run, V / V_boot = G / (G - 1) and t has G - 1 degrees of freedom
 for G resampled units: Hesterberg's expanded percentile interval (arXiv:1411.5279, section 5).
-With several runs V also holds the spread over seeds, and t is Cochran and Cox's mean of the two
-parts' t values (Welch's degrees of freedom for seeds), so that three seeds are trusted no more
-than three seeds deserve. Resampling the few runs
-themselves would not do: S runs resampled have (S - 1) / S of their variance and no tails.
+With several runs V also holds the spread over seeds, less what the two have in common (each run's
+luck with the studies), and t is Cochran and Cox's mean of the two parts' t values (Welch's degrees
+of freedom for seeds), so that three seeds are trusted no more than three seeds deserve. Resampling
+the few runs themselves would not do: S runs resampled have (S - 1) / S of their variance and no
+tails. Runs of two systems are independent, but for a training and its own control: those are
+paired, and the run's score is their difference.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _outcomes(
     a, b = (_side_by_side(x) for x in draw(case, BATCH, batch))
     metric, studies = Repeats(world.metric, BATCH), plan(case, resamples)
     own = intervals(metric, a, studies, method=method)
-    pair = differences(metric, a, b, studies, method=method, test=test)
+    pair = differences(metric, a, b, studies, method=method, test=test, paired=case.paired)
     truth = np.tile(truths[0], BATCH)
     outcomes: list[Sequence[float]] = [
         _covers(list(own.values()), truth),
@@ -135,7 +135,12 @@ def _cases() -> list[Case]:
             ((3, 1), seeded, steady),  # against a floor, which has no seed
         ]
     ]
-    return [*single, *erratic, *patients, *seeds]
+    # A control that falls as its training rises, and has its score all the same.
+    opposite = Made(0.7, seeds=-0.05)
+    controls = [
+        Case(world, 300, (3, 3), a=seeded, b=opposite, paired=True) for world in ("mean", "BLEU")
+    ]
+    return [*single, *erratic, *patients, *seeds, *controls]
 
 
 CASES = _cases()

@@ -13,7 +13,10 @@ from bench.stats.plan import Plan
 from bench.stats.spread import Spread, aggregate
 
 # Of the methods, not of the code: it enters signatures, and rises when a figure would change.
-VERSION = 1
+# 2: a run's luck with the studies counts once; a training and its own control are paired.
+VERSION = 2
+# What is made of single runs is as it was, and so is its signature: a board's rows stay true.
+VERSION_OF_SINGLE_RUNS = 1
 LEVEL = 0.95
 TESTS = ("randomization", "bootstrap")
 
@@ -65,11 +68,14 @@ def differences(
     level: float = LEVEL,
     method: str = "percentile",
     test: str = "randomization",
+    paired: bool = False,
 ) -> dict[str, Difference]:
     """A minus B for each of the metric's scores; a, b (n, k) or (S, n, k), same reports.
 
     The interval is the paired bootstrap's: both systems meet the same draws. Runs of A and runs
-    of B are independent trainings; they are never paired with each other.
+    of B are independent trainings and are not paired with each other, unless `paired` says that
+    run s of both is the same training (B is a control of A). Then a run's score is its
+    difference A minus B, and S runs have S - 1 degrees of freedom; with one run nothing changes.
 
     `test` "randomization" (Noreen 1989; Riezler and Maxwell 2005) exchanges the two systems'
     outputs on a random half of the units, each system's output being its statistics averaged
@@ -79,11 +85,14 @@ def differences(
     the interval's own variance over studies and seeds.
     """
     a, b = _runs(a, plan), _runs(b, plan)
-    spread = Spread.of(metric, [a, b], plan)
+    if paired and len(a) != len(b):
+        raise BenchError(f"{len(a)} runs cannot be paired with {len(b)}", "one control per run")
+    spread = Spread.of(metric, [a, b], plan, paired)
     p = _tail(*_null(test, metric, spread, a, b, plan))
     if spread.seeded:
         p = np.maximum(p, spread.p_value())
-    columns = [*_columns(spread, level, method), p, *_effects(spread, plan)]
+    base = np.mean([list(metric.corpus(run).values()) for run in b], axis=0)
+    columns = [*_columns(spread, level, method), p, *_effects(spread, base, plan)]
     return {s: Difference(*row) for s, row in zip(metric.scores, _rows(columns), strict=True)}
 
 
@@ -105,6 +114,7 @@ def signature(
     level: float = LEVEL,
     method: str = "percentile",
     test: str = "",
+    paired: bool = False,
 ) -> str:
     """How an interval, or a paired test, was made; version last.
 
@@ -113,8 +123,9 @@ def signature(
     """
     parts = [f"ci:{method}-{level:g}", f"test:{test}" if test else ""]
     parts += [f"resamples:{plan.resamples}", f"units:{plan.unit}-{plan.units}"]
-    parts += ["runs:" + ",".join(map(str, runs))]
-    parts += [f"approximates:{metric.resampling}" if metric.resampling else "", f"v:{VERSION}"]
+    parts += ["runs:" + ",".join(map(str, runs)), "paired:runs" if paired else ""]
+    parts += [f"approximates:{metric.resampling}" if metric.resampling else ""]
+    parts += [f"v:{VERSION if max(runs) > 1 else VERSION_OF_SINGLE_RUNS}"]
     return "|".join(filter(None, parts))
 
 
@@ -153,9 +164,9 @@ def _tail(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
     return (extreme + 1) / (len(null) + 1)
 
 
-def _effects(spread: Spread, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Relative and standardized difference (m,), as `Difference` defines them."""
-    base, scale = spread.groups[1].values.mean(axis=0), np.sqrt(plan.units * spread.studies)
+def _effects(spread: Spread, base: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Relative (to `base`) and standardized difference (m,), as `Difference` defines them."""
+    scale = np.sqrt(plan.units * spread.studies)
     nan = np.full_like(base, np.nan)
     relative = np.divide(spread.value, np.abs(base), where=base != 0, out=nan.copy())
     standardized = np.divide(spread.value, scale, where=scale > 0, out=nan)

@@ -28,7 +28,8 @@ class Made:
     """A made system: its strength, the spread of its seeds, the spread of its reports."""
 
     strength: float = 0.8
-    seeds: float = 0.0  # standard deviation of a training's strength, relative
+    # Standard deviation of a training's strength, relative; below 0, what helps others harms it.
+    seeds: float = 0.0
     luck: float = 10.0  # concentration of a report's luck (Beta, mean 0.8)
 
     @property
@@ -37,15 +38,17 @@ class Made:
         a, b = DIFFICULTY
         return self.strength * 0.8 * a / (a + b)
 
-    def qualities(self, rng: np.random.Generator, difficulty: np.ndarray, runs: int) -> np.ndarray:
-        """(repeats, 1, n) difficulties -> (repeats, runs, n) qualities in [0, 1].
+    def qualities(
+        self, rng: np.random.Generator, difficulty: np.ndarray, seeds: np.ndarray
+    ) -> np.ndarray:
+        """(repeats, 1, n) difficulties, (repeats, runs, 1) standard normal seeds ->
+        (repeats, runs, n) qualities in [0, 1].
 
         The truth supposes that nothing is clipped: keep strength times a lucky seed below 1.
         """
-        repeats, _, n = difficulty.shape
-        seeds = 1 + self.seeds * rng.standard_normal((repeats, runs, 1))
+        (repeats, runs, _), n = seeds.shape, difficulty.shape[-1]
         luck = rng.beta(0.8 * self.luck, 0.2 * self.luck, (repeats, runs, n))
-        return np.clip(self.strength * seeds * difficulty * luck, 0.0, 1.0)
+        return np.clip(self.strength * (1 + self.seeds * seeds) * difficulty * luck, 0.0, 1.0)
 
 
 class World:
@@ -179,6 +182,7 @@ class Case:
     repeated: bool = False  # patients have several studies, of the same difficulty
     a: Made = Made()
     b: Made | None = None
+    paired: bool = False  # run s of both is one training, with one seed: B is a control of A
 
 
 def plan(case: Case, resamples: int) -> Plan:
@@ -196,8 +200,9 @@ def draw(case: Case, repeats: int, batch: int = 0) -> tuple[np.ndarray, np.ndarr
     patients = np.array(plan(case, 1).patients, int)
     difficulty = rng.beta(*DIFFICULTY, (repeats, 1, n))[..., patients]
     studies = world.studies(rng, (repeats, 1, n))
-    a, b = (
-        world.statistics(rng, studies, made.qualities(rng, difficulty, runs))
-        for made, runs in zip((case.a, case.b or case.a), case.runs, strict=True)
-    )
+    seeds = rng.standard_normal((repeats, case.runs[0], 1))
+    a = world.statistics(rng, studies, case.a.qualities(rng, difficulty, seeds))
+    if not case.paired:
+        seeds = rng.standard_normal((repeats, case.runs[1], 1))
+    b = world.statistics(rng, studies, (case.b or case.a).qualities(rng, difficulty, seeds))
     return a, b

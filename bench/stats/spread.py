@@ -34,47 +34,69 @@ class Group:
         values = np.stack([aggregate(metric, r.sum(axis=0), len(r)) for r in runs])
         return cls(values, scores(sums), lambda: scores(per_unit.sum(axis=0) - per_unit))
 
-    def seeds(self) -> np.ndarray:
-        """Variance (m,) of the mean over runs, as the spread of the runs shows it.
+    def minus(self, other: Group) -> Group:
+        """One system whose runs are the differences of two systems' runs, in their order."""
+        return Group(
+            self.values - other.values,
+            self.draws - other.draws,
+            lambda: self.without() - other.without(),
+        )
 
-        Part of it is each run's luck with these studies, which the bootstrap over studies counts
-        too: intervals are wider than need be where seeds hardly matter. To take that part off
-        makes them too short when few runs happen to lie close together, which is worse.
-        """
+    def seeds(self) -> np.ndarray:
+        """Variance (m,) of the mean over runs, as the spread of the runs shows it."""
         S = len(self.values)
         return self.values.var(axis=0, ddof=1) / S if S > 1 else np.zeros_like(self.values[0])
+
+    def luck(self) -> np.ndarray:
+        """Variance (m,) of the mean over runs that each run's own luck with these studies makes.
+
+        Run s scores mu + seed_s + common + luck_s: `common` is what these studies do to every run
+        of the system, `luck_s` what they do to this run alone. Of the mean over runs, the spread
+        of the values (`seeds`) has the variance (var seed + var luck) / S, and the bootstrap over
+        studies var common + var luck / S. Their sum holds var luck / S twice.
+
+        On the resamples a run's distance from the mean of the runs moves by luck alone, by
+        (1 - 1 / S) var luck; summed over runs, (S - 1) var luck.
+        """
+        S = len(self.values)
+        if S == 1:
+            return np.zeros_like(self.values[0])
+        apart = self.draws - self.draws.mean(axis=1, keepdims=True)
+        return apart.var(axis=0).sum(axis=0) / (S - 1) / S
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A score, or a difference of two, with what is known of its sampling distribution."""
+    """A score, or a difference of two, with what is known of its sampling distribution.
 
-    groups: tuple[Group, ...]
+    A run's luck with the studies is left to the part over seeds: the few runs show it together
+    with their seeds, and that part's t allows for how few they are. To leave it to the part over
+    studies makes intervals too short whenever few runs happen to lie close together.
+    """
+
+    groups: tuple[Group, ...]  # whose runs are independent: one, or A's and B's
     value: np.ndarray  # (m,)
     draws: np.ndarray  # (resamples, m), over studies
     studies: np.ndarray  # (m,) variance over studies, as the bootstrap sees it
-    parts: np.ndarray  # (2, m) variance over studies, unbiased, and over seeds
+    parts: np.ndarray  # (2, m) variance over studies without luck, unbiased, and over seeds
     df: np.ndarray  # (2, m) degrees of freedom of each
 
     @classmethod
-    def of(cls, metric: Metric, systems: Sequence[np.ndarray], plan: Plan) -> Spread:
-        per_unit = [plan.per_unit(runs) for runs in systems]
-        # One product for all runs of both systems: making the counts is most of the work.
-        flat = np.concatenate([u.reshape(plan.units, -1) for u in per_unit], axis=1)
-        ends = np.cumsum([u[0].size for u in per_unit])[:-1]
-        groups = tuple(
-            Group.of(metric, runs, sums.reshape(-1, *units.shape[1:]), units)
-            for runs, units, sums in zip(
-                systems, per_unit, np.split(plan.bootstrap(flat), ends, axis=1), strict=True
-            )
-        )
+    def of(
+        cls, metric: Metric, systems: Sequence[np.ndarray], plan: Plan, paired: bool = False
+    ) -> Spread:
+        """`paired`: run s of A and run s of B are one training, so that what varies over seeds
+        is their difference."""
+        groups = _groups(metric, systems, plan)
+        if paired:
+            groups = (groups[0].minus(groups[1]),)
         value = _contrast([g.values.mean(axis=0) for g in groups])
         draws = _contrast([g.draws.mean(axis=1) for g in groups])
         studies = draws.var(axis=0)
         seeds = [g.seeds() for g in groups]
-        parts = np.stack(
-            [studies * plan.units / (plan.units - 1), sum(seeds, np.zeros_like(value))]
-        )
+        # Both are estimates: luck can come out as more than there is.
+        common = np.maximum(studies - sum(g.luck() for g in groups), 0.0)
+        parts = np.stack([common * plan.units / (plan.units - 1), sum(seeds, np.zeros_like(value))])
         df = np.stack([np.full_like(value, plan.units - 1), _welch(seeds, groups)])
         return cls(groups, value, draws, studies, parts, df)
 
@@ -153,6 +175,18 @@ class Spread:
             beyond = np.abs(t) > self.t(middle)
             low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
         return 2 * high
+
+
+def _groups(metric: Metric, systems: Sequence[np.ndarray], plan: Plan) -> tuple[Group, ...]:
+    per_unit = [plan.per_unit(runs) for runs in systems]
+    # One product for all runs of both systems: making the counts is most of the work.
+    flat = np.concatenate([u.reshape(plan.units, -1) for u in per_unit], axis=1)
+    ends = np.cumsum([u[0].size for u in per_unit])[:-1]
+    sums = np.split(plan.bootstrap(flat), ends, axis=1)
+    return tuple(
+        Group.of(metric, runs, drawn.reshape(-1, *units.shape[1:]), units)
+        for runs, units, drawn in zip(systems, per_unit, sums, strict=True)
+    )
 
 
 def _welch(seeds: Sequence[np.ndarray], groups: Sequence[Group]) -> np.ndarray:

@@ -70,9 +70,15 @@ def run_rows(planned: Planned, dataset: str, work: Workspace) -> list[BoardRow]:
     return folder_rows(planned, dataset, RunFolder(work.out, planned.spec.run_id))
 
 
+def has_scores(folder: RunFolder) -> bool:
+    """Whether a run's scores are sealed, and not half of those that are being made."""
+    manifest = folder.manifest
+    return manifest is not None and manifest["status"] == "scored"
+
+
 def folder_rows(planned: Planned, dataset: str, folder: RunFolder) -> list[BoardRow]:
     """The rows that a run's folder, or what a board keeps of it, stands for."""
-    if not (folder / "scores.json").exists():
+    if not has_scores(folder):
         return []
     common = _common(planned, dataset, folder)
     return [_row(score, planned, common) for score in read_json(folder / "scores.json")]

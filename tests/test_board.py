@@ -117,6 +117,8 @@ def test_rows_of_a_run(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         (folder / name).write_text(json.dumps(content))
     (folder / "predictions.csv").write_text("study_id,report\n")
+    assert run_rows(planned, "made", work) == []  # half of a scoring
+    folder.seal(status="scored")
     own, control, missing = run_rows(planned, "made", work)
     assert (own.value, own.ci_low, own.origin, own.reason) == (1 / 3, 0.3, "trained", "")
     assert (control.origin, control.reason) == ("control", "shuffled images")

@@ -138,7 +138,7 @@ def test_columns_of_a_labeler_that_runs_were_scored_with(
         patch.setattr(CheXbert, "label", lambda self, texts: labeler()(texts))
         patch.setattr(CheXbert, "source", lambda self: "ckpt:made")
         summary = made(tmp_path, ["chexpert-rules", "chexbert"])
-        [text] = clinical_tables.sections(summary, "t", TABLE, tmp_path)
+    [text] = clinical_tables.sections(summary, "t", TABLE, tmp_path)
     assert "chexbert micro-F1, 14" in text
     assert "- RadGraph: not available" in text
     assert "CheXbert" not in text.partition("- RadGraph")[2]

@@ -82,7 +82,8 @@ class Contrasts:
     def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
         files = [[self._digest_of(p) for p in self._paths(key)] for key in keys]
         metric = registry.load(family)
-        how = [metric.implementation(), metric.version, RESAMPLES, VERSION, seeded]
+        # Not the implementation: the statistics are made, and its weights need not be here.
+        how = [metric.version, RESAMPLES, VERSION, seeded]
         return digest([files, family, text, how, self._digest_of_patients])[:32]
 
     def _digest_of(self, path: Path) -> str:

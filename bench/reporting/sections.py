@@ -202,13 +202,12 @@ def image_gain(suite: Summary, control: str = SHUFFLED) -> dict[tuple[str, str],
     """
     found = {}
     for row in suite.trained:
-        shown = (control, *suite.keys[row])
+        own, contrasts = suite.keys[row], suite.contrasts
+        shown = (control, *own)
         names = (row, f"{row}, {control}")
         for metric in GAIN_METRICS:
-            if suite.contrasts.has(shown, metric, TEXT):
-                found[row, metric] = suite.contrasts.compare(
-                    suite.keys[row], shown, names, metric, TEXT
-                )
+            if contrasts.has(own, metric, TEXT) and contrasts.has(shown, metric, TEXT):
+                found[row, metric] = contrasts.compare(own, shown, names, metric, TEXT)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.board import read_rows
+from bench.board import has_scores, read_rows
 from bench.compare import Comparison, corrected
 from bench.data.study import Dataset
 from bench.errors import BenchError
@@ -41,7 +41,7 @@ class Summary:
         """From the sealed runs of a plan."""
         keys: dict[str, Key] = {}
         for planned in plan.runs:
-            if (RunFolder(work.out, planned.spec.run_id) / "scores.json").exists():
+            if has_scores(RunFolder(work.out, planned.spec.run_id)):
                 keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
         data = work.dataset_of(plan.runs[0].spec.data)
         contrasts = Contrasts(work.out, work.cache, _patients(data))

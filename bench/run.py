@@ -65,9 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
-    metrics = [m for m in arguments.metrics.split(",") if m] or [*METRICS, *needs.here()]
-    for name in metrics:
-        registry.family(name)  # a wrong name is refused before hours of training
+    asked = [m.strip() for m in arguments.metrics.split(",") if m.strip()]
+    # A wrong name is refused before hours of training; a score stands for its family.
+    names = asked or [*METRICS, *needs.here()]
+    metrics = list(dict.fromkeys(registry.family(name) for name in names))
     job = Job(work, progress, metrics, arguments.worker)
     planner = partial(
         make_plan,
@@ -78,8 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         smoke=arguments.smoke,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with it
     if arguments.worker:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with it
         _help(job, planner, arguments.until)
         return 0
     ready = planner(pretrain=None)

@@ -50,12 +50,19 @@ def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str
 
 
 def _identity(name: str) -> str:
-    try:
-        metric = registry.load(name)
-        metric.require()
-    except MissingError as error:
-        return f"{name}: not available: {error.message}"
+    if reason := absence(name):
+        return f"{name}: not available: {reason}"
+    metric = registry.load(name)
     return f"{name}|{metric.implementation()}|v:{metric.version}"
+
+
+def absence(name: str) -> str:
+    """Why a metric cannot run on this machine; empty where it can."""
+    try:
+        registry.load(name).require()
+    except MissingError as error:
+        return error.message
+    return ""
 
 
 def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
@@ -99,24 +106,15 @@ def _with_earlier(
     if manifest is None or manifest["status"] != "scored":
         return rows, scored
     before = Scored.load(folder / TABLES)
-    tables = {k: v for k, v in before.statistics.items() if is_absent(k[1])}
-    lost = {family for _, family in tables}
+    lost = {family for family in {k[1] for k in before.statistics} if absence(family)}
     if not lost:
         return rows, scored
+    tables = {k: v for k, v in before.statistics.items() if k[1] in lost}
     kept = [r for r in read_json(folder / "scores.json") if r["family"] in lost]
     old = [s for s in before.scores if registry.family(s.metric) in lost]
     new = [s for s in scored.scores if registry.family(s.metric) not in lost]
     whole = replace(scored, scores=(*new, *old), statistics={**scored.statistics, **tables})
     return [r for r in rows if r["family"] not in lost] + kept, whole
-
-
-def is_absent(family: str) -> bool:
-    """Whether a metric's weights or packages are not on this machine."""
-    try:
-        registry.load(family).require()
-    except MissingError:
-        return True
-    return False
 
 
 def rows_of(

@@ -107,7 +107,7 @@ def load_spec(folder: RunFolder) -> RunSpec:
 
 def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     """Differences between the sealed scores and those computed now."""
-    from bench.assess import FEATURES, is_absent, rows_of
+    from bench.assess import FEATURES, absence, rows_of
 
     if not (folder / "scores.json").exists():
         said.append("not scored")
@@ -117,7 +117,7 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     families = list(
         dict.fromkeys(r["family"] for r in sealed.values() if r["protocol"] != FEATURES)
     )
-    absent = [f for f in families if is_absent(f)]
+    absent = [f for f in families if absence(f)]
     if absent:
         said.append(f"not scored again, for want of their weights: {', '.join(absent)}")
         sealed = {key: row for key, row in sealed.items() if row["family"] not in absent}

@@ -104,7 +104,7 @@ def test_while_others_hold_the_rest_it_rehearses_once_and_then_goes_on(work: Wor
 def test_a_manifest_without_its_seal_is_no_finished_run(work: Workspace) -> None:
     """What a process leaves that is killed between the two writes of a seal."""
     job, folder = Job(work, Progress(), ()), RunFolder(work.out, "a")
-    (folder.path).mkdir(parents=True)
+    folder.path.mkdir(parents=True)
     folder.seal(status="predicted")
     spec: Any = SimpleNamespace(run_id="a")
     assert not job._is_finished(spec)

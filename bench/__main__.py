@@ -9,27 +9,39 @@ from importlib import import_module
 
 # verb -> (module with add_arguments(parser) and run(arguments), one line of help)
 VERBS = {
-    "doctor": ("bench.doctor", "what works here, what is missing, the command that fixes each"),
-    "list": ("bench.listing", "known models, suites, datasets, metrics, papers"),
-    "data": ("bench.data.command", "check a dataset, or prepare it from its public release"),
-    "run": ("bench.run", "run a suite: plan, train, score, tables"),
-    "execute": ("bench.execute_command", "execute one run from its spec.json"),
-    "score": ("bench.score", "score a file of predictions"),
+    "doctor": (
+        "bench.commands.doctor",
+        "what works here, what is missing, the command that fixes each",
+    ),
+    "list": ("bench.commands.list", "known models, suites, datasets, metrics, papers"),
+    "data": ("bench.commands.data", "check a dataset, or prepare it from its public release"),
+    "run": ("bench.commands.run", "run a suite: plan, train, score, tables"),
+    "execute": ("bench.commands.execute", "execute one run from its spec.json"),
+    "score": ("bench.commands.score", "score a file of predictions"),
     "perf": (
-        "bench.perf.command",
+        "bench.commands.perf",
         "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
     ),
-    "compare": ("bench.compare_command", "two systems: difference, interval, p, in words"),
-    "table": ("bench.table", "print a paper table from sealed runs"),
-    "pretrain": ("bench.pretrain", "train an image tokenizer or encoder, sealed with a digest"),
-    "probe": ("bench.probe", "linear probe of an image encoder: pretrained, named, or random"),
-    "weights": ("bench.weights_command", "list, add, verify, fetch, import pretrained weights"),
-    "report": ("bench.report_command", "write a suite's report from the published runs"),
-    "plot": ("bench.plot_command", "draw a suite's figures again"),
-    "board": ("bench.leaderboard", "publish, diff, retract, validate leaderboard rows"),
-    "verify": ("bench.verify", "digests, scores and first steps of sealed runs"),
-    "check": ("bench.check", "the regression gate: golden scores and losses, board, tables"),
-    "reproduce": ("bench.reproduce", "the commands that make a run again"),
+    "compare": ("bench.commands.compare", "two systems: difference, interval, p, in words"),
+    "table": ("bench.commands.table", "print a paper table from sealed runs"),
+    "pretrain": (
+        "bench.commands.pretrain",
+        "train an image tokenizer or encoder, sealed with a digest",
+    ),
+    "probe": (
+        "bench.commands.probe",
+        "linear probe of an image encoder: pretrained, named, or random",
+    ),
+    "weights": ("bench.commands.weights", "list, add, verify, fetch, import pretrained weights"),
+    "report": ("bench.commands.report", "write a suite's report from the published runs"),
+    "plot": ("bench.commands.plot", "draw a suite's figures again"),
+    "board": ("bench.commands.board", "publish, diff, retract, validate leaderboard rows"),
+    "verify": ("bench.commands.verify", "digests, scores and first steps of sealed runs"),
+    "check": (
+        "bench.commands.check",
+        "the regression gate: golden scores and losses, board, tables",
+    ),
+    "reproduce": ("bench.commands.reproduce", "the commands that make a run again"),
 }
 
 

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, RunError
+from bench.errors import BenchError, DataError, RunError, some, unknown
+from bench.spec import RunSpec, digest, from_dict
 
 MANIFEST = "manifest.json"
+SEAL = "seal"
 RECORDS = frozenset({"env.json", "timing.json", "run.log"})
 IGNORED = frozenset({MANIFEST, ".lock"})
 
@@ -47,7 +49,11 @@ def _unwritable(path: Path, error: OSError) -> RunError:
 
 
 def write_json(path: Path, data: Any) -> None:
-    write_atomic(path, json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_atomic(path, _json(data))
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -64,6 +70,12 @@ def file_digest(path: Path) -> str:
     """sha256 hex of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether the manifest is the one that was sealed."""
+    content = {k: v for k, v in manifest.items() if k != SEAL}
+    return bool(manifest.get(SEAL) == digest(content))
 
 
 class RunFolder:
@@ -113,18 +125,38 @@ class RunFolder:
         )
 
     def seal(self, **facts: Any) -> None:
-        """Write the manifest: digests of every file, and `facts` (status, digests of inputs)."""
+        """Write the manifest: digests of every file, `facts` (status, digests of inputs), and
+        last the digest of all that, so that a changed byte in the manifest is found, too."""
         digests = {name: file_digest(self.path / name) for name in self.files()}
         results = {k: v for k, v in digests.items() if k not in RECORDS}
         records = {k: v for k, v in digests.items() if k in RECORDS}
         content = {"run_id": self.run_id, **facts, "results": results, "records": records}
-        write_json(self.path / MANIFEST, content)
+        write_json(self.path / MANIFEST, {**content, SEAL: digest(content)})
 
     def verify(self) -> list[str]:
-        """What differs from the manifest, one sentence a file; empty for an intact run."""
-        manifest = self.manifest
-        if manifest is None:
+        """What differs from what was sealed, one sentence a file; empty for an intact run."""
+        if not (self.path / MANIFEST).exists():
             return [f"{self.run_id}: no {MANIFEST}: the run is not finished"]
+        return self.manifest_problems() or self._altered()
+
+    def manifest_problems(self) -> list[str]:
+        """Why the manifest cannot be believed; it is named as `run_id/manifest.json`."""
+        where, path = f"{self.run_id}/{MANIFEST}", self.path / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # bytes that are not UTF-8, text that is not JSON
+            return [f"{where}: altered (not readable: {error})"]
+        if not isinstance(manifest, dict) or not is_whole(manifest):
+            told = isinstance(manifest, dict) and SEAL in manifest
+            return [f"{where}: {'altered (its seal does not fit)' if told else 'has no seal'}"]
+        if manifest["run_id"] != self.run_id:
+            return [f"{where}: is the manifest of {manifest['run_id']}"]
+        if path.read_text(encoding="utf-8") != _json(manifest):
+            return [f"{where}: altered (not as it was written)"]
+        return []
+
+    def _altered(self) -> list[str]:
+        manifest = read_json(self.path / MANIFEST)
         known = {**manifest["results"], **manifest["records"]}
         problems = []
         for name in sorted({*known, *self.files()}):
@@ -136,3 +168,33 @@ class RunFolder:
             elif file_digest(path) != known[name]:
                 problems.append(f"{self.run_id}/{name}: altered (sha256 differs)")
         return problems
+
+
+def find_runs(out: Path, prefix: str) -> list[RunFolder]:
+    """Sealed runs whose id begins with `prefix` ("": all); none is an error."""
+    known = sorted(p.parent.name for p in out.glob(f"*/{MANIFEST}"))
+    chosen = [name for name in known if name.startswith(prefix)]
+    if not chosen:
+        if prefix:
+            raise unknown("run", prefix, known)
+        raise BenchError(f"no sealed run in {out}", "run a suite first, or give --out")
+    return [RunFolder(out, name) for name in chosen]
+
+
+def find_run(out: Path, prefix: str) -> RunFolder:
+    """The only sealed run whose id begins with `prefix`; none or several is an error."""
+    found = find_runs(out, prefix)
+    if len(found) > 1:
+        ids = some((folder.run_id for folder in found), 3)
+        raise BenchError(f"{prefix!r} begins the ids of {len(found)} runs", f"give one of: {ids}")
+    return found[0]
+
+
+def load_spec(folder: RunFolder) -> RunSpec:
+    """The spec of a run; one whose content is not that of the folder's name is refused."""
+    spec = from_dict(RunSpec, read_json(folder / "spec.json"), "spec.json")
+    if spec.run_id != folder.run_id:
+        raise BenchError(
+            f"{folder.path}/spec.json is the spec of {spec.run_id}", "the folder was altered"
+        )
+    return spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -44,3 +45,31 @@ class Progress:
 
     def _head(self) -> str:
         return f"[{self.done}/{self.total}] {self.name}:"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A score without its leading zero: .021, -.012, 1.234; an en dash for what is not there."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    sign = "-" if value < 0 and float(text) else ""
+    return sign + text.removeprefix("0")
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """[.004, .038]"""
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def p_value(p: float) -> str:
+    """p = .012, p = .61, p < .001, p > .99"""
+    if p < 0.001:
+        return "p < .001"
+    if p > 0.99:
+        return "p > .99"
+    return f"p = {number(p, 3 if p < 0.1 else 2)}"
+
+
+def percent(share: float) -> str:
+    """95 %"""
+    return f"{100 * share:g} %"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from toy import load
 
-from bench.assess import assess
-from bench.execute import PREDICTIONS, write_predictions
 from bench.metrics import ptb
-from bench.plan import Plan, Planned
+from bench.metrics.predictions import PREDICTIONS, write_predictions
+from bench.runs.score import assess
+from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec, to_dict
 from bench.store import RunFolder, write_json
-from bench.suite import Row, Suite, Table
-from bench.workspace import Workspace
+from bench.suites.plan import Plan, Planned
+from bench.suites.suite import Row, Suite, Table
 
 PARAMS = {"train": 12, "val": 2, "test": 50}
 DATASET = load(**PARAMS)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from toy import load
 
-from bench.controls import derangement
 from bench.data.batches import Pixels, Split, normalised, views_of
 from bench.data.text import vocabulary
 from bench.errors import DataError
 from bench.model import Batch, ImageSpec
+from bench.runs.controls import derangement
 
 SPEC = ImageSpec(
     size=8, resize=12, filter="bilinear", channels=1, mean=(0.0,), std=(1.0,), views=2, flip=0.0

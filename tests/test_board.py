@@ -9,21 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.board import (
-    COLUMNS,
-    BoardRow,
-    initial,
-    mixed,
-    read_rows,
-    run_rows,
-    to_csv,
-    write_rows,
-)
+from bench.boards.comparable import mixed
+from bench.boards.rows import COLUMNS, BoardRow, initial, read_rows, run_rows, to_csv, write_rows
 from bench.errors import DataError
-from bench.plan import Planned
+from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, file_digest
-from bench.workspace import Workspace
+from bench.suites.plan import Planned
 
 ROW = BoardRow(
     protocol="v0", dataset="synthetic", split="test", stratum="all", text="r2gen@1", model="uar",

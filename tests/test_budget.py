@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.budget import Meter, peak_memory_mb
+from bench.engine.meter import Meter, peak_memory_mb
 from bench.spec import BudgetSpec
 
 
@@ -68,7 +68,7 @@ def test_what_stands_beside_is_not_paid_for(monkeypatch: pytest.MonkeyPatch) -> 
             now += 3
 
     clock = ticks()
-    monkeypatch.setattr("bench.budget.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("bench.engine.meter.time.perf_counter", lambda: next(clock))
     meter = Meter(BudgetSpec("device_seconds", 1), batch=1)
     for name in ("evaluation", "evaluation", "tokenising"):
         with meter.beside(name):

@@ -15,14 +15,15 @@ import pytest
 from made import make
 from toy import load
 
-from bench import check, leaderboard
 from bench.__main__ import main
-from bench.board import read_rows, write_rows
-from bench.check import changes, merged
+from bench.boards.rows import read_rows, write_rows
+from bench.commands import board as leaderboard
+from bench.commands import check
+from bench.commands.check import changes, merged
 from bench.metrics import ptb
 from bench.metrics.bleu import BLEU
+from bench.runs.workspace import Workspace
 from bench.spec import DataSpec, PartSpec, RunSpec
-from bench.workspace import Workspace
 
 HERE = "Linux-x86_64-A-AVX2-torch-2"
 NOW = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.checkpoint import load_state, load_weights, save_state, save_weights
+from bench.engine.checkpoint import load_state, load_weights, save_state, save_weights
 from bench.errors import DataError
 
 

@@ -15,8 +15,8 @@ transformers = pytest.importorskip("transformers")
 
 from bench import weights  # noqa: E402
 from bench.errors import DataError, MissingError  # noqa: E402
-from bench.metrics import chexbert, chexbert_model  # noqa: E402
-from bench.metrics.observations import OBSERVATIONS  # noqa: E402
+from bench.metrics.clinical import chexbert, chexbert_model  # noqa: E402
+from bench.metrics.clinical.observations import OBSERVATIONS  # noqa: E402
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [

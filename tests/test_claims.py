@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 from made import make
 
-import bench.suite
-from bench.assess import FEATURES
-from bench.compare import VERDICTS
+import bench.config
+from bench.config import load_yaml
 from bench.errors import BenchError
 from bench.metrics import registry
 from bench.reporting.claims import HEAD, Entry, claims, ledger, notes, render
 from bench.reporting.summary import TEXTS, Summary
 from bench.reporting.tables import METRICS, Figure, build
 from bench.reporting.tables import render as render_table
-from bench.suite import load_suite, load_yaml
+from bench.runs.score import FEATURES
+from bench.stats.compare import VERDICTS
+from bench.suites.suite import load_suite
 
 LEDGER = """
 source: "Someone & others"
@@ -46,7 +47,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Summary:
 def entries(suite: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "uar.yaml").write_text(LEDGER)
-    monkeypatch.setattr(bench.suite, "CONF", tmp_path)
+    monkeypatch.setattr(bench.config, "CONF", tmp_path)
     return ledger(suite)
 
 

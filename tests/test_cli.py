@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from bench.__main__ import VERBS, main
+from bench.config import names
 from bench.data.study import Dataset
 from bench.data.synthetic import load
 from bench.errors import BenchError, GateError, RunError
 from bench.metrics import ptb
-from bench.suite import names
 
 TINY = ["dataset.train=6", "dataset.val=2", "dataset.test=3", "dataset.size=48", "budget=tiny"]
 
@@ -104,7 +104,7 @@ def test_exit_codes(
     def fail(arguments: Any) -> int:
         raise error
 
-    monkeypatch.setattr("bench.listing.run", fail)
+    monkeypatch.setattr("bench.commands.list.run", fail)
     found, _, err = call("list")
     assert (found, err[: len(text)]) == (code, text)
     with pytest.raises(type(error)) if isinstance(error, BenchError) else _nothing():
@@ -121,7 +121,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(arguments: Any) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("bench.listing.run", fail)
+    monkeypatch.setattr("bench.commands.list.run", fail)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
 
@@ -175,7 +175,7 @@ IDS = [study.id for study in SMALL.split("test")]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    monkeypatch.setattr("bench.score.chosen_dataset", lambda settings, others: SMALL)
+    monkeypatch.setattr("bench.commands.score.chosen_dataset", lambda settings, others: SMALL)
     monkeypatch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
     return SMALL
 

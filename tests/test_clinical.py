@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from bench.metrics import clinical
-from bench.metrics.clinical import CONVENTIONS, ClinicalMetric
-from bench.metrics.observations import (
+from bench.metrics.clinical import f1 as clinical
+from bench.metrics.clinical.f1 import CONVENTIONS, ClinicalMetric
+from bench.metrics.clinical.observations import (
     BLANK,
     FIVE,
     FIVE_INDEX,

@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 from toy import load
 
-from bench.assess import assess
-from bench.execute import PREDICTIONS, write_predictions
-from bench.metrics import clinical, registry
-from bench.metrics.observations import OBSERVATIONS
-from bench.plan import Plan, Planned
+from bench.figures import numbered
+from bench.metrics import registry
+from bench.metrics.clinical import f1 as clinical
+from bench.metrics.clinical.observations import OBSERVATIONS
+from bench.metrics.predictions import PREDICTIONS, write_predictions
 from bench.reporting import clinical_tables
-from bench.reporting.plots import numbered
 from bench.reporting.plots_clinical import Row as Drawn
 from bench.reporting.plots_clinical import clinical as draw
 from bench.reporting.plots_clinical import coinciding, precision_recall
 from bench.reporting.summary import Summary
+from bench.runs.score import assess
+from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, write_json
-from bench.suite import Row, Suite, Table
-from bench.workspace import Workspace
+from bench.suites.plan import Plan, Planned
+from bench.suites.suite import Row, Suite, Table
 
 PARAMS = {"train": 12, "val": 2, "test": 60}
 DATASET = load(**PARAMS)
@@ -130,8 +131,8 @@ def test_columns_of_a_labeler_that_runs_were_scored_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CheXbert's weights are not needed to print what was scored with them."""
-    from bench.metrics.chexbert import CheXbert
-    from bench.metrics.rules import labeler
+    from bench.metrics.clinical.chexbert import CheXbert
+    from bench.metrics.clinical.rules import labeler
 
     with monkeypatch.context() as patch:
         patch.setattr(CheXbert, "require", lambda self: None)

@@ -6,7 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.compare import (
+from bench.errors import BenchError
+from bench.metrics.bleu import BLEU
+from bench.scripts.coverage_worlds import Case, Made, MeanMetric, draw, plan
+from bench.stats import differences
+from bench.stats.compare import (
     VERDICTS,
     Comparison,
     System,
@@ -14,15 +18,9 @@ from bench.compare import (
     compare,
     compare_all,
     corrected,
-    interval,
-    number,
-    p_value,
     verdict,
 )
-from bench.errors import BenchError
-from bench.metrics.bleu import BLEU
-from bench.stats import differences
-from bench.stats.made import Case, Made, MeanMetric, draw, plan
+from bench.terminal import interval, number, p_value
 
 MEAN = MeanMetric()
 

@@ -8,8 +8,8 @@ import pytest
 from made import DATASET, make
 
 from bench.__main__ import main
-from bench.plan import Plan
-from bench.workspace import Workspace
+from bench.runs.workspace import Workspace
+from bench.suites.plan import Plan
 
 
 @pytest.fixture(scope="module")

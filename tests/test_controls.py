@@ -12,14 +12,14 @@ import torch
 from made import make
 from toy import Toy, load
 
-from bench.assess import CONTROLS, TABLES
-from bench.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
 from bench.data.batches import Pixels, Split
 from bench.data.study import Dataset
 from bench.data.text import vocabulary
-from bench.decode import generate
+from bench.engine.decode import generate
 from bench.metrics.scoring import Scored
 from bench.model import ImageSpec
+from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
+from bench.runs.score import CONTROLS, TABLES
 from bench.spec import DecodeSpec
 from bench.store import RunFolder, read_json
 

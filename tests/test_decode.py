@@ -12,13 +12,13 @@ from torch import Tensor
 from toy import Toy
 
 from baselines.base import Base
-from bench.decode import generate, lay_out
+from bench.commands.perf import writes
+from bench.config import names
+from bench.engine.decode import generate, lay_out
 from bench.errors import BenchError
-from bench.perf.command import writes
 from bench.perf.models import Built
 from bench.perf.oracle import decode_slowly
 from bench.spec import DecodeSpec
-from bench.suite import names
 
 VOCABULARY = 12
 LENGTH = 10

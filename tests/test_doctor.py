@@ -10,7 +10,7 @@ import pytest
 from bench import weights
 from bench.__main__ import main
 from bench.data.synthetic import load
-from bench.metrics import cache, needs, ptb, registry
+from bench.metrics import available, cache, ptb, registry
 
 SMALL = load(train=20, val=5, test=6, size=48)
 
@@ -22,8 +22,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_WEIGHTS", "weights")
     for name in ("BENCH_OUT", "BENCH_CACHE", "BENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("bench.score.chosen_dataset", lambda settings, others: SMALL)
-    monkeypatch.setattr("bench.doctor.open_dataset", lambda name: SMALL)
+    monkeypatch.setattr("bench.commands.score.chosen_dataset", lambda settings, others: SMALL)
+    monkeypatch.setattr("bench.commands.doctor.open_dataset", lambda name: SMALL)
     monkeypatch.setattr(ptb, "tokenize", lambda texts: list(texts))
 
 
@@ -65,13 +65,15 @@ def test_weights_that_are_here_bring_their_metrics(capsys: pytest.CaptureFixture
 
 
 def test_what_metrics_need() -> None:
-    assert needs.weights_of("chexbert-miura") == ("chexbert", "bert-base-uncased-vocab")
-    assert needs.lacking("radgraph-xl") == needs.weights_of("radgraph-xl") == ("radgraph-xl",)
-    assert needs.lacking("BLEU") == ()
-    assert needs.here() == ()
+    assert available.weights_of("chexbert-miura") == ("chexbert", "bert-base-uncased-vocab")
+    assert (
+        available.lacking("radgraph-xl") == available.weights_of("radgraph-xl") == ("radgraph-xl",)
+    )
+    assert available.lacking("BLEU") == ()
+    assert available.here() == ()
     put("radgraph-xl")
-    assert needs.here() == ("radgraph-xl",)
-    assert [n for n in registry.names() if not needs.reads_text(n)] == ["alignment"]
+    assert available.here() == ("radgraph-xl",)
+    assert [n for n in registry.names() if not available.reads_text(n)] == ["alignment"]
 
 
 def predictions() -> str:
@@ -99,7 +101,7 @@ def test_score_says_each_missing_metric_in_one_line(
 
 
 def test_by_default_weighted_metrics_are_asked_for() -> None:
-    from bench.score import DEFAULT
+    from bench.commands.score import DEFAULT
 
     assert DEFAULT == (
         "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules", "chexbert", "radgraph",

@@ -13,14 +13,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.build import resolve
-from bench.optimise import build_optimizer
-from bench.plan import Composer, Plan, make_plan
+from bench.config import load_yaml
+from bench.engine.optimiser import build_optimizer
+from bench.model import resolve
 from bench.reporting import costs
+from bench.runs.workspace import Workspace
 from bench.spec import OptimizerSpec, RunSpec, to_dict
 from bench.store import RunFolder, file_digest, write_json
-from bench.suite import Row, load_yaml
-from bench.workspace import Workspace
+from bench.suites.plan import Composer, Plan, make_plan
+from bench.suites.suite import Row
 from mgca.backbone import Backbone
 from mgca.image import image_encoder
 

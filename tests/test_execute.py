@@ -13,12 +13,13 @@ import pytest
 import torch
 from toy import Frozen, Toy, load
 
-from bench.assess import assess, is_scored, scoring_key
 from bench.errors import BenchError, DataError, MissingError
-from bench.execute import execute, initial_model, rerun
 from bench.metrics import predictions, registry
 from bench.metrics.scoring import Scored
-from bench.seal import verify
+from bench.runs.execute import execute
+from bench.runs.score import assess, is_scored, scoring_key
+from bench.runs.training import initial_model, rerun
+from bench.runs.workspace import Workspace
 from bench.spec import (
     BudgetSpec,
     DataSpec,
@@ -31,7 +32,6 @@ from bench.spec import (
     TrainSpec,
 )
 from bench.store import RunFolder, file_digest
-from bench.workspace import Workspace
 
 SPEC = RunSpec(
     kind="train",
@@ -265,7 +265,7 @@ def test_scores_from_a_machine_with_more_weights_are_kept(
     for metrics in (METRICS, [*METRICS, OTHER]):
         assess(SPEC, work, folder, metrics)
         assert is_scored(SPEC, folder, metrics)
-        assert verify(folder) == []
+        assert folder.verify() == []
         rows = json.loads((folder / "scores.json").read_text())
         assert [r for r in rows if r["family"] == OTHER] == before
         assert {r["family"] for r in rows} == {OTHER, *METRICS}
@@ -280,7 +280,7 @@ def test_controls_of_families_that_are_not_asked_for_go(
     (folder / "scores_shuffled.npz").write_bytes(b"of an earlier scoring")
     assess(SPEC, work, folder, METRICS)
     assert not (folder / "scores_shuffled.npz").exists()
-    assert verify(folder) == []
+    assert folder.verify() == []
 
 
 def test_a_scoring_that_dies_leaves_no_seal_on_half_of_it(
@@ -291,7 +291,7 @@ def test_a_scoring_that_dies_leaves_no_seal_on_half_of_it(
     def die(*_: Any, **__: Any) -> Callable[..., None]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.assess.write_json", die)
+    monkeypatch.setattr("bench.runs.score.write_json", die)
     with pytest.raises(KeyboardInterrupt):
         assess(SPEC, work, folder, [*METRICS, "chexpert-rules-uncertain"])
     assert not is_scored(SPEC, folder, METRICS)

@@ -11,16 +11,16 @@ import pytest
 from toy import load
 
 from baselines.floors import Constant, MostFrequent, NearestImage, NoFinding, Random
-from bench.controls import derangement
 from bench.data.leakage import cleaned_reports
 from bench.errors import BenchError, DataError
-from bench.execute import floor_reports
-from bench.labeler import no_finding, signature
 from bench.metrics.bleu import BLEU, best_constant
-from bench.metrics.observations import NO_FINDING, OBSERVATIONS, POSITIVE
-from bench.metrics.rules import ChexpertRules
+from bench.metrics.clinical.labeler import no_finding, signature
+from bench.metrics.clinical.observations import NO_FINDING, OBSERVATIONS, POSITIVE
+from bench.metrics.clinical.rules import ChexpertRules
+from bench.runs.controls import derangement
+from bench.runs.floors import floor_reports
+from bench.runs.workspace import Workspace
 from bench.spec import DataSpec, PartSpec, RunSpec
-from bench.workspace import Workspace
 
 WORDS = (
     "the", "heart", "lungs", "are", "is", "clear", "normal", "large", "no", "effusion", "seen", ".",

@@ -18,16 +18,16 @@ from bench import data
 from bench.data import iu_xray, manifest
 from bench.data.check import check_iu_xray
 from bench.data.manifest import Manifest
-from bench.data.prepare import (
-    build_exchangeable,
-    build_manifest,
-    build_rendition,
-    prepare_iu_xray,
-    write_manifests,
-)
+from bench.data.prepare import prepare_iu_xray
 from bench.data.study import Image
 from bench.data.text import normalise
 from bench.errors import BenchError, DataError
+from bench.scripts.iu_xray_manifests import (
+    build_exchangeable,
+    build_manifest,
+    build_rendition,
+    write_manifests,
+)
 
 # uid -> (split, findings, problems, [(view, image number)])
 STUDIES = {

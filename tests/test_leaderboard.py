@@ -13,18 +13,19 @@ import pytest
 from made import DATA, PARAMS, SUITE, make, seal
 from toy import load
 
-from bench import leaderboard
 from bench.__main__ import main
-from bench.assess import assess
-from bench.board import BoardRow, read_rows, write_rows
+from bench.boards import publish as publishing
+from bench.boards.rows import BoardRow, active, read_rows, row_key, write_rows
+from bench.boards.validate import diff, in_checkout, validate
+from bench.commands import board as leaderboard
 from bench.errors import BenchError
-from bench.leaderboard import active, diff, in_checkout, row_key, validate
 from bench.metrics import ptb
-from bench.plan import Plan, Planned
 from bench.reporting import summary
+from bench.runs.score import assess
+from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DecodeSpec
 from bench.store import RunFolder
-from bench.workspace import Workspace
+from bench.suites.plan import Plan, Planned
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +252,7 @@ class Bench:
     def put(self, *runs: Planned) -> None:
         """Publish behind the back of the rule that runs of a row are its seeds."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(leaderboard, "refuse_mixed", lambda *_: None)
+            patch.setattr(publishing, "refuse_mixed", lambda *_: None)
             assert self.publish(replace(self.plan, runs=runs)) == 0
 
     def read(self) -> summary.Summary:

@@ -11,18 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.data import manifest as manifests
-from bench.data.manifest import (
-    Entry,
-    Manifest,
-    Rendition,
-    draw,
-    exchangeable,
-    sample,
-    splits_csv,
-    text_hash,
-)
+from bench.data.divide import draw, exchangeable
+from bench.data.manifest import Entry, Manifest, Rendition, sample, text_hash
 from bench.data.study import Dataset, Image, Study
 from bench.errors import DataError
+from bench.scripts import iu_xray_manifests
+from bench.scripts.iu_xray_manifests import splits_csv
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -62,14 +56,14 @@ def test_text_hash_is_of_the_cleaned_text() -> None:
 
 def test_files_have_no_time_stamp(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        manifests.write(tmp_path / name, "study\n")
+        iu_xray_manifests.write(tmp_path / name, "study\n")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_shipped_manifests() -> None:
     """The digests enter every run's identity: whoever changes one opens a new protocol version.
 
-    Regenerate with `bench.data.prepare.write_manifests`.
+    Regenerate with `bench.scripts.iu_xray_manifests.write_manifests`.
     """
     base = manifests.load("iu_xray")
     assert base.counts() == {"train": 2069, "val": 296, "test": 590}

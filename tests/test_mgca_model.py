@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from bench.metrics import probe
+from bench.pretraining import probe
 from mgca import bert
 from mgca.model import MGCA
 from mgca.text import SPECIAL, TextEncoder, Vocabulary, caption, learn_pieces

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from bench.engine.optimiser import build_optimizer, clip_gradients, rate_factor, set_rates
 from bench.errors import BenchError
-from bench.optimise import build_optimizer, clip_gradients, rate_factor, set_rates
 from bench.spec import ClipSpec, OptimizerSpec, ScheduleSpec
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
+from bench.commands.perf import score_seconds
 from bench.errors import MissingError
 from bench.metrics import registry
-from bench.perf.command import score_seconds
 from bench.perf.models import Built, matmul_rate, measured, medians
 
 SMALL = (
@@ -91,7 +91,7 @@ def test_the_table_of_metrics(
 ) -> None:
     """All that read text, in this process; those without weights show dashes."""
     monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr("bench.perf.command.alone", lambda work, *given: work(*given))
+    monkeypatch.setattr("bench.commands.perf.alone", lambda work, *given: work(*given))
     monkeypatch.setattr("bench.metrics.meteor.METEOR.require", missing)  # would start Java
     monkeypatch.setattr("bench.metrics.ptb.tokenize", lambda texts: texts)
     assert main(["perf", "score", "--pairs", "4,5"]) == 0

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.config import names
 from bench.errors import BenchError
-from bench.plan import Composer, Plan, Planned, make_plan
+from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder, file_digest
-from bench.suite import Row, names
-from bench.workspace import Workspace
+from bench.suites.plan import Composer, Plan, Planned, make_plan
+from bench.suites.suite import Row
 
 TINY = ["dataset.train=6", "dataset.val=2", "dataset.test=3", "dataset.size=48", "budget=tiny"]
 WITH_CODES = {"a", "e", "f", "UAR", "uniform", "normal", "no_gate", "addition"}

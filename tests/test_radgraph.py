@@ -16,8 +16,8 @@ import pytest
 
 from bench import weights
 from bench.errors import DataError, MissingError
-from bench.metrics import radgraph
-from bench.metrics.radgraph_rewards import LEVELS, reward, rewards
+from bench.metrics.clinical import radgraph
+from bench.metrics.clinical.radgraph_rewards import LEVELS, reward, rewards
 
 WORDS = ["effusion", "left", "small", "opacity", "heart", "no"]
 LABELS = ["Observation::definitely present", "Anatomy::definitely present"]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from made import make
 
-from bench.board import suite_rows
-from bench.controls import SHUFFLED, WITHIN
-from bench.plan import Plan
+from bench.boards.rows import suite_rows
 from bench.reporting.folder import report_folder, write_suite
 from bench.reporting.page import inline, write_page
 from bench.reporting.sections import image_gain
 from bench.reporting.summary import Summary
-from bench.workspace import Workspace
+from bench.runs.controls import SHUFFLED, WITHIN
+from bench.runs.workspace import Workspace
+from bench.suites.plan import Plan
 
 
 @pytest.fixture(scope="module")

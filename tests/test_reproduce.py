@@ -8,10 +8,10 @@ import pytest
 from made import make
 
 from bench.__main__ import main
-from bench.plan import Plan
-from bench.reproduce import commands
+from bench.commands.reproduce import commands
+from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
-from bench.workspace import Workspace
+from bench.suites.plan import Plan
 
 
 @pytest.fixture(scope="module")

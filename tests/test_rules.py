@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.metrics import rules, rules_mesh
-from bench.metrics.observations import (
+from bench.config import load_yaml
+from bench.metrics.clinical import rules, truth
+from bench.metrics.clinical.observations import (
     BLANK,
     NEGATIVE,
     NO_FINDING,
@@ -16,6 +17,7 @@ from bench.metrics.observations import (
     POSITIVE,
     UNCERTAIN,
 )
+from bench.scripts import rules_against_codes
 from bench.stats import Plan, intervals
 
 SENTENCES = Path(__file__).parent / "data" / "rule_sentences.txt"
@@ -122,8 +124,8 @@ def code_row(problems: str, mesh: str) -> dict[str, str]:
 
 
 def mapped(problems: str, mesh: str, columns: str) -> set[str]:
-    mapping = rules_mesh.yaml.safe_load(rules_mesh.MAPPING.read_text(encoding="utf-8"))
-    labels = rules_mesh.code_labels(code_row(problems, mesh), mapping, columns)
+    mapping = load_yaml("labels", "iu_mesh")
+    labels = truth.code_labels(code_row(problems, mesh), mapping, columns)
     return {name for name, label in zip(OBSERVATIONS, labels, strict=True) if label == POSITIVE}
 
 
@@ -141,7 +143,7 @@ def test_codes_map_with_and_without_their_qualifiers() -> None:
 
 
 def test_every_mapped_name_is_an_observation() -> None:
-    mapping = rules_mesh.yaml.safe_load(rules_mesh.MAPPING.read_text(encoding="utf-8"))
+    mapping = load_yaml("labels", "iu_mesh")
     assert set(mapping["observations"]) == set(OBSERVATIONS)
     assert len(mapping["ten"]) == 10
     assert all(entry["reason"] for entry in mapping["observations"].values())
@@ -153,14 +155,16 @@ def test_the_table_of_agreement_has_the_intervals_of_bench_stats() -> None:
     labels = np.zeros((100, 14), np.int8)
     labels[[*range(30), *range(40, 50)], OBSERVATIONS.index("Cardiomegaly")] = POSITIVE
     labels[50:, NO_FINDING] = POSITIVE
-    coded = rules_mesh.Coded(tuple(range(100)), texts, labels)
-    table = rules_mesh.compare(coded, "negative")
-    found = rules_mesh.agreement(coded, table)
-    assert found == intervals(rules_mesh.Agreement(), table, Plan(tuple(map(str, range(100)))))
+    coded = rules_against_codes.Coded(tuple(range(100)), texts, labels)
+    table = rules_against_codes.compare(coded, "negative")
+    found = rules_against_codes.agreement(coded, table)
+    assert found == intervals(
+        rules_against_codes.Agreement(), table, Plan(tuple(map(str, range(100))))
+    )
     heart = found["Cardiomegaly"]
     assert heart.value == pytest.approx(60 / 80)
     assert 0.6 < heart.low < heart.value < heart.high < 0.9
-    lines = rules_mesh.render(coded, "negative").splitlines()
+    lines = rules_against_codes.render(coded, "negative").splitlines()
     assert len(lines) == 2 + 14 + 2
     assert lines[3] == (
         f"| Cardiomegaly \\* | 0.750 | {heart.low:.3f}–{heart.high:.3f} | 30 | 10 | 10 |"
@@ -173,6 +177,6 @@ def test_the_table_of_agreement_has_the_intervals_of_bench_stats() -> None:
 @pytest.mark.parametrize("columns", ["problems", "mesh"])
 def test_agreement_with_the_experts_codes_on_even_uids(columns: str) -> None:
     path = Path(os.environ["BENCH_DATA"]) / "iu_xray" / "indiana_reports.csv"
-    coded = rules_mesh.load(path, "even", columns)
-    sums = rules_mesh.compare(coded, "negative").sum(axis=0)
-    assert rules_mesh.f1s(sums)[14] >= 0.92
+    coded = rules_against_codes.load(path, "even", columns)
+    sums = rules_against_codes.compare(coded, "negative").sum(axis=0)
+    assert rules_against_codes.f1s(sums)[14] >= 0.92

@@ -17,7 +17,8 @@ from bench.metrics import predictions, ptb, registry
 from bench.metrics.base import Metric
 from bench.metrics.bleu import best_constant
 from bench.metrics.cider import CIDEr
-from bench.metrics.scoring import ReferenceSet, Scored, ids_digest, score
+from bench.metrics.references import ReferenceSet
+from bench.metrics.scoring import Scored, ids_digest, score
 
 NORMAL = "The heart is normal in size. The lungs are clear."
 REPORTS = [

@@ -15,9 +15,9 @@ from scipy.special import ndtri, stdtrit
 
 from bench.errors import BenchError
 from bench.metrics.bleu import BLEU
+from bench.scripts.coverage import ALPHA, REPEATS, experiment, spot
+from bench.scripts.coverage_worlds import WORLDS, Case, Made, MeanMetric, draw, plan
 from bench.stats import METHODS, VERSION, Plan, differences, holm, intervals, signature
-from bench.stats.check import ALPHA, REPEATS, experiment, spot
-from bench.stats.made import WORLDS, Case, Made, MeanMetric, draw, plan
 from bench.stats.spread import Spread
 
 RECORD = json.loads((Path(__file__).parent / "golden" / "stats_check.json").read_text())
@@ -83,10 +83,10 @@ def test_draws_stay_the_same_from_one_release_to_the_next():
 
 
 def test_draws_do_not_depend_on_the_size_of_a_block(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bench.stats.plan.KEPT", 0)
+    monkeypatch.setattr("bench.stats.resampling.KEPT", 0)
     whole = [Plan(ids(37), resamples=300).bootstrap(np.eye(37))]
     whole += [Plan(ids(37), resamples=300).swap(np.eye(37))]
-    monkeypatch.setattr("bench.stats.plan.BLOCK", 64 * 37)
+    monkeypatch.setattr("bench.stats.resampling.BLOCK", 64 * 37)
     assert np.array_equal(whole[0], Plan(ids(37), resamples=300).bootstrap(np.eye(37)))
     assert np.array_equal(whole[1], Plan(ids(37), resamples=300).swap(np.eye(37)))
 
@@ -378,7 +378,7 @@ def test_errors_name_what_is_wrong(wrong, message: str):
 
 
 def test_statistics_load_without_torch():
-    code = "import sys, bench.compare; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.stats.compare; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,59 +5,31 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import VERBS
+from bench.identity import runtime_nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("baselines", "uar", "mgca")
 
-# Lowest first. A module may import its own layer and those above it in this list, never below.
-# An entry stands for a module and all that is inside it; the longest entry that fits decides.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("bench", "bench.errors"),
-    ("bench.spec", "bench.model", "bench.terminal", "bench.provenance"),
-    ("bench.store", "bench.suite", "bench.weights"),
-    ("bench.seal",),
-    (
-        "bench.data",
-        "bench.budget",
-        "bench.build",
-        "bench.flops",
-        "bench.checkpoint",
-        "bench.optimise",
-    ),
-    ("bench.metrics", "bench.decode", "bench.datasets"),
-    ("bench.stats", "bench.strata", "bench.controls", "bench.workspace", "bench.labeler"),
-    ("bench.metrics.rules_mesh", "bench.labels"),  # the first: a program on intervals
-    ("bench.train", "bench.compare"),
-    ("bench.execute",),
-    ("bench.assess", "bench.plan"),
-    ("bench.board", "bench.verify"),
-    ("bench.leaderboard", "bench.reporting"),
-    ("bench.reporting.contrast", "bench.reporting.tables"),
-    ("bench.reporting.summary",),
-    ("bench.reporting.plots", "bench.reporting.sections", "bench.reporting.costs"),
-    ("bench.reporting.clinical_tables", "bench.reporting.rescored"),
-    ("bench.reporting.plots_clinical", "bench.reporting.claims"),
-    ("bench.reporting.folder", "bench.reporting.curves", "bench.reporting.reconstructions"),
-    ("bench.transfer", "bench.reporting.page"),
-    ("bench.job",),
-    ("bench.run",),
-    ("bench.weights_fetch", "bench.perf", "bench.perf.models", "bench.perf.oracle"),
-    ("bench.perf.mgca",),
-    ("a verb",),
-    ("bench.__main__",),
-)
+# The direction rule: a package (or a file of bench/) imports from its own level and from those
+# before it, never from one behind it.
+DIRECTION = """
+errors terminal < spec config weights < store model provenance < figures data < metrics
+< stats engine identity < runs < pretraining scripts < suites < boards perf < reporting
+< commands < __main__
+"""
+LEVELS = {name: level for level, names in enumerate(DIRECTION.split("<")) for name in names.split()}
+LONGEST = 350  # lines of a file
 TENSORS = (
-    "bench.data.batches", "bench.data.codes", "bench.checkpoint", "bench.optimise",
-    "bench.decode", "bench.train", "bench.metrics.chexbert_model",
-    "bench.metrics.tensors",
-    "bench.flops", "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
+    "bench.data.batches", "bench.data.codes", "bench.engine.checkpoint", "bench.engine.optimiser",
+    "bench.engine.decode", "bench.engine.train", "bench.engine.flops",
+    "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
+    "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "matplotlib", "pycocoevalcap")
 
@@ -74,16 +46,6 @@ def modules(*packages: str) -> dict[str, Path]:
 BENCH = modules("bench")
 
 
-def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those under `if TYPE_CHECKING`."""
-    for child in ast.iter_child_nodes(node):
-        test = child.test if isinstance(child, ast.If) else None
-        if isinstance(test, ast.Name) and test.id == "TYPE_CHECKING":
-            continue
-        yield child
-        yield from runtime_nodes(child)
-
-
 @cache
 def imports(path: Path) -> frozenset[str]:
     """Modules (and names in them) that a file imports when it runs, at any depth."""
@@ -92,7 +54,7 @@ def imports(path: Path) -> frozenset[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: relative import (the code digest does not follow it)"
+            assert not node.level, f"{path}: relative import (write the whole name)"
             names |= {node.module or ""} | {f"{node.module}.{a.name}" for a in node.names}
     return frozenset(names)
 
@@ -103,16 +65,9 @@ def own_modules(path: Path) -> set[str]:
     return {n for n in named if not any(m.startswith(f"{n}.") for m in named)}
 
 
-def layer(module: str) -> int:
-    """The place of the module, or of the nearest package around it; of a verb, before the last."""
-    places = {entry: i for i, names in enumerate(LAYERS) for entry in names}
-    if module not in places and module in {target for target, _ in VERBS.values()}:
-        return places["a verb"]
-    entry = module
-    while entry not in places:
-        entry = entry.rpartition(".")[0]
-    assert module == entry or entry != "bench", f"{module} has no place in LAYERS: give it one"
-    return places[entry]
+def room(module: str) -> str:
+    """The package of bench, or the file directly in it, that a module belongs to."""
+    return module.split(".")[1] if "." in module else "errors"  # bench itself: the version
 
 
 @pytest.mark.parametrize("package", MODELS)
@@ -128,11 +83,41 @@ def test_the_harness_imports_no_model_package() -> None:
         assert not foreign, f"{name} imports {foreign}"
 
 
-@pytest.mark.parametrize("name", BENCH)
-def test_no_arrow_back(name: str) -> None:
-    mine = layer(name)
-    back = {n for n in own_modules(BENCH[name]) if layer(n) > mine}
-    assert not back, f"{name} imports {sorted(back)}, which stand above it"
+def test_every_room_has_its_level() -> None:
+    assert {room(name) for name in BENCH} == set(LEVELS)
+
+
+def test_no_arrow_back() -> None:
+    back = [
+        f"{name} imports {other}"
+        for name, path in BENCH.items()
+        for other in sorted(own_modules(path))
+        if LEVELS[room(other)] > LEVELS[room(name)]
+    ]
+    assert not back, back
+
+
+def test_no_circle_of_rooms() -> None:
+    arrows: dict[str, set[str]] = {}
+    for name, path in BENCH.items():
+        others = {room(other) for other in own_modules(path)} - {room(name)}
+        arrows.setdefault(room(name), set()).update(others)
+    while free := {name for name, targets in arrows.items() if not targets & set(arrows)}:
+        arrows = {name: targets for name, targets in arrows.items() if name not in free}
+    assert not arrows, f"these import one another: {arrows}"
+
+
+def test_no_verb_imports_another() -> None:
+    verbs = {module for module, _ in VERBS.values()}
+    for verb in verbs:
+        assert not (own_modules(BENCH[verb]) & verbs) - {verb}, verb
+
+
+def test_no_long_file() -> None:
+    sources = [p for package in ("bench", *MODELS, "tests") for p in (ROOT / package).rglob("*.py")]
+    lengths = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in sources}
+    long = {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > LONGEST}
+    assert not long, long
 
 
 def test_no_cycle() -> None:

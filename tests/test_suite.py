@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import bench.suite
+import bench.config
+from bench.config import compose, load_yaml, names
 from bench.errors import BenchError
-from bench.suite import compose, load_suite, load_yaml, names
+from bench.suites.suite import load_suite
 
 
 @pytest.mark.parametrize("name", names("suite"))
@@ -44,7 +45,7 @@ def test_the_ablations_are_twelve() -> None:
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "suite").mkdir()
-    monkeypatch.setattr(bench.suite, "CONF", tmp_path)
+    monkeypatch.setattr(bench.config, "CONF", tmp_path)
     files = {
         "one": "title: One\nrows: [{name: A, model: m}]\ntables: {t: {title: T, rows: [A]}}\n",
         "same": "title: Same\nrows: [{name: A, model: m}, {name: B, model: m}]\n",

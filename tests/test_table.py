@@ -10,15 +10,16 @@ import pytest
 from made import DATASET, SUITE, make, reports
 
 import bench.reporting.summary
-from bench import leaderboard, table
 from bench.__main__ import main
+from bench.commands import board as leaderboard
+from bench.commands import table
 from bench.errors import BenchError
-from bench.execute import write_predictions
 from bench.metrics import registry
-from bench.plan import Plan
+from bench.metrics.predictions import write_predictions
 from bench.reporting import rescored
+from bench.runs.workspace import Workspace
 from bench.store import RunFolder, read_json
-from bench.workspace import Workspace
+from bench.suites.plan import Plan
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import bench.suite
+import bench.config
 from bench.errors import BenchError
 from bench.reporting.tables import MACRO_NOTE, Cell, Figure, Grid, Line, build, render, tex
-from bench.suite import Table
+from bench.suites.suite import Table
 
 METRICS = ("BLEU-4", "CIDEr")
 PAPER = """
@@ -34,7 +34,7 @@ rows:
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "p.yaml").write_text(PAPER)
-    monkeypatch.setattr(bench.suite, "CONF", tmp_path)
+    monkeypatch.setattr(bench.config, "CONF", tmp_path)
 
 
 def grid(dataset: str = "iu_xray") -> Grid:

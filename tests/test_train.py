@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from toy import Toy, load
 
-from bench.build import image_spec
 from bench.data.batches import Pixels, Split
 from bench.data.study import Dataset
 from bench.data.text import treatment, vocabulary
+from bench.engine.train import Training
 from bench.errors import RunError
+from bench.model import image_spec
 from bench.spec import (
     BudgetSpec,
     ClipSpec,
@@ -32,7 +33,6 @@ from bench.spec import (
     TrainSpec,
 )
 from bench.store import RunFolder
-from bench.train import Training
 
 RESULTS = ("weights.safetensors", "curve.csv", "losses.csv", "train.json")
 TWO_STAGES = (
@@ -361,7 +361,7 @@ def test_a_budget_of_seconds_counts_training_alone(
         return now
 
     training = prepare("seconds", replace(SPEC, budget=BudgetSpec("device_seconds", 5)))
-    monkeypatch.setattr("bench.train.time.perf_counter", clock)
+    monkeypatch.setattr("bench.engine.train.time.perf_counter", clock)
     training.run()
     assert facts(training)["steps"] == 5
     timing = json.loads((training.folder / "timing.json").read_text())

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from bench import labels, transfer
 from bench.__main__ import main
+from bench.config import load_yaml
 from bench.data.study import Image, Study
 from bench.data.synthetic import load
 from bench.errors import MissingError
-from bench.metrics.observations import OBSERVATIONS
-from bench.seal import verify
+from bench.metrics.clinical import truth as labels
+from bench.metrics.clinical.observations import OBSERVATIONS
+from bench.pretraining import appraise as transfer
+from bench.runs.workspace import Workspace
 from bench.store import RunFolder, file_digest
-from bench.suite import load_yaml
-from bench.workspace import Workspace
 
 SMALL = (
     "dataset=synthetic", "dataset.train=40", "dataset.val=12", "dataset.test=16",
@@ -49,7 +49,7 @@ def sealed(place: Path) -> Iterator[RunFolder]:
 
 
 def test_a_pretraining_is_measured_before_it_is_sealed(sealed: RunFolder) -> None:
-    assert not verify(sealed)
+    assert not sealed.verify()
     assert {"pretraining.json", "figures/curves.png", "figures/curves.svg"} <= set(sealed.files())
     found = json.loads((sealed / "pretraining.json").read_text())
     rows = {(r["direction"], r["metric"]): r for r in found["retrieval"]}
@@ -87,7 +87,7 @@ def test_what_pretrain_prints(
     assert "100% of labels: mean AUROC" in out
     assert "figures/curves.png" in out
     assert (sealed / "pretraining.json").read_bytes() == before
-    assert not verify(sealed)
+    assert not sealed.verify()
 
 
 def test_probe_of_a_run_is_what_was_sealed(
@@ -126,7 +126,7 @@ def test_probe_of_random_and_of_given_weights(
 
 
 def test_random_controls_differ_by_seed_alone(sealed: RunFolder, place: Path) -> None:
-    from bench.verify import load_spec
+    from bench.store import load_spec
 
     work = Workspace(place / "runs", place / "cache")
     spec = load_spec(sealed)

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from test_execute import SPEC
 
-from bench import seal
 from bench.__main__ import main
-from bench.assess import assess, is_scored
-from bench.execute import execute
 from bench.metrics import ptb
+from bench.runs.execute import execute
+from bench.runs.score import assess, is_scored
+from bench.runs.workspace import Workspace
 from bench.spec import PartSpec, RunSpec
 from bench.store import MANIFEST, RunFolder
-from bench.workspace import Workspace
 
 METRICS = ["BLEU", "CIDEr"]
 FLOOR = RunSpec("floor", SPEC.data, PartSpec("baselines.floors.MostFrequent"), "")
@@ -89,9 +88,9 @@ def test_every_byte_of_the_manifest_is_watched(place: Path) -> None:
     data = (folder / MANIFEST).read_bytes()
     for at in range(len(data)):
         (folder / MANIFEST).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        assert seal.verify(folder), f"byte {at}: {data[max(at - 20, 0) : at + 20]!r}"
+        assert folder.verify(), f"byte {at}: {data[max(at - 20, 0) : at + 20]!r}"
     (folder / MANIFEST).write_bytes(data)
-    assert seal.verify(folder) == []
+    assert folder.verify() == []
 
 
 def test_a_lost_and_a_strange_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,13 +110,13 @@ def test_a_manifest_without_a_seal_is_no_manifest(place: Path) -> None:
     assert is_scored(SPEC, folder, METRICS)
     del content["seal"]
     (folder / MANIFEST).write_text(json.dumps(content))
-    assert seal.verify(folder) == [f"{SPEC.run_id}/{MANIFEST}: has no seal"]
+    assert folder.verify() == [f"{SPEC.run_id}/{MANIFEST}: has no seal"]
     assert not is_scored(SPEC, folder, METRICS)  # `bench run` scores and seals it again
 
 
 def test_the_manifest_of_another_run(place: Path) -> None:
     shutil.copy(RunFolder(place / "runs", FLOOR.run_id) / MANIFEST, trained(place) / MANIFEST)
-    assert seal.verify(trained(place)) == [
+    assert trained(place).verify() == [
         f"{SPEC.run_id}/{MANIFEST}: is the manifest of {FLOOR.run_id}"
     ]
 
@@ -134,7 +133,7 @@ def test_a_forged_loss_is_found_by_the_rerun(
     cells = first.split(",")
     cells[-1] = repr(math.nextafter(float(cells[-1]), math.inf))  # the smallest possible change
     path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
-    seal.seal(folder, status="predicted")
+    folder.seal(status="predicted")
     assert verify(place, SPEC.run_id) == 0
     assert verify(place, SPEC.run_id, "--rerun", "5") == 3
     out = capsys.readouterr().out
@@ -152,7 +151,7 @@ def test_a_forged_score_is_found_by_scoring_again(
     rows[i]["value"] += 0.01
     del rows[-1]
     (folder / "scores.json").write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
-    seal.seal(folder, status="scored")
+    folder.seal(status="scored")
     assert verify(place, SPEC.run_id, "--rescore") == 3
     out = capsys.readouterr().out
     assert f"scores.json: BLEU-4 {rows[i]['protocol']} all: sealed " in out
@@ -165,7 +164,7 @@ def test_a_forged_floor_is_found_by_writing_again(
     folder = RunFolder(place / "runs", FLOOR.run_id)
     path = folder / "predictions.csv"
     path.write_text(path.read_text().replace("test3,", "test3,clear "))
-    seal.seal(folder, status="scored")
+    folder.seal(status="scored")
     assert verify(place, FLOOR.run_id, "--rerun", "1") == 3
     assert "predictions.csv: study test3 has another report" in capsys.readouterr().out
 
@@ -180,7 +179,7 @@ def test_what_cannot_be_repeated_is_a_problem_not_the_end(
     from bench.spec import to_dict
 
     (folder / "spec.json").write_text(json.dumps(to_dict(spec), indent=1, sort_keys=True) + "\n")
-    seal.seal(folder, status="scored")
+    folder.seal(status="scored")
     assert verify(place, "--rerun", "2") == 3
     out = capsys.readouterr().out
     assert f"{spec.run_id}: dataset made is not the one of this run" in out
@@ -195,7 +194,7 @@ def test_against_another_execution(place: Path, capsys: pytest.CaptureFixture[st
     assert f"{count} of {count} results as in" in capsys.readouterr().out
     again = RunFolder(place / "again" / "runs", SPEC.run_id)
     (again / "curve.csv").write_text("other")
-    seal.seal(again, status="scored")
+    again.seal(status="scored")
     assert verify(place, *other) == 3
     assert f"{SPEC.run_id}/curve.csv: not as in" in capsys.readouterr().out
     (again / MANIFEST).write_bytes(b"\xff")

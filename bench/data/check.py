@@ -16,8 +16,7 @@ import numpy as np
 
 from bench.data import iu_xray, leakage, mimic_cxr
 from bench.data.iu_xray import Source
-from bench.data.manifest import Manifest, Rendition
-from bench.data.prepare import hashed
+from bench.data.manifest import Manifest, Rendition, hashed
 from bench.data.study import SPLITS, Dataset
 from bench.data.text import vocabulary
 from bench.errors import some

@@ -150,91 +150,11 @@ def renditions(name: str) -> tuple[Rendition, ...]:
     return tuple(known)
 
 
-def splits_csv(manifest: Manifest) -> str:
-    """The canonical CSV of a manifest's division alone."""
-    return _csv(("study", "split"), ((e.study, e.split) for e in manifest.entries))
-
-
-def write(path: Path, content: str) -> None:
-    """`content`, compressed without a time stamp, so that equal contents give equal files."""
-    path.write_bytes(gzip.compress(content.encode(), 9, mtime=0))
-
-
 def _read(name: str) -> str:
     try:
         return gzip.decompress((FOLDER / name).read_bytes()).decode()
     except FileNotFoundError:
         raise DataError(f"no manifest {name} in {FOLDER}", "reinstall rrg-bench") from None
-
-
-def draw(seed: str, key: str) -> float:
-    """A uniform number in [0, 1) that depends on `seed` and `key` alone, on every platform."""
-    return int(sha256(f"{seed}:{key}")[:13], 16) / 16**13
-
-
-def exchangeable(
-    manifest: Manifest, strata: Mapping[str, str], shares: Mapping[str, float], seed: str
-) -> dict[str, str]:
-    """Study id -> split, drawn so that no text is in two splits and all splits are alike.
-
-    Studies of one text (or one patient's: the union of both relations) form a group, which goes
-    to one split whole. Groups come in random order; each goes to a split drawn with probability
-    proportional to the room that is left there in the group's stratum, so that sizes come out
-    near `shares` and large groups favour no split. `strata` maps study ids ("normal").
-    """
-    groups = _groups(manifest)
-    room = _room(manifest, strata, shares)
-    splits: dict[str, str] = {}
-    for ids in sorted(groups, key=lambda ids: draw(f"{seed}/order", ids[0])):
-        left = room[_majority([strata[i] for i in ids])]
-        split = _choose(left, draw(f"{seed}/split", ids[0]))
-        left[split] -= len(ids)
-        splits.update(dict.fromkeys(ids, split))
-    return splits
-
-
-def _groups(manifest: Manifest) -> list[list[str]]:
-    """Study ids, joined (transitively) where they share a text or a patient."""
-    parent: dict[str, str] = {}
-
-    def root(node: str) -> str:
-        while parent.setdefault(node, node) != node:
-            node = parent[node]
-        return node
-
-    for entry in manifest.entries:
-        for relation in (f"text {entry.text}", f"patient {entry.patient}"):
-            parent[root(relation)] = root(f"study {entry.study}")
-    groups: dict[str, list[str]] = {}
-    for entry in manifest.entries:
-        groups.setdefault(root(f"study {entry.study}"), []).append(entry.study)
-    return [sorted(ids) for ids in groups.values()]
-
-
-def _room(
-    manifest: Manifest, strata: Mapping[str, str], shares: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    room: dict[str, dict[str, float]] = {}
-    for entry in manifest.entries:
-        left = room.setdefault(strata[entry.study], dict.fromkeys(shares, 0.0))
-        for split, share in shares.items():
-            left[split] += share
-    return room
-
-
-def _majority(names: Sequence[str]) -> str:
-    return max(sorted(set(names)), key=names.count)
-
-
-def _choose(room: Mapping[str, float], point: float) -> str:
-    """The split at `point` (0 to 1) of the room laid end to end; the roomiest when all is full."""
-    total = sum(max(left, 0.0) for left in room.values())
-    passed = 0.0
-    for split, left in room.items():
-        passed += max(left, 0.0)
-        if point * total < passed:
-            return split
-    return max(room, key=lambda split: room[split])
 
 
 def sample(dataset: Dataset, count: int) -> Dataset:
@@ -252,3 +172,9 @@ def sample(dataset: Dataset, count: int) -> Dataset:
         studies=tuple(s for s in dataset.studies if s.id in drawn),
         manifest=sha256("\n".join([dataset.manifest, *sorted(drawn)])),
     )
+
+
+def hashed(path: Path) -> tuple[int, str]:
+    """Size and sha256 of a file."""
+    data = path.read_bytes()
+    return len(data), hashlib.sha256(data).hexdigest()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from bench.metrics.scoring import ReferenceSet
+    from bench.metrics.references import ReferenceSet
 
 
 class Metric(ABC):

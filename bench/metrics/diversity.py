@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.metrics.base import Metric
 
 if TYPE_CHECKING:
-    from bench.metrics.scoring import ReferenceSet
+    from bench.metrics.references import ReferenceSet
 
 
 class Diversity(Metric):

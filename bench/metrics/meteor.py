@@ -21,7 +21,7 @@ from bench.metrics.java import OPTIONS, LineProcess, find_jar, find_java, one_li
 from bench.metrics.paraphrases import all_pieces, covering
 
 if TYPE_CHECKING:
-    from bench.metrics.scoring import ReferenceSet
+    from bench.metrics.references import ReferenceSet
 
 JAR = "meteor/meteor-1.5.jar"
 TABLE = "meteor/data/paraphrase-en.gz"

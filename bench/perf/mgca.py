@@ -10,17 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.build import construct, image_spec, resolve
 from bench.data.leakage import cleaned_reports
 from bench.data.synthetic import load
 from bench.errors import RunError
-from bench.model import Batch
+from bench.model import Batch, construct, image_spec, resolve
 from bench.perf.models import Built, medians, optimizer, step
 from bench.perf.oracle import aggregate_slowly
-from bench.plan import Composer
+from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec
+from bench.suites.plan import Composer
 from bench.terminal import table
-from bench.workspace import Workspace
 
 AGGREGATE = "mgca.aggregate.aggregate"
 REPORTS = 200  # of the embedded dataset: what a BERT from scratch learns its pieces from

@@ -15,14 +15,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bench.budget import peak_memory_mb
-from bench.build import build_model, image_spec, resolve
-from bench.decode import generate, lay_out
-from bench.flops import FlopCounter
-from bench.model import Batch, ImageSpec, Tokenizer
-from bench.optimise import build_optimizer
+from bench.config import compose, load_yaml
+from bench.engine.decode import generate, lay_out
+from bench.engine.flops import FlopCounter
+from bench.engine.meter import peak_memory_mb
+from bench.engine.optimiser import build_optimizer
+from bench.model import Batch, ImageSpec, Tokenizer, build_model, image_spec, resolve
 from bench.spec import DecodeSpec, OptimizerSpec, PartSpec, from_dict
-from bench.suite import compose, load_yaml
 
 WORDS = 760  # of IU X-ray
 LENGTH = 60  # ids a report, likewise

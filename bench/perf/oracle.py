@@ -1,8 +1,8 @@
 """The slow, obvious ways: what fast code must equal, and is timed against.
 
-Decoding (`bench.decode`): the images are encoded once; then every step computes the whole prefix
-of every hypothesis again, word by word from the first, and nothing stops early. Bookkeeping is one
-Python list per study. Aggregation of word pieces (`mgca.aggregate`): one piece after the other.
+Decoding (`bench.engine.decode`): the images are encoded once; then every step computes the whole
+prefix of every hypothesis again, word by word from the first, and nothing stops early. Bookkeeping
+is one Python list per study. Aggregation of word pieces (`mgca.aggregate`): piece by piece.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.decode import END
+from bench.engine.decode import END
 from bench.spec import DecodeSpec
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Hypothesis = tuple[np.float32, tuple[int, ...]]  # summed log-probability, word 
 
 @torch.inference_mode()
 def decode_slowly(model: Model, images: Tensor, spec: DecodeSpec) -> list[list[int]]:
-    """Beam search (greedy: a beam of 1) by R2Gen's rules; the arguments of `bench.decode`."""
+    """Beam search (greedy: a beam of 1) by R2Gen's rules; arguments as of `bench.engine.decode`."""
     start = model.encode(images)
     live: list[list[Hypothesis]] = [[(np.float32(0), ())] for _ in images]
     ended: list[list[Hypothesis]] = [[] for _ in images]

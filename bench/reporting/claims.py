@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bench.assess import FEATURES
-from bench.compare import NOT_RUN, VERDICTS, Comparison, corrected, interval, number, p_value
+from bench.config import load_yaml
 from bench.errors import unknown
 from bench.reporting.summary import TEXTS, Summary
+from bench.runs.score import FEATURES
 from bench.spec import from_dict
-from bench.suite import load_yaml
+from bench.stats.compare import NOT_RUN, VERDICTS, Comparison, corrected
+from bench.terminal import interval, number, p_value
 
 HEAD = ("section", "claim", "rows", "metric", "paper", "ours [95 %]", "p (Holm)", "verdict")
 

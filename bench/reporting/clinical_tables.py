@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.compare import number
 from bench.metrics import registry
-from bench.metrics.clinical import findings
+from bench.metrics.clinical.f1 import findings
 from bench.reporting import tables
 from bench.reporting.tables import Grid
 from bench.store import write_atomic
-from bench.suite import Table
+from bench.suites.suite import Table
+from bench.terminal import number
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary

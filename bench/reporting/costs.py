@@ -15,11 +15,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from bench.board import initial
-from bench.plan import Planned
-from bench.store import RunFolder, read_json
-from bench.verify import load_spec
-from bench.workspace import RANDOM, RUN
+from bench.boards.rows import initial
+from bench.runs.workspace import RANDOM, RUN
+from bench.store import RunFolder, load_spec, read_json
+from bench.suites.plan import Planned
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.board import BoardRow, write_rows
-from bench.compare import Comparison
-from bench.controls import SHUFFLED, WITHIN
-from bench.datasets import EMBEDDED
+from bench.boards.rows import BoardRow, write_rows
+from bench.data.registry import EMBEDDED
 from bench.reporting import clinical_tables, costs, sections, tables
 from bench.reporting.summary import TEXTS, Summary
+from bench.runs.controls import SHUFFLED, WITHIN
+from bench.stats.compare import Comparison
 from bench.store import write_atomic
-from bench.suite import Table
+from bench.suites.suite import Table
 
 
 def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[Path]:

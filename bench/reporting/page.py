@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.board import BoardRow
+from bench.boards.rows import BoardRow
 from bench.errors import some
 from bench.reporting.tables import FLOOR_NAMES
 from bench.store import read_json, write_atomic

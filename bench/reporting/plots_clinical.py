@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.compare import number
-from bench.metrics.clinical import findings
-from bench.metrics.observations import NO_FINDING, OBSERVATIONS
-from bench.reporting.plots import pyplot, save
+from bench.figures import pyplot, save
+from bench.metrics.clinical.f1 import findings
+from bench.metrics.clinical.observations import NO_FINDING, OBSERVATIONS
 from bench.reporting.tables import FLOOR_NAMES
+from bench.terminal import number
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary

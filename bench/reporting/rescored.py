@@ -15,7 +15,7 @@ from bench.metrics import registry
 from bench.metrics.scoring import score
 from bench.reporting.tables import Figure
 from bench.stats import Plan, intervals
-from bench.suite import Table
+from bench.suites.suite import Table
 
 
 def rescored(

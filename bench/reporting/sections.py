@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.board import BoardRow
-from bench.compare import Comparison, corrected, interval, number, p_value
-from bench.controls import SHUFFLED
+from bench.boards.rows import BoardRow
 from bench.reporting.tables import FLOOR_NAMES
+from bench.runs.controls import SHUFFLED
+from bench.stats.compare import Comparison, corrected
+from bench.terminal import interval, number, p_value
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary

@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.board import has_scores, read_rows
-from bench.compare import Comparison, corrected
+from bench.boards.comparable import refuse_mixed
+from bench.boards.rows import active, has_scores, read_rows
 from bench.data.study import Dataset
 from bench.errors import BenchError
-from bench.leaderboard import active, refuse_mixed
-from bench.plan import Plan
 from bench.reporting import tables
-from bench.reporting.contrast import Contrasts, Key
+from bench.reporting.contrasts import Contrasts, Key
 from bench.reporting.tables import Figure, Grid
-from bench.store import RunFolder
-from bench.suite import Suite, Table, load_suite
-from bench.verify import load_spec
-from bench.workspace import Workspace
+from bench.runs.workspace import Workspace
+from bench.stats.compare import Comparison, corrected
+from bench.store import RunFolder, load_spec
+from bench.suites.plan import Plan
+from bench.suites.suite import Suite, Table, load_suite
 
 TEXTS = ("r2gen@1", "full@1")
 COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from bench.compare import interval, number
+from bench.config import load_yaml
 from bench.errors import unknown
-from bench.suite import Table, load_yaml
+from bench.suites.suite import Table
+from bench.terminal import interval, number
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 NOT_RUN = "not run"
 NONE = "–"
-# Measured by `bench.stats.check`; a test holds these figures to its record.
+# Measured by `bench.scripts.coverage`; a test holds these figures to its record.
 MACRO_NOTE = (
     "Intervals of macro averages are too short where observations are rare: in made cases with "
     "known truth, 74 % of the 95 % intervals held it at 100 studies and 91 % at 590. Intervals "

@@ -3,7 +3,7 @@
 A system is an array of runs (S, n, k): S trainings of one spec, scored on the same n reports.
 Its score is the mean over its runs. Reports are drawn by patient where patients repeat, and the
 draws depend only on ids and patients, so every system of a table meets the same resamples and
-a table regenerates byte for byte. `bench.stats.check` measures how often all this is right.
+a table regenerates byte for byte. `bench.scripts.coverage` measures how often all this is right.
 
 Interval. Percentiles of the bootstrap over studies, their distances from the value stretched by
 sqrt(V / V_boot) t / z. With one run, V / V_boot = G / (G - 1) and t has G - 1 degrees of freedom
@@ -29,7 +29,7 @@ from bench.stats.infer import (
     intervals,
     signature,
 )
-from bench.stats.plan import RESAMPLES, Plan
+from bench.stats.resampling import RESAMPLES, Plan
 from bench.stats.spread import METHODS
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import BenchError, unknown
 from bench.metrics.base import Metric
-from bench.stats.plan import Plan
+from bench.stats.resampling import Plan
 from bench.stats.spread import Spread, aggregate
 
 # Of the methods, not of the code: it enters signatures, and rises when a figure would change.

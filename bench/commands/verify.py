@@ -1,0 +1,170 @@
+"""Verify sealed runs: digests of every file, scores computed again, the first steps trained again.
+
+Without RUN every run of the folder is verified. `--rescore` computes the scores and intervals
+again from the predictions; `--rerun N` repeats the first N training steps and compares their
+losses bit for bit (a floor: writes its reports again). `--against FOLDER` compares results with
+those of the same runs in another folder, or on a board. Exit code 3 names what differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.errors import BenchError
+from bench.identity import code_of
+from bench.metrics import predictions
+from bench.metrics.cache import keep
+from bench.metrics.predictions import PREDICTIONS
+from bench.runs.floors import floor_reports
+from bench.runs.training import rerun
+from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.spec import RunSpec
+from bench.store import MANIFEST, RunFolder, find_runs, load_spec, read_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default="", help="run id, or its beginning")
+    parser.add_argument("--rescore", action="store_true", help="compute the scores again")
+    parser.add_argument("--rerun", type=int, default=0, metavar="N", help="repeat N steps")
+    parser.add_argument("--against", type=Path, help="folder with the same runs, made before")
+    parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    work = Workspace(arguments.out, arguments.cache)
+    keep(work.cache)
+    folders = find_runs(work.out, arguments.run)
+    found = 0
+    for folder in folders:
+        problems, said = examine(folder, work, arguments.rescore, arguments.rerun)
+        if arguments.against is not None:
+            problems += _unlike(folder, RunFolder(arguments.against, folder.run_id), said)
+        print(f"{'FAIL' if problems else 'ok  '} {folder.run_id}: {', '.join(said)}", flush=True)
+        for problem in problems:
+            print(f"     {problem}")
+        found += len(problems)
+    print(f"{len(folders)} runs verified, {found} problems")
+    return 3 if found else 0
+
+
+def examine(
+    folder: RunFolder, work: Workspace, rescore: bool = False, steps: int = 0
+) -> tuple[list[str], list[str]]:
+    """What is wrong with a run, and what was looked at. What rests on altered files is left out."""
+    problems = folder.verify()
+    said = [f"{len(folder.files())} files"]
+    if problems:
+        return problems, said
+    try:
+        if rescore:
+            problems += _rescored(folder, work, said)
+        if steps:
+            problems += _rerun(folder, work, steps, said)
+    except BenchError as error:  # such as data or weights that are not here
+        problems.append(f"{folder.run_id}: {error.message}")
+    return problems, said
+
+
+def _unlike(folder: RunFolder, other: RunFolder, said: list[str]) -> list[str]:
+    """Results that two executions of a run do not share, by the digests of both manifests."""
+    if not (other / MANIFEST).exists():
+        return [f"{folder.run_id}: no sealed run of this id in {other.path.parent}"]
+    if folder.manifest_problems():
+        return []  # which `examine` has named
+    if bad := other.manifest_problems():
+        return [f"{problem}, in {other.path.parent}" for problem in bad]
+    mine, theirs = read_json(folder / MANIFEST), read_json(other / MANIFEST)
+    names = sorted({*mine["results"], *theirs["results"]})
+    differ = [n for n in names if mine["results"].get(n) != theirs["results"].get(n)]
+    said.append(f"{len(names) - len(differ)} of {len(names)} results as in {other.path.parent}")
+    return [f"{folder.run_id}/{name}: not as in {other.path.parent}" for name in differ]
+
+
+def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
+    """Differences between the sealed scores and those computed now."""
+    from bench.metrics.available import absence
+    from bench.runs.score import FEATURES, rows_of
+
+    if not (folder / "scores.json").exists():
+        said.append("not scored")
+        return []
+    sealed = {_key(row): row for row in read_json(folder / "scores.json")}
+    # What comes from a model's features is in no file of reports.
+    families = list(
+        dict.fromkeys(r["family"] for r in sealed.values() if r["protocol"] != FEATURES)
+    )
+    absent = [f for f in families if absence(f)]
+    if absent:
+        said.append(f"not scored again, for want of their weights: {', '.join(absent)}")
+        sealed = {key: row for key, row in sealed.items() if row["family"] not in absent}
+    rows = rows_of(load_spec(folder), work, folder, [f for f in families if f not in absent])
+    now = {_key(row): row for row in rows}
+    said.append(f"{len(sealed)} scores")
+    return [
+        f"{folder.run_id}/scores.json: {' '.join(filter(None, key))}: "
+        f"sealed {_figures(sealed.get(key))}, now {_figures(now.get(key))}"
+        for key in dict.fromkeys([*sealed, *now])
+        if _figures(sealed.get(key)) != _figures(now.get(key))
+    ]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["metric"], row["protocol"], row["stratum"], row["control"]
+
+
+def _figures(row: dict[str, Any] | None) -> str:
+    """Value, interval and signature of a score, or why there is none."""
+    if row is None:
+        return "no such score"
+    if "value" not in row:
+        return str(row["unavailable"])
+    ends = f" [{row['ci_low']!r}, {row['ci_high']!r}]" if "ci_low" in row else ""
+    return f"{row['value']!r}{ends} ({row['signature']})"
+
+
+def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> list[str]:
+    """Differences between what the run did first and a repetition of that."""
+    spec = load_spec(folder)
+    if spec.kind == "floor":
+        return _rewritten(folder, spec, work, said)
+    with TemporaryDirectory() as place:
+        again = rerun(spec, work, RunFolder(Path(place), folder.run_id), steps)
+    with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
+        # A loss that only a later stage has is empty in the first steps.
+        sealed = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    count = min(len(sealed), len(again))
+    said.append(f"losses of {count} steps compared bit for bit")
+    differ = [i for i in range(count) if sealed[i] != again[i]]
+    if not differ:
+        return []
+    i = differ[0]
+    names = [k for k in sealed[i] if sealed[i][k] != again[i].get(k)]
+    found = ", ".join(f"{k} sealed {sealed[i][k]!r}, now {again[i].get(k)!r}" for k in names)
+    return [
+        f"{folder.run_id}/losses.csv, step {i + 1}: {found}; {len(differ)} of {count} steps differ"
+        + _other_code(spec)
+    ]
+
+
+def _other_code(spec: RunSpec) -> str:
+    """What to say of a difference when the run was made by other code than is here."""
+    now = code_of(spec)
+    if now == spec.code:
+        return ""
+    return f" (the code has changed since: digest {spec.code[:12]}, now {now[:12]})"
+
+
+def _rewritten(folder: RunFolder, spec: RunSpec, work: Workspace, said: list[str]) -> list[str]:
+    """Studies for which a floor writes another report now."""
+    sealed = predictions.read(folder / PREDICTIONS)
+    said.append(f"{len(sealed)} reports written again")
+    return [
+        f"{folder.run_id}/{PREDICTIONS}: study {study} has another report now{_other_code(spec)}"
+        for (study, a), b in zip(sealed.items(), floor_reports(spec, work), strict=True)
+        if a != b
+    ]

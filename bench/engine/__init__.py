@@ -1,0 +1,1 @@
+"""Training and decoding: the only loop, its meter, optimiser and checkpoints."""

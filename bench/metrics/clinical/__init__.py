@@ -1,0 +1,1 @@
+"""Clinical-efficacy metrics: labelers, their observations, F1 and RadGraph."""

@@ -1,0 +1,1 @@
+"""What a pretraining has learned: linear probes, retrieval, curves, reconstructions."""

@@ -1,0 +1,147 @@
+"""Comparisons between rows of a plan, kept by content: a table printed again computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bench.metrics import registry
+from bench.metrics.scoring import Scored
+from bench.runs.score import CONTROLS, TABLES
+from bench.spec import digest
+from bench.stats import RESAMPLES, intervals
+from bench.stats import Plan as Resampling
+from bench.stats.compare import Comparison, System, compare_all
+from bench.stats.infer import VERSION
+from bench.store import RunFolder, file_digest, read_json, write_json
+
+Key = tuple[str, ...]  # run ids of one row, one a seed; a leading control's name takes that one
+
+
+class Contrasts:
+    """Compares rows, given as run ids; `patients` are those of the split, in its order."""
+
+    def __init__(self, out: Path, cache: Path, patients: tuple[str, ...]) -> None:
+        self.out, self.kept = out, cache / "comparisons"
+        self.patients = patients
+        self._loaded: dict[Path, Scored] = {}
+        self._digests: dict[Path, str] = {}
+
+    def compare(
+        self, a: Key, b: Key, names: tuple[str, str], score: str, text: str, seeded: bool = True
+    ) -> Comparison:
+        """A minus B in one score under one treatment; `names` are shown in sentences.
+
+        `seeded` False: B is a floor, which no seed enters. Where B is a control that only some
+        studies take part in, A is held against it on those; a row and its own control are
+        paired by training.
+        """
+        family = registry.family(score)
+        found = self._family(a, b, family, text, seeded)[score]
+        return _named(found, names)
+
+    def _family(
+        self, a: Key, b: Key, family: str, text: str, seeded: bool
+    ) -> dict[str, Comparison]:
+        # Whether they are paired follows from the files: those of a row and of its control.
+        path = self.kept / f"{self._digest([a, b], family, text, seeded)}.json"
+        if path.exists():
+            return {k: _comparison(v) for k, v in read_json(path).items()}
+        second = self._system(b, family, text, seeded)
+        first = self._system(a, family, text, only=second.ids if b[0] in CONTROLS else None)
+        second = replace(second, patients=first.patients)
+        found = compare_all(first, second, registry.load(family), paired=_own_control(a, b))
+        write_json(path, {k: _plain(v) for k, v in found.items()})
+        return found
+
+    def interval(self, key: Key, score: str, text: str) -> tuple[float, float, float]:
+        """(value, low, high) of a row over its seeds and studies together."""
+        family = registry.family(score)
+        path = self.kept / f"{self._digest([key], family, text, True)}.json"
+        if not path.exists():
+            system = self._system(key, family, text)
+            resampling = Resampling(system.ids, system.patients)
+            found = intervals(registry.load(family), system.runs, resampling)
+            write_json(path, {k: [v.value, v.low, v.high] for k, v in found.items()})
+        value, low, high = read_json(path)[score]
+        return value, low, high
+
+    def statistics(self, key: Key, family: str, text: str) -> np.ndarray:
+        """(S, n, k) the per-report statistics of a row, one table a seed."""
+        return np.stack([self._scored(p).statistics[text, family] for p in self._paths(key)])
+
+    def has(self, key: Key, score: str, text: str) -> bool:
+        """Whether every run of a row was scored so: a metric may not have been able to run."""
+        wanted = (text, registry.family(score))
+        return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
+
+    def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
+        files = [[self._digest_of(p) for p in self._paths(key)] for key in keys]
+        metric = registry.load(family)
+        # Not the implementation: the statistics are made, and its weights need not be here.
+        how = [metric.version, RESAMPLES, VERSION, seeded]
+        return digest([files, family, text, how, self._digest_of_patients])[:32]
+
+    def _digest_of(self, path: Path) -> str:
+        if path not in self._digests:
+            self._digests[path] = file_digest(path)
+        return self._digests[path]
+
+    @cached_property
+    def _digest_of_patients(self) -> str:
+        return digest(self.patients)
+
+    def _paths(self, key: Key) -> list[Path]:
+        control = key[0] in CONTROLS
+        name, ids = (CONTROLS[key[0]], key[1:]) if control else (TABLES, key)
+        return [RunFolder(self.out, run_id) / name for run_id in ids]
+
+    def _system(
+        self,
+        key: Key,
+        family: str,
+        text: str,
+        seeded: bool = True,
+        only: tuple[str, ...] | None = None,
+    ) -> System:
+        stacked = self.statistics(key, family, text)
+        ids, patients = self._scored(self._paths(key)[0]).ids, self.patients
+        if only is not None and only != ids:
+            wanted = set(only)
+            rows = [i for i, study in enumerate(ids) if study in wanted]
+            stacked, ids = stacked[:, rows], tuple(ids[i] for i in rows)
+            patients = tuple(patients[i] for i in rows)
+        runs_of = stacked[0] if len(stacked) == 1 else stacked
+        return System("/".join(key), runs_of, ids, patients, seeded)
+
+    def _scored(self, path: Path) -> Scored:
+        if path not in self._loaded:
+            self._loaded[path] = Scored.load(path)
+        return self._loaded[path]
+
+
+def _own_control(a: Key, b: Key) -> bool:
+    """Whether run s of B is run s of A again, its reports given to other studies."""
+    return b[0] in CONTROLS and b[1:] == a
+
+
+def _plain(comparison: Comparison) -> dict[str, object]:
+    """JSON without nan: a figure that is not defined is None."""
+    return {k: None if v != v else v for k, v in asdict(comparison).items()}
+
+
+def _comparison(fields: dict[str, object]) -> Comparison:
+    values = {k: float("nan") if v is None else v for k, v in fields.items()}
+    for name in ("runs", "lone"):
+        values[name] = tuple(fields[name])  # type: ignore[arg-type]
+    return Comparison(**values)  # type: ignore[arg-type]
+
+
+def _named(found: Comparison, names: tuple[str, str]) -> Comparison:
+    shown = dict(zip((found.a, found.b), names, strict=True))
+    lone = tuple(shown[name] for name in found.lone)
+    return replace(found, a=names[0], b=names[1], lone=lone)

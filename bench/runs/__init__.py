@@ -1,0 +1,1 @@
+"""One run: its workspace, training, prediction, floors, scores and controls."""

@@ -1,0 +1,44 @@
+"""One run: train -> predict -> score -> seal. A stage whose output is known is skipped."""
+
+from __future__ import annotations
+
+from bench.metrics.predictions import PREDICTIONS
+from bench.provenance import environment
+from bench.runs.floors import write_floor
+from bench.runs.prediction import predict
+from bench.runs.training import trained_model
+from bench.runs.workspace import Workspace
+from bench.spec import RunSpec, to_dict
+from bench.store import RunFolder, write_json
+
+
+def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    """Train and predict (or write a floor); the caller holds the folder's lock.
+
+    Ends with predictions.csv of the test split and status "predicted" (a pretraining:
+    "pretrained"); scoring comes after, and elsewhere if need be.
+    """
+    folder.sweep()
+    write_json(folder / "spec.json", to_dict(spec))
+    if spec.kind == "floor":
+        write_floor(spec, work, folder)
+    else:
+        _train_and_predict(spec, work, folder)
+    write_json(folder / "env.json", environment())
+    _remove_checkpoints(folder)  # before the seal, which would list them
+    folder.seal(status="pretrained" if spec.kind == "pretrain" else "predicted")
+
+
+def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
+    model = trained_model(spec, work, folder)
+    if spec.kind == "train" and not (folder / PREDICTIONS).exists():
+        predict(spec, model, work, folder)
+
+
+def _remove_checkpoints(folder: RunFolder) -> None:
+    """Drop what only an unfinished training needs; the selected weights stay."""
+    checkpoints = folder / "checkpoints"
+    for path in checkpoints.glob("*.safetensors"):
+        path.unlink()
+    if checkpoints.exists():
+        checkpoints.rmdir()

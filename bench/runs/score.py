@@ -1,0 +1,268 @@
+"""Scoring a run: statistics per report, scores under every treatment, controls, then the seal.
+
+Needs no torch. Runs after prediction, on this machine or another; a changed metric (its version,
+its weights) scores every run again in minutes and trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.study import Dataset
+from bench.metrics import predictions as files
+from bench.metrics import registry
+from bench.metrics.available import absence
+from bench.metrics.predictions import PREDICTIONS
+from bench.metrics.scoring import Score, Scored, ids_digest, score
+from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
+from bench.runs.prediction import ALIGNMENT
+from bench.runs.strata import strata
+from bench.runs.workspace import Workspace
+from bench.spec import RunSpec, digest
+from bench.stats import Plan, intervals, signature
+from bench.store import RunFolder, file_digest, is_whole, read_json, write_json
+
+SPLIT = "test"
+FEATURES = "features"  # the pseudo-treatment of scores that do not read text
+CONTROL_TREATMENTS = ("r2gen@1",)  # the control asks for a difference, not for every treatment
+TABLES = "scores.npz"
+CONTROLS = {SHUFFLED: "scores_shuffled.npz", WITHIN: "scores_within.npz"}
+# Part of the studies that a control's rows are of: those whose labels another study shares.
+PARTS = {SHUFFLED: "all", WITHIN: "grouped"}
+SMALLEST_STRATUM = 10  # studies; an interval over fewer says nothing
+
+
+def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str:
+    """Digest of all that the scores depend on: predictions, references, signatures."""
+    return digest(
+        {
+            "predictions": file_digest(folder / PREDICTIONS),
+            "references": spec.data.manifest,
+            "metrics": [_identity(name) for name in metrics],
+            "format": 4,
+        }
+    )
+
+
+def _identity(name: str) -> str:
+    if reason := absence(name):
+        return f"{name}: not available: {reason}"
+    metric = registry.load(name)
+    return f"{name}|{metric.implementation()}|v:{metric.version}"
+
+
+def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
+    """Whether the sealed scores are those that would be computed now."""
+    manifest = folder.manifest
+    if manifest is None or manifest["status"] != "scored" or not is_whole(manifest):
+        return False
+    return bool(manifest.get("scoring") == scoring_key(spec, folder, metrics))
+
+
+def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]) -> None:
+    """Score predictions and control, with intervals; the caller holds the folder's lock.
+
+    Scores of a metric that cannot run here but did elsewhere (CheXbert, say) stay as they are.
+    """
+    folder.sweep()
+    rows, tables = _assessed(spec, work, folder, metrics)
+    rows, tables[TABLES] = _with_earlier(rows, tables[TABLES], folder)
+    if (manifest := folder.manifest) and manifest["status"] == "scored":
+        folder.seal(status="predicted")  # a kill from here on must not leave half of new scores
+    for name in CONTROLS.values():  # of families that are not asked for now
+        (folder / name).unlink(missing_ok=True)
+    for name, scored in tables.items():
+        _save(scored, folder / name)
+    write_json(folder / "scores.json", rows)
+    folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
+
+
+def _save(scored: Scored, path: Path) -> None:
+    """Whole or not at all: a table's writer may read while this run is scored again."""
+    part = path.with_name(f".{path.name}.part")  # what a killed process leaves is swept
+    scored.save(part)
+    part.replace(path)
+
+
+def _with_earlier(
+    rows: list[dict[str, Any]], scored: Scored, folder: RunFolder
+) -> tuple[list[dict[str, Any]], Scored]:
+    """With the sealed scores of families whose metric is not available on this machine."""
+    manifest = folder.manifest
+    if manifest is None or manifest["status"] != "scored":
+        return rows, scored
+    before = Scored.load(folder / TABLES)
+    lost = {family for family in {k[1] for k in before.statistics} if absence(family)}
+    if not lost:
+        return rows, scored
+    tables = {k: v for k, v in before.statistics.items() if k[1] in lost}
+    kept = [r for r in read_json(folder / "scores.json") if r["family"] in lost]
+    old = [s for s in before.scores if registry.family(s.metric) in lost]
+    new = [s for s in scored.scores if registry.family(s.metric) not in lost]
+    whole = replace(scored, scores=(*new, *old), statistics={**scored.statistics, **tables})
+    return [r for r in rows if r["family"] not in lost] + kept, whole
+
+
+def rows_of(
+    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """All scores of a run: whole split, strata, controls."""
+    return _assessed(spec, work, folder, metrics)[0]
+
+
+def _assessed(
+    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Scored]]:
+    """The rows, and the statistics behind them by the names of their files."""
+    dataset = work.dataset_of(spec.data)
+    patients = tuple(s.patient for s in dataset.split(SPLIT))
+    own = files.read(folder / PREDICTIONS)
+    scored = _with_alignment(_score(own, spec, work, metrics, None), folder)
+    rows = _rows(scored, patients, "all", "")
+    for stratum, ids in strata(dataset, SPLIT).items():
+        rows += _stratum_rows(scored, patients, stratum, ids)
+    tables = {TABLES: scored}
+    nlg = [m for m in metrics if registry.family(m) in registry.NLG]
+    if spec.kind == "train" and nlg:
+        for control, order in _orders(spec, dataset).items():
+            found = _control(permuted(own, order), order, spec, work, nlg)
+            mine = _of(found.ids, scored.ids, patients)
+            rows += _rows(found, mine, PARTS[control], control)
+            tables[CONTROLS[control]] = found
+    return rows, tables
+
+
+def _orders(spec: RunSpec, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Control -> whose images each study is shown; one that few studies can join is left out."""
+    seed, groups = spec.derived_seed("shuffle"), label_groups(dataset, SPLIT)
+    orders = {SHUFFLED: derangement(len(groups), seed), WITHIN: within(groups, seed)}
+    return {k: v for k, v in orders.items() if _moved(v).sum() >= SMALLEST_STRATUM}
+
+
+def _moved(order: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = order != np.arange(len(order))
+    return moved
+
+
+def _control(
+    predictions: Mapping[str, str],
+    order: np.ndarray,
+    spec: RunSpec,
+    work: Workspace,
+    metrics: Sequence[str],
+) -> Scored:
+    """The scores of the studies that were shown other images."""
+    scored = _score(predictions, spec, work, metrics, CONTROL_TREATMENTS)
+    moved = _moved(order)
+    if moved.all():
+        return scored
+    return _part(scored, [study for study, m in zip(scored.ids, moved, strict=True) if m])
+
+
+def _with_alignment(scored: Scored, folder: RunFolder) -> Scored:
+    """The scores with those that come from the model's features, where it has them."""
+    path = folder / ALIGNMENT
+    if not path.exists():
+        return scored
+    table = np.loadtxt(path, ndmin=2)
+    metric = registry.load("alignment")
+    digest_of_ids = ids_digest(scored.ids)
+    rows = [
+        Score(FEATURES, name, value, len(table), 0,
+              metric.signature(name, FEATURES, len(table), digest_of_ids))
+        for name, value in metric.corpus(table).items()
+    ]  # fmt: skip
+    tables = {**scored.statistics, (FEATURES, "alignment"): table}
+    return replace(scored, scores=(*scored.scores, *rows), statistics=tables)
+
+
+def _rows(
+    scored: Scored, patients: tuple[str, ...], stratum: str, control: str
+) -> list[dict[str, Any]]:
+    """Scores with their intervals, or with the reason why there is none."""
+    ends = {
+        (protocol, name): interval
+        for (protocol, family), table in scored.statistics.items()
+        for name, interval in _intervals(family, table, scored.ids, patients).items()
+    }
+    return [
+        {
+            **score.as_json(),
+            **ends.get((score.protocol, score.metric), {}),
+            "family": registry.family(score.metric),
+            "stratum": stratum,
+            "control": control,
+        }
+        for score in scored
+    ]
+
+
+def _stratum_rows(
+    scored: Scored, patients: tuple[str, ...], stratum: str, ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The language scores of a part of the studies, under the published treatment."""
+    if len(ids) < SMALLEST_STRATUM:
+        return []
+    part = _part(scored, ids)
+    return _rows(part, _of(part.ids, scored.ids, patients), stratum, "")
+
+
+def _part(scored: Scored, ids: Sequence[str]) -> Scored:
+    """The language scores of some of the studies, from the statistics of all."""
+    wanted = set(ids)
+    rows = [i for i, study in enumerate(scored.ids) if study in wanted]
+    return Scored(
+        scored.dataset,
+        scored.split,
+        tuple(scored.ids[i] for i in rows),
+        tuple(i for i in scored.missing if i in wanted),
+        tuple(
+            s
+            for s in scored.subset(ids)
+            if s.protocol in CONTROL_TREATMENTS and registry.family(s.metric) in registry.NLG
+        ),
+        {
+            key: table[rows]
+            for key, table in scored.statistics.items()
+            if key[0] in CONTROL_TREATMENTS and key[1] in registry.NLG
+        },
+    )
+
+
+def _of(ids: Sequence[str], known: Sequence[str], patients: Sequence[str]) -> tuple[str, ...]:
+    """The patients of some of the studies."""
+    patient = dict(zip(known, patients, strict=True))
+    return tuple(patient[study] for study in ids)
+
+
+def _intervals(
+    family: str, table: np.ndarray, ids: tuple[str, ...], patients: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    metric, plan = registry.load(family), Plan(ids, patients)
+    how = signature(metric, plan, (1,))
+    found = intervals(metric, table, plan)
+    return {
+        name: {"ci_low": x.low, "ci_high": x.high, "interval": how} for name, x in found.items()
+    }
+
+
+def _score(
+    predictions: Mapping[str, str],
+    spec: RunSpec,
+    work: Workspace,
+    metrics: Sequence[str],
+    treatments: Sequence[str] | None,
+) -> Scored:
+    return score(
+        predictions,
+        work.dataset_of(spec.data),
+        SPLIT,
+        metrics,
+        treatments,
+        words=work.vocabulary(spec.data),
+    )

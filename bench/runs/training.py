@@ -1,0 +1,132 @@
+"""A training before its first step: initial weights, splits, first images."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bench.data.leakage import cleaned_reports
+from bench.runs.workspace import Workspace
+from bench.spec import RunSpec, digest
+from bench.store import RunFolder, read_json
+
+if TYPE_CHECKING:
+    from bench.data.batches import Split, Views
+    from bench.engine.train import Training
+    from bench.model import ImageSpec
+
+MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+SEEN_STUDIES = 512  # of the train split, by a model that starts from the data
+SEEN_BATCH = 64
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse freed memory at once rather than give it back to the system.
+
+    Every step frees and takes the same tens of megabytes; without this the system zeroes them
+    anew each time (a tenth of a small step, more of a large one). Changes no number.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return
+    for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1)):
+        mallopt(option, value)
+
+
+def initial_model(spec: RunSpec, work: Workspace) -> Any:
+    """The model before its first step: the same for the same spec and seed."""
+    import torch
+
+    from bench.model import build_model
+
+    keep_freed_memory()
+    torch.set_num_threads(spec.train.threads or os.cpu_count() or 1)
+    torch.use_deterministic_algorithms(spec.deterministic)
+    # Deterministic mode also fills new tensors, which costs a tenth of a step; nothing here
+    # reads memory that it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Building the tokenizer may draw random numbers, once a process: before the seed is set.
+    tokenizer = work.tokenizer(spec.tokenizer) if spec.tokenizer else None
+    torch.manual_seed(spec.derived_seed("initial"))
+    model = build_model(
+        spec.model,
+        work.paths(spec.model.weights),
+        len(work.vocabulary(spec.data)) + 1,
+        spec.data.max_length,
+        tokenizer,
+    )
+    if hasattr(model, "prepare"):  # a model with a text tokenizer of its own
+        model.prepare(cleaned_reports(work.dataset_of(spec.data), "train"))
+    return model
+
+
+def rerun(spec: RunSpec, work: Workspace, folder: RunFolder, steps: int) -> list[dict[str, float]]:
+    """The rows of losses.csv after the first steps of a training, repeated in another folder."""
+    model = initial_model(spec, work)
+    return open_training(spec, model, work, folder).first_losses(steps)
+
+
+def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
+    """The model with its selected weights, in evaluation mode; trained first where it is not."""
+    from bench.engine.checkpoint import load_weights
+
+    model = initial_model(spec, work)
+    if not (folder / "train.json").exists():
+        open_training(spec, model, work, folder).run()
+    model.to(work.device).eval()
+    load_weights(folder / "weights.safetensors", model)
+    if switches := read_json(folder / "train.json")["best"]["switches"]:
+        model.switch(**switches)
+    return model
+
+
+def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder) -> Training:
+    from bench.engine.train import Training
+    from bench.model import image_spec
+
+    images = image_spec(model)
+    splits = {
+        name: open_split(spec, images, work, name, train=name == "train")
+        for name in ("train", "val")
+    }
+    if hasattr(model, "see"):  # a model that starts from the data
+        model.see(_first_images(splits["train"]))
+    vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
+    return Training(spec, model, splits, vocabulary, treatment, folder, work.device, work.say)
+
+
+def _first_images(split: Split) -> Any:
+    """Images (N, C, H, W) of the split's first studies, all views."""
+    import torch
+
+    batches = islice(split.batches(SEEN_BATCH, "cpu"), -(-SEEN_STUDIES // SEEN_BATCH))
+    return torch.cat([batch.images.flatten(0, 1) for batch in batches])
+
+
+def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, train: bool) -> Split:
+    """A split as the model wants to see it, from the caches."""
+    from bench.data.batches import Pixels, Split
+    from bench.data.codes import open_codes
+
+    dataset = work.dataset_of(spec.data)
+    studies = dataset.split(name)
+    views: Views
+    if images.kind == "codes":
+        assert spec.tokenizer is not None
+        views = open_codes(
+            dataset,
+            studies,
+            images,
+            work.tokenizer(spec.tokenizer),
+            digest(spec.tokenizer),
+            spec.train.crops,
+            train,
+            work.cache,
+            work.device,
+        )
+    else:
+        views = Pixels.open(dataset, studies, images, train, work.cache)
+    return Split(dataset, studies, work.vocabulary(spec.data), spec.data.max_length, views)

@@ -1,0 +1,140 @@
+"""Where a command works: folders, device, and what is loaded once for all of its runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bench.data
+from bench import weights
+from bench.data.study import Dataset
+from bench.data.text import Treatment, Vocabulary, treatment, vocabulary
+from bench.errors import BenchError, DataError
+from bench.spec import DataSpec, digest
+from bench.store import RunFolder, file_digest
+
+if TYPE_CHECKING:
+    from bench.model import Tokenizer
+    from bench.spec import PartSpec
+
+RANDOM = "random"
+RUN = "run:"  # weights that a pretraining run of this workspace sealed
+
+
+def default_out() -> Path:
+    """Folder of the runs: $BENCH_OUT, or `runs` here."""
+    return Path(os.environ.get("BENCH_OUT") or "runs")
+
+
+def default_cache() -> Path:
+    """Folder of the image and code caches: $BENCH_CACHE, or `cache` here."""
+    return Path(os.environ.get("BENCH_CACHE") or "cache")
+
+
+@dataclass
+class Workspace:
+    """`out` holds runs, `cache` what can be computed again. `say` prints one line."""
+
+    out: Path = field(default_factory=default_out)
+    cache: Path = field(default_factory=default_cache)
+    say: Callable[[str], None] = lambda line: None
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+    _tokenizers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """ "cuda" when there is one, else "cpu"; $BENCH_DEVICE overrides."""
+        import torch
+
+        chosen = os.environ.get("BENCH_DEVICE")
+        if chosen == "cuda" and not torch.cuda.is_available():
+            raise BenchError("BENCH_DEVICE=cuda, but torch sees no CUDA device", "unset it")
+        return chosen or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    # --- data -----------------------------------------------------------------------------------
+
+    def dataset(self, target: str, params: Mapping[str, Any]) -> Dataset:
+        key = digest([target, params])
+        if key not in self._datasets:
+            self._datasets[key] = bench.data.load(target, **params)
+        return self._datasets[key]
+
+    def dataset_of(self, spec: DataSpec) -> Dataset:
+        """The dataset of a spec; one that has changed since is an error that says so."""
+        dataset = self.dataset(spec.target, spec.params)
+        if dataset.manifest != spec.manifest:
+            raise DataError(
+                f"dataset {spec.name} is not the one of this run: manifest "
+                f"{dataset.manifest[:12]} instead of {spec.manifest[:12]}",
+                "run again to make a new run on the present data",
+            )
+        return dataset
+
+    def vocabulary(self, spec: DataSpec) -> Vocabulary:
+        if spec.manifest not in self._vocabularies:
+            self._vocabularies[spec.manifest] = vocabulary(self.dataset_of(spec))
+        return self._vocabularies[spec.manifest]
+
+    def treatment(self, spec: DataSpec, name: str = "") -> Treatment:
+        return treatment(name or spec.text, self.dataset_of(spec))
+
+    # --- weights --------------------------------------------------------------------------------
+
+    def reference(self, name: str | None) -> str:
+        """What a spec records of initial weights: "random" or "<name>@<sha256>".
+
+        A name that ends in "?" is optional: without its file the part starts at random, and the
+        row says so.
+        """
+        if name is None:
+            return RANDOM
+        optional, name = name.endswith("?"), name.removesuffix("?")
+        if name.startswith(RUN):
+            return f"{name}@{file_digest(self._run_weights(name))}"
+        try:
+            return f"{name}@{weights.resolve(name).digest}"
+        except BenchError:
+            if optional:
+                return RANDOM
+            raise
+
+    def path(self, reference: str) -> Path | None:
+        """The verified file behind a reference, None for random initial values."""
+        if reference == RANDOM:
+            return None
+        name, _, expected = reference.rpartition("@")
+        if name.startswith(RUN):
+            path = self._run_weights(name)
+            found = file_digest(path)
+        else:
+            resolved = weights.resolve(name)
+            path, found = resolved.path, resolved.digest
+        if found != expected:
+            raise DataError(
+                f"weights {name} have changed: sha256 {found[:12]} instead of {expected[:12]}",
+                "put the file back, or run again to make a new run with the present one",
+            )
+        return path
+
+    def paths(self, references: Mapping[str, str]) -> dict[str, Path | None]:
+        return {part: self.path(reference) for part, reference in references.items()}
+
+    def _run_weights(self, name: str) -> Path:
+        path = RunFolder(self.out, name.removeprefix(RUN)) / "weights.safetensors"
+        if not path.exists():
+            raise DataError(f"no pretrained weights at {path}", "run `bench pretrain` first")
+        return path
+
+    def tokenizer(self, part: PartSpec) -> Tokenizer:
+        """A frozen image tokenizer on the device, built once."""
+        from bench.model import construct
+
+        key = digest(part)
+        if key not in self._tokenizers:
+            built = construct(part, self.paths(part.weights))
+            self._tokenizers[key] = built.to(self.device) if hasattr(built, "to") else built
+        return self._tokenizers[key]

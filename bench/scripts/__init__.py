@@ -1,0 +1,1 @@
+"""Programs that regenerate what the project ships: coverage record, manifests, labeler figures."""

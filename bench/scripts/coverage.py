@@ -1,0 +1,172 @@
+"""How often the intervals and tests are right, on made systems whose true scores are known.
+
+    python -m bench.scripts.coverage > tests/golden/stats_check.json
+
+A few minutes on one core. `bench.scripts.coverage_worlds` says what is made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.metrics.base import Metric
+from bench.scripts.coverage_worlds import WORLDS, Case, Made, draw, plan
+from bench.stats import VERSION
+from bench.stats.infer import Interval, differences, intervals
+
+ALPHA = 0.05
+REPEATS = 500
+RESAMPLES = 499
+BATCH = 50  # repeats that are computed together; part of what is drawn
+# An interval method and the test that is checked beside it.
+WAYS = (("percentile", "randomization"), ("bca", "bootstrap"))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Shares of repeats. `rejected`: the test at `ALPHA` says that the systems differ."""
+
+    score: str
+    truth: float  # of system A
+    difference: float  # true, A minus B
+    interval: str
+    test: str
+    covers: float  # the interval of A's score holds its truth
+    half_width: float  # of A's interval, on average
+    covers_difference: float
+    rejected: float
+
+
+class Repeats(Metric):
+    """A metric on many repeats at once: their statistics and their scores lie side by side."""
+
+    name, version = "repeats", 1
+
+    def __init__(self, metric: Metric, repeats: int) -> None:
+        self.metric, self.repeats = metric, repeats
+        self.scores = tuple(f"{i} {s}" for i in range(repeats) for s in metric.scores)
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        raise NotImplementedError
+
+    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+        each = sums.reshape(*sums.shape[:-1], self.repeats, -1)
+        scores = self.metric.aggregate(each, np.asarray(n)[..., None])
+        return scores.reshape(*sums.shape[:-1], -1)
+
+    def implementation(self) -> str:
+        return self.metric.implementation()
+
+
+def experiment(
+    case: Case, repeats: int, resamples: int, ways: Sequence[tuple[str, str]] = WAYS
+) -> list[Figures]:
+    """Draw the case `repeats` times; one row per score and way."""
+    world = WORLDS[case.world]
+    truths = [list(world.truth(made).values()) for made in (case.a, case.b or case.a)]
+    batches = range(repeats // BATCH)
+    rows = []
+    for way in ways:
+        outcomes = np.mean([_outcomes(case, i, resamples, way, truths) for i in batches], axis=0)
+        rows += [
+            _figures(score, truths[0][j], truths[1][j], way, outcomes[:, j])
+            for j, score in enumerate(world.metric.scores)
+            if score in world.scores
+        ]
+    return rows
+
+
+def _outcomes(
+    case: Case, batch: int, resamples: int, way: tuple[str, str], truths: Sequence[Sequence[float]]
+) -> np.ndarray:
+    """(4, m) averages over a batch: covers, half-width, covers the difference, rejected."""
+    world, (method, test) = WORLDS[case.world], way
+    a, b = (_side_by_side(x) for x in draw(case, BATCH, batch))
+    metric, studies = Repeats(world.metric, BATCH), plan(case, resamples)
+    own = intervals(metric, a, studies, method=method)
+    pair = differences(metric, a, b, studies, method=method, test=test, paired=case.paired)
+    truth = np.tile(truths[0], BATCH)
+    outcomes: list[Sequence[float]] = [
+        _covers(list(own.values()), truth),
+        [(x.high - x.low) / 2 for x in own.values()],
+        _covers(list(pair.values()), truth - np.tile(truths[1], BATCH)),
+        [x.p <= ALPHA for x in pair.values()],
+    ]
+    return np.reshape(outcomes, (4, BATCH, -1)).mean(axis=1)
+
+
+def _side_by_side(statistics: np.ndarray) -> np.ndarray:
+    """(repeats, runs, n, k) -> (runs, n, repeats * k)"""
+    repeats, runs, n, k = statistics.shape
+    return statistics.transpose(1, 2, 0, 3).reshape(runs, n, repeats * k)
+
+
+def _covers(found: Sequence[Interval], truth: np.ndarray) -> list[bool]:
+    return [x.low <= t <= x.high for x, t in zip(found, truth, strict=True)]
+
+
+def _figures(score: str, a: float, b: float, way: tuple[str, str], outcome: np.ndarray) -> Figures:
+    covers, half, covers_difference, rejected = (round(float(x), 4) for x in outcome)
+    truth, difference = round(float(a), 4), round(float(a - b), 4)
+    return Figures(score, truth, difference, *way, covers, half, covers_difference, rejected)
+
+
+def _cases() -> list[Case]:
+    weaker, steady, seeded = Made(0.76), Made(0.7), Made(0.7, seeds=0.05)
+    single = [Case(world, n, b=b) for world in WORLDS for n in (100, 590) for b in (None, weaker)]
+    # Equal scores, unequal reports: outputs are not exchangeable, only the scores are equal.
+    erratic = [Case(world, 590, b=Made(luck=1.0)) for world in ("mean", "BLEU")]
+    patients = [Case(world, 590, repeated=True) for world in ("mean", "BLEU")]
+    seeds = [
+        Case(world, 300, runs, a=a, b=b)
+        for world in ("mean", "BLEU")
+        for runs, a, b in [
+            ((2, 2), seeded, None),
+            ((3, 3), seeded, None),
+            ((5, 5), seeded, None),
+            ((3, 3), steady, None),  # seeds do not matter: what does allowing for them cost?
+            ((3, 3), seeded, Made(0.63, seeds=0.05)),
+            ((3, 1), seeded, steady),  # against a floor, which has no seed
+        ]
+    ]
+    # A control that falls as its training rises, and has its score all the same.
+    opposite = Made(0.7, seeds=-0.05)
+    controls = [
+        Case(world, 300, (3, 3), a=seeded, b=opposite, paired=True) for world in ("mean", "BLEU")
+    ]
+    return [*single, *erratic, *patients, *seeds, *controls]
+
+
+CASES = _cases()
+
+
+def spot() -> list[dict[str, Any]]:
+    """A few seconds' worth of the experiment, to show that the record is this code's."""
+    return [asdict(f) for f in experiment(CASES[0], 100, 200)]
+
+
+def main() -> None:
+    record: dict[str, Any] = {
+        "command": "python -m bench.scripts.coverage > tests/golden/stats_check.json",
+        "version": VERSION,
+        "alpha": ALPHA,
+        "repeats": REPEATS,
+        "resamples": RESAMPLES,
+        "spot": spot(),
+        "cases": [],
+    }
+    for i, case in enumerate(CASES):
+        print(f"{i + 1} of {len(CASES)}: {case}", file=sys.stderr, flush=True)
+        figures = [asdict(f) for f in experiment(case, REPEATS, RESAMPLES)]
+        record["cases"].append({"case": asdict(case), "figures": figures})
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

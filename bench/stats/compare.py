@@ -1,0 +1,255 @@
+"""The words and the record of a comparison, and the only place where numbers become text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError, some, unknown
+from bench.metrics.base import Metric
+from bench.stats import LEVEL, RESAMPLES, Difference, Plan, differences, holm, signature
+from bench.terminal import interval, number, p_value, percent
+
+ALPHA = 0.05
+DIRECTIONS = ("higher", "lower")
+CONFIRMED, CONTRADICTED, OPEN, NOT_RUN = VERDICTS = (
+    "confirmed",
+    "contradicted",
+    "not distinguishable",
+    "not run",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One row of a table: the statistics of its runs on the studies of a split, in their order.
+
+    `seeded` False: no seed enters it (a floor, someone's prediction file), so that one run of
+    it is all there is.
+    """
+
+    name: str
+    runs: np.ndarray  # (n, k) or (S, n, k)
+    ids: tuple[str, ...]
+    patients: tuple[str, ...] = ()
+    seeded: bool = True
+
+    @property
+    def count(self) -> int:
+        """Number of runs."""
+        return 1 if self.runs.ndim == 2 else len(self.runs)
+
+    @property
+    def lone(self) -> bool:
+        """One run of something that would come out otherwise with another seed."""
+        return self.seeded and self.count == 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B in one score. The difference is A minus B, whichever direction is better."""
+
+    score: str
+    a: str
+    b: str
+    value_a: float
+    value_b: float
+    difference: float
+    low: float  # interval of the difference at `level`, not corrected for the family
+    high: float
+    level: float
+    p: float
+    p_corrected: float  # Holm over `family` comparisons
+    family: int
+    relative: float  # see `bench.stats.Difference`
+    standardized: float
+    n: int  # studies
+    units: int  # what was resampled, how many
+    unit: str  # "studies" or "patients"
+    runs: tuple[int, int]  # of A and of B
+    lone: tuple[str, ...]  # systems of which other seeds are not known
+    higher_is_better: bool
+    signature: str
+
+    @property
+    def distinguishable(self) -> bool:
+        """The corrected test rejects equality, and the interval agrees."""
+        return self.p_corrected <= ALPHA and not self.low <= 0 <= self.high
+
+    @property
+    def better(self) -> str | None:
+        """The name of the better system, if the two can be told apart."""
+        if not self.distinguishable:
+            return None
+        return self.a if (self.difference > 0) == self.higher_is_better else self.b
+
+    @property
+    def caveat(self) -> str:
+        """What the interval and the p-value leave out, or an empty string."""
+        names = " and of ".join(self.lone)
+        return f"one run of {names}: the spread over seeds is not counted" if self.lone else ""
+
+    def sentence(self) -> str:
+        """The finding in plain words."""
+        corrected = f" (Holm over {self.family})" if self.family > 1 else ""
+        p = p_value(self.p_corrected) + corrected
+        if not self.distinguishable:
+            return (
+                f"{self.a} is not distinguishable from {self.b}: the difference of "
+                f"{number(self.difference)} has the {percent(self.level)} interval "
+                f"{interval(self.low, self.high)}, {p}"
+            )
+        up = self.difference > 0
+        size, low, high = (
+            (self.difference, self.low, self.high)
+            if up
+            else (-self.difference, -self.high, -self.low)
+        )
+        preference = "" if self.higher_is_better else "; lower is better"
+        return (
+            f"{self.a} is {'higher' if up else 'lower'} than {self.b} by "
+            f"{number(size)} {interval(low, high)}, {p}{preference}"
+        )
+
+    def verdict(self, direction: str) -> str:
+        """What this says of the claim that A is "higher" or "lower" than B."""
+        return verdict(direction, (self.low, self.high), self.p_corrected)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON: full precision; a figure that is not defined is None."""
+        fields = asdict(self) | {"sentence": self.sentence(), "caveat": self.caveat}
+        return {k: None if v != v else v for k, v in fields.items()}
+
+
+def compare(
+    a: System, b: System, metric: Metric, score: str, resamples: int = RESAMPLES
+) -> Comparison:
+    """A against B in one score of the metric; a family of its own until `corrected`."""
+    if score not in metric.scores:
+        raise unknown("score", score, metric.scores)
+    return compare_all(a, b, metric, resamples)[score]
+
+
+def compare_all(
+    a: System, b: System, metric: Metric, resamples: int = RESAMPLES, paired: bool = False
+) -> dict[str, Comparison]:
+    """A against B in every score of the metric, from one set of resamples.
+
+    `paired`: run s of B is a control of run s of A, not a training of its own.
+    """
+    _same_studies(a, b)
+    plan = Plan(a.ids, a.patients, resamples)
+    values = [_values(metric, system) for system in (a, b)]
+    test = signature(metric, plan, (a.count, b.count), test="randomization", paired=paired)
+    tested = differences(metric, a.runs, b.runs, plan, paired=paired)
+    return {
+        score: _comparison(a, b, metric, plan, score, (values[0][i], values[1][i]), found, test)
+        for i, (score, found) in enumerate(tested.items())
+    }
+
+
+def corrected(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The same comparisons with Holm's correction over all of them."""
+    p_values = holm([c.p for c in family])
+    return tuple(
+        replace(c, p_corrected=p, family=len(family)) for c, p in zip(family, p_values, strict=True)
+    )
+
+
+def best(
+    systems: Sequence[System], metric: Metric, score: str, resamples: int = RESAMPLES
+) -> frozenset[str]:
+    """Names of the rows of a column to print in bold: the best, and all that tie with it.
+
+    Each row is compared with the row of the best value, Holm over those comparisons. A row that
+    is truly best is left out in at most about 5 % of tables; a row in bold need not be good.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    column = metric.scores.index(score)
+    values = [sign * _values(metric, s)[column] for s in systems]
+    top = systems[int(np.argmax(values))]
+    rest = [compare(top, s, metric, score, resamples) for s in systems if s is not top]
+    return frozenset({top.name, *(c.b for c in corrected(rest) if not c.distinguishable)})
+
+
+def verdict(direction: str, interval: tuple[float, float] | None, p_corrected: float | None) -> str:
+    """What a comparison A - B says of the claim that A is "higher" or "lower" than B.
+
+    Confirmed and contradicted both ask for a corrected p of at most `ALPHA` and for an interval
+    that lies on one side of 0. None: the rows were not run.
+    """
+    if direction not in DIRECTIONS:
+        raise unknown("direction", direction, DIRECTIONS)
+    if interval is None or p_corrected is None:
+        return NOT_RUN
+    low, high = interval
+    if p_corrected > ALPHA or low <= 0 <= high:
+        return OPEN
+    return CONFIRMED if (low > 0) == (direction == "higher") else CONTRADICTED
+
+
+def _comparison(
+    a: System,
+    b: System,
+    metric: Metric,
+    plan: Plan,
+    score: str,
+    values: tuple[float, float],
+    found: Difference,
+    test: str,
+) -> Comparison:
+    return Comparison(
+        score=score,
+        a=a.name,
+        b=b.name,
+        value_a=values[0],
+        value_b=values[1],
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        level=LEVEL,
+        p=found.p,
+        p_corrected=found.p,
+        family=1,
+        relative=found.relative,
+        standardized=found.standardized,
+        n=len(plan.ids),
+        units=plan.units,
+        unit=plan.unit,
+        runs=(a.count, b.count),
+        lone=tuple(s.name for s in (a, b) if s.lone),
+        higher_is_better=metric.higher_is_better,
+        signature=f"{score}|{test}",
+    )
+
+
+def _values(metric: Metric, system: System) -> list[float]:
+    """Each score of the system: the mean over its runs."""
+    runs = system.runs[None] if system.runs.ndim == 2 else system.runs
+    scores = [list(metric.corpus(run).values()) for run in runs]
+    return [float(v) for v in np.mean(scores, axis=0)]
+
+
+def _same_studies(a: System, b: System) -> None:
+    """An error that names the studies: a comparison never falls back on those in common."""
+    only = [_only(a, b), _only(b, a)]
+    if any(only):
+        raise BenchError(
+            f"{a.name} and {b.name} were scored on different studies: "
+            + "; ".join(filter(None, only)),
+            "score both on the same split",
+        )
+    if a.ids != b.ids or a.patients != b.patients:
+        raise BenchError(
+            f"{a.name} and {b.name} list their studies or patients differently",
+            "score both in the order of the manifest",
+        )
+
+
+def _only(a: System, b: System) -> str:
+    there = set(b.ids)
+    ids = [i for i in a.ids if i not in there]
+    return f"only {a.name} has {some(ids)}" if ids else ""

@@ -1,0 +1,1 @@
+"""From a suite's YAML to a plan of runs, and working it off."""

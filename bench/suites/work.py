@@ -1,0 +1,169 @@
+"""Working off a plan: each run under its folder's lock, by one process or several.
+
+A run that another process holds is left for later. What is finished is passed over, so that the
+same command goes on where a killed one stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.metrics.cache import keep
+from bench.pretraining.appraise import appraise, is_appraised
+from bench.runs.execute import execute
+from bench.runs.score import assess, is_scored
+from bench.runs.workspace import Workspace
+from bench.spec import RunSpec
+from bench.store import RunFolder, is_whole, read_json
+from bench.suites.plan import Plan, Planned
+from bench.terminal import Progress
+
+WAIT = 1.0  # seconds between looks at runs that other processes hold
+FINISHED = ("predicted", "scored", "pretrained")
+
+Task = tuple[str, RunSpec, Callable[[RunSpec, RunFolder], None]]
+
+
+def _nothing() -> None:
+    pass
+
+
+class Job:
+    """Works off plans in a workspace; `parent`: the process that this one helps, or 0."""
+
+    def __init__(
+        self,
+        work: Workspace,
+        progress: Progress,
+        metrics: Sequence[str],
+        parent: int = 0,
+    ) -> None:
+        self.work, self.progress, self.metrics = work, progress, metrics
+        self.parent = parent  # of a helper: it stops when its parent is gone
+
+    def run(self, plan: Plan, until_scored: bool, idle: Callable[[], None] = _nothing) -> None:
+        """Every run of the plan; `idle` is called once, when only other processes have work."""
+        planned = plan.distinct()
+        keep(self.work.cache)  # answers of Java programs, by content
+        self.progress.start(len(planned))
+        self._each([self._task(p, until_scored) for p in planned], idle)
+
+    def help(
+        self, plan: Plan, until_scored: bool, wait: bool, idle: Callable[[], None] = _nothing
+    ) -> None:
+        """Trained runs of the plan, from its end. `wait`: until those that others hold are done."""
+        trained = [p for p in reversed(plan.distinct()) if p.origin == "trained"]
+        keep(self.work.cache)
+        self._each([self._task(p, until_scored) for p in trained], idle, wait)
+
+    def pretrain(self, spec: RunSpec, appraised: bool = False) -> None:
+        """Run a pretraining that is not sealed yet; `appraised`: with its figures."""
+        folder = RunFolder(self.work.out, spec.run_id)
+        if self._is_finished(spec) and (is_appraised(folder) or not appraised):
+            return
+        self.progress.start(1)
+        name = spec.model.target.rpartition(".")[2]
+        work = self._train_and_appraise if appraised else self._train
+        self._each([(f"pretraining {name}", spec, work)])
+
+    def one(self, spec: RunSpec, until_scored: bool) -> None:
+        """One run by its spec alone."""
+        keep(self.work.cache)
+        self.progress.start(1)
+        work = self._train_and_score if until_scored else self._train
+        self._each([(spec.run_id, spec, work)])
+
+    def _task(self, planned: Planned, score: bool) -> Task:
+        label = planned.name + (f" seed {planned.spec.seed}" if planned.spec.seed else "")
+        return label, planned.spec, self._train_and_score if score else self._train
+
+    def _each(
+        self, tasks: list[Task], idle: Callable[[], None] = _nothing, wait: bool = True
+    ) -> None:
+        while tasks:
+            held: list[Task] = []
+            for name, spec, work in tasks:
+                if self.parent and os.getppid() != self.parent:
+                    return
+                folder = RunFolder(self.work.out, spec.run_id)
+                with folder.lock() as mine:
+                    if mine:
+                        self.progress.begin(name)
+                        work(spec, folder)
+                        self.progress.end(_outcome(folder))
+                    else:
+                        held.append((name, spec, work))
+            if not wait:
+                return
+            if held == tasks:
+                idle()
+                idle = _nothing
+                time.sleep(WAIT)
+            tasks = held
+
+    def _is_finished(self, spec: RunSpec) -> bool:
+        manifest = RunFolder(self.work.out, spec.run_id).manifest
+        return manifest is not None and is_whole(manifest) and manifest["status"] in FINISHED
+
+    def _train(self, spec: RunSpec, folder: RunFolder) -> None:
+        if not self._is_finished(spec):
+            execute(spec, self.work, folder)
+
+    def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:
+        self._train(spec, folder)
+        if not is_appraised(folder):
+            appraise(spec, self.work, folder)
+
+    def _train_and_score(self, spec: RunSpec, folder: RunFolder) -> None:
+        self._train(spec, folder)
+        if not is_scored(spec, folder, self.metrics):
+            assess(spec, self.work, folder, self.metrics)
+
+
+def _outcome(folder: RunFolder) -> str:
+    """What the line of a finished run shows."""
+    path = folder / "scores.json"
+    if not path.exists():
+        return "done"
+    scores = [s for s in read_json(path) if s["protocol"] == "r2gen@1" and "value" in s]
+    whole = [s for s in scores if s["stratum"] == "all" and not s["control"]]
+    shown = {s["metric"]: s["value"] for s in whole}
+    return " ".join(f"{m} {shown[m]:.3f}" for m in ("BLEU-4", "CIDEr") if m in shown)
+
+
+@contextmanager
+def workers(arguments: Sequence[str], jobs: int, plan: Plan, work: Workspace) -> Iterator[None]:
+    """`jobs` - 1 further processes (0: as the cores allow) that run `python -m bench *arguments`.
+
+    They work on the same suite, from its end. `plan`: its rows that wait for no pretraining. What
+    a process fails at is left undone, so that this one meets the error itself.
+    """
+    left = [p for p in plan.distinct() if p.origin == "trained" and _unfinished(p, work.out)]
+    todo = len(left) + len(plan.waiting)
+    count = min(jobs or side_by_side(plan, work), todo) - 1 if todo else 0
+    command = [sys.executable, "-m", "bench", *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    children = [subprocess.Popen(command, **quiet) for _ in range(count)]  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+
+
+def _unfinished(planned: Planned, out: Path) -> bool:
+    return RunFolder(out, planned.spec.run_id).manifest is None
+
+
+def side_by_side(plan: Plan, work: Workspace) -> int:
+    """As many runs side by side as the cores allow; one where a run takes them all or a GPU."""
+    cores = os.cpu_count() or 1
+    return 1 if work.device == "cuda" else max(1, cores // (plan.threads or cores))

@@ -48,14 +48,16 @@ OWN = ("bench", "baselines", "uar", "mgca")
 SAME_NUMBERS = Path(__file__).parent / "conf" / "same_numbers.csv"
 
 
-def code_of(spec: RunSpec) -> str:
-    """The code digest that a plan would give this run now."""
+def code_of(spec: RunSpec, first: bool = True) -> str:
+    """The code digest that a plan would give this run now; not `first`: of the code as it is,
+    whatever is recorded as of the same numbers."""
     parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
     labeler = str(spec.model.params.get("labeler", "")) if spec.kind == "floor" else ""
-    return run_code(spec.kind, *(p.target for p in parts), data=spec.data.target, labeler=labeler)
+    targets = (part.target for part in parts)
+    return run_code(spec.kind, *targets, data=spec.data.target, labeler=labeler, first=first)
 
 
-def run_code(kind: str, *targets: str, data: str, labeler: str = "") -> str:
+def run_code(kind: str, *targets: str, data: str, labeler: str = "", first: bool = True) -> str:
     """Digest of the code of a run: its stages, the modules of its parts, and of a foreign reader.
 
     `labeler`: signature of the labeler that a floor reads reports with. The project's own readers
@@ -69,25 +71,21 @@ def run_code(kind: str, *targets: str, data: str, labeler: str = "") -> str:
         from bench.metrics import registry
 
         modules.append(type(registry.load(labeler.partition("|")[0])).__module__)
-    return code_digest(*modules)
+    return code_digest(*modules, first=first)
 
 
-def code_digest(*modules: str) -> str:
+def code_digest(*modules: str, first: bool = True) -> str:
     """sha256 over the source that `modules` import, directly or not; comments do not count.
 
-    Of digests that are recorded as of the same numbers it is the one that came first. BenchError
+    Of digests that are recorded as of the same numbers it is the one that came `first`. BenchError
     for a module that has no Python source: what cannot be read cannot be told from a changed one.
     """
-    found = _digest(modules)
-    return first_of(found)
-
-
-def _digest(modules: tuple[str, ...]) -> str:
     total = hashlib.sha256()
     for name, path in sorted(closure(*modules).items()):
         total.update(f"{name}\n".encode())
         total.update(code_lines(path).encode())
-    return total.hexdigest()
+    found = total.hexdigest()
+    return first_of(found) if first else found
 
 
 def first_of(digest: str) -> str:

@@ -19,11 +19,12 @@ from bench.__main__ import main
 from bench.boards.rows import read_rows, write_rows
 from bench.commands import board as leaderboard
 from bench.commands import check
-from bench.commands.check import changes, merged
 from bench.metrics import ptb
 from bench.metrics.bleu import BLEU
 from bench.runs.workspace import Workspace
 from bench.spec import DataSpec, PartSpec, RunSpec
+from bench.suites import golden as gate
+from bench.suites.golden import changes, merged
 
 HERE = "Linux-x86_64-A-AVX2-torch-2"
 NOW = {
@@ -105,12 +106,12 @@ def test_another_platform_may_round_otherwise() -> None:
 
 def test_a_changed_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ptb, "tokenize", lambda texts: list(texts))
-    monkeypatch.setattr(check, "METRICS", ("BLEU", "CIDEr"))
+    monkeypatch.setattr(gate, "METRICS", ("BLEU", "CIDEr"))
     data = DataSpec("made", "toy.load", load().manifest)
     spec = RunSpec("floor", data, PartSpec("baselines.floors.Constant"), "")
 
     def scores() -> dict[str, dict[str, Any]]:
-        return check._metric_scores(spec, Workspace(tmp_path, tmp_path))
+        return gate._metric_scores(spec, Workspace(tmp_path, tmp_path))
 
     before = scores()
     monkeypatch.setattr(BLEU, "version", BLEU.version + 1)
@@ -118,6 +119,34 @@ def test_a_changed_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     named = [problem for problem in found if problem.startswith("score ")]
     assert len(named) == 8  # four n-gram orders under two treatments
     assert all("BLEU" in x and re.search(r"v:1 -> .*v:2$", x) for x in named)
+
+
+# --- the same numbers from other code ----------------------------------------------------------
+
+
+def with_run(code: str, result: str) -> dict[str, Any]:
+    return after(runs={HERE: {"base": {"code": code, "steps": "20", "result": result}}})
+
+
+def test_a_result_that_changed_is_named() -> None:
+    [problem] = changes(with_run("c1", "r1"), with_run("c2", "r2"))
+    assert problem == "base: 20 steps come to other reports or weights than before"
+    assert list(changes(with_run("c1", "r1"), with_run("c2", "r1"))) == []
+
+
+def test_other_code_with_the_same_numbers_is_recorded_once(tmp_path: Path) -> None:
+    path = tmp_path / "same_numbers.csv"
+    before, now = with_run("c1", "r1"), with_run("c2", "r1")
+    assert gate.changed_code(before, before) == {}
+    elsewhere = after(runs={"elsewhere": before["runs"][HERE]})
+    assert gate.changed_code(elsewhere, now) == {}  # nothing to compare with on this platform
+    rows = gate.changed_code(before, now)
+    assert (rows["base"]["code"], rows["base"]["same_as"]) == ("c2", "c1")
+    assert gate.record(rows, path) == 1
+    assert gate.record(rows, path) == 0
+    head, line = path.read_text().splitlines()
+    assert head.startswith("code,same_as,run,steps,losses,result,platform,added")
+    assert line.startswith("c2,c1,base,20,")
 
 
 # --- the command -------------------------------------------------------------------------------
@@ -151,6 +180,25 @@ def test_the_gate_opens_closes_and_is_moved_knowingly(
     assert "bench check --accept" in out
     assert run("--accept") == 0
     assert run() == 0
+
+
+def test_code_that_changes_no_number_is_recorded_when_asked(
+    measured: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate.record, "__defaults__", (Path("same.csv"),))
+    measured["runs"] = with_run("c1", "r1")["runs"]
+    assert run("--accept") == 0
+    measured["runs"] = with_run("c2", "r1")["runs"]
+    assert run() == 0
+    assert "the code of base changed, and no number did" in capsys.readouterr().out
+    assert not Path("same.csv").exists()
+    assert run("--same-numbers") == 0
+    assert "1 digests recorded" in capsys.readouterr().out
+    assert run() == 0
+    assert "changed" not in capsys.readouterr().out
+    measured["runs"] = with_run("c3", "r2")["runs"]
+    assert run("--same-numbers") == 3
+    assert "c3" not in Path("same.csv").read_text()
 
 
 def test_a_users_data_has_a_golden_file_of_its_own(
@@ -261,6 +309,7 @@ def test_golden_files_hold_numbers_names_and_digests(path: Path) -> None:
             yield value
 
     golden = json.loads(path.read_text())
-    assert set(golden) == {"manifest", "scores", "floors", "control", "losses"}
+    parts = {"manifest", "scores", "floors", "control", "losses", "runs"}
+    assert set(golden) in (parts, parts - {"runs"})
     for text in strings(golden):
-        assert re.fullmatch(r"[0-9a-f]{64}|\S+\|v:\d+", text), text
+        assert re.fullmatch(r"[0-9a-f]{64}|\d+|\S+\|v:\d+", text), text

@@ -239,7 +239,8 @@ def test_the_code_of_a_training_is_this() -> None:
     assert found == {
         "data", "data.batches", "data.codes", "data.images", "data.leakage", "data.resize",
         "data.study", "data.text", "engine", "engine.checkpoint", "engine.decode", "engine.flops",
-        "engine.meter", "engine.optimiser", "engine.train", "metrics", "metrics.alignment",
+        "engine.meter", "engine.optimiser", "engine.stages", "engine.train",
+        "engine.validation", "metrics", "metrics.alignment",
         "metrics.base", "metrics.bleu", "metrics.ngrams", "model", "runs", "runs.prediction",
         "runs.training", "runs.workspace", "spec",
     }  # fmt: skip

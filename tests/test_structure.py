@@ -28,6 +28,7 @@ LONGEST = 350  # lines of a file
 TENSORS = (
     "bench.data.batches", "bench.data.codes", "bench.engine.checkpoint", "bench.engine.optimiser",
     "bench.engine.decode", "bench.engine.train", "bench.engine.flops",
+    "bench.engine.stages", "bench.engine.validation",
     "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
     "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
 )  # fmt: skip

@@ -94,11 +94,11 @@ def _folder(name: str, out: Path) -> RunFolder | None:
 
 def _dataset(specs: Mapping[str, RunSpec], work: Workspace) -> Dataset:
     """The runs' own dataset, the embedded one for two files."""
-    data = {spec.data.manifest: spec.data for spec in specs.values()}
+    data = {spec.data.manifest: spec for spec in specs.values()}
     if len(data) > 1:
         told = " and ".join(f"{name}: {spec.data.name}" for name, spec in specs.items())
         raise BenchError(f"the runs are of different data ({told})", "compare runs of one manifest")
-    return work.dataset_of(*data.values()) if data else chosen_dataset({})
+    return work.open(*data.values()).dataset if data else chosen_dataset({})
 
 
 def _scored(file: Path, folder: RunFolder | None, dataset: Dataset, families: list[str]) -> Scored:

@@ -1,8 +1,8 @@
 """The only training loop: budget, stages, schedule, selection on validation, exact resume.
 
-Needs no scorer and no Java, so that it can run on a machine that has neither: validation BLEU-4
-comes from our own sufficient statistics. A step's dropout noise, order and crops depend on the
-seed and the step's number alone, so a resumed training equals one that was never stopped.
+Needs no scorer and no Java, so that it can run on a machine that has neither. A step's dropout
+noise, order and crops depend on the seed and the step's number alone, so a resumed training equals
+one that was never stopped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,21 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.batches import Split
-from bench.data.text import Treatment, Vocabulary
 from bench.engine.checkpoint import load_state, load_weights, save_state, save_weights
-from bench.engine.decode import generate
 from bench.engine.flops import FlopCounter
 from bench.engine.meter import Meter, peak_memory_mb
 from bench.engine.optimiser import build_optimizer, clip_gradients, set_rates
+from bench.engine.stages import EPSILON, stage_at, switch, weighted
+from bench.engine.validation import Validation, evaluation_points
 from bench.errors import RunError
-from bench.metrics.bleu import BLEU
 from bench.model import Batch
-from bench.spec import DecodeSpec, RunSpec, StageSpec
+from bench.spec import RunSpec
 from bench.store import RunFolder, write_atomic, write_json
 
-EVALUATION_BATCH = 64
 FIRST_STEPS = 100  # whose losses are kept one by one, for `bench verify --rerun`
-EPSILON = 1e-9
 NONE_YET: dict[str, Any] = {"score": None, "step": -1, "stage": 0}
 
 
@@ -52,9 +50,8 @@ class Training:
         self,
         spec: RunSpec,
         model: nn.Module,
-        splits: dict[str, Split],
-        vocabulary: Vocabulary,
-        treatment: Treatment,
+        split: Split,
+        validation: Validation,
         folder: RunFolder,
         device: str,
         say: Callable[[str], None] = lambda line: None,
@@ -62,7 +59,7 @@ class Training:
         self.spec, self.folder, self.device, self.say = spec, folder, device, say
         self.model = cast(Any, model)
         self.model.to(device)
-        self.splits, self.vocabulary, self.treatment = splits, vocabulary, treatment
+        self.split, self.validation = split, validation
         self.groups: dict[str, list[nn.Parameter]] = self.model.groups()
         self.parameters = [p for group in self.groups.values() for p in group]
         self.optimizer = build_optimizer(
@@ -76,7 +73,7 @@ class Training:
         self.losses: list[dict[str, float]] = []
         self.recent: list[dict[str, float]] = []  # terms since the last evaluation
         self.best = NONE_YET
-        self.points = _evaluation_points(spec)
+        self.points = evaluation_points(spec)
         self.passed = 0  # evaluation points already behind
 
     # --- the loop -------------------------------------------------------------------------------
@@ -102,29 +99,21 @@ class Training:
         return self.losses
 
     def _enter_stage(self) -> None:
-        index = self._stage_index()
+        index = stage_at(self.spec.stages, self.meter.progress)
         if index == self.stage:
             return
         stage = self.spec.stages[index]
         if stage.start == "best" and self.best["step"] >= 0:
             load_weights(self._best_path(self.best["step"]), self.model)
         self.best = NONE_YET  # what is sealed has been through every stage
-        _switch(self.model, stage)
+        switch(self.model, stage)
         self.stage = index
         self.meter.flops_per_step = 0.0  # counted anew in the stage's first step
-
-    def _stage_index(self) -> int:
-        end = 0.0
-        for index, stage in enumerate(self.spec.stages):
-            end += stage.share
-            if self.meter.progress + EPSILON < end:
-                return index
-        return len(self.spec.stages) - 1
 
     def _one_step(self) -> None:
         """One optimiser step of `batch` examples, metered."""
         step, spec = self.meter.steps, self.spec.train
-        split = self.splits["train"]
+        split = self.split
         start = time.perf_counter()
         batch = split.training_batch(
             step, spec.batch, self.order_seed, self.meter.progress, self.device
@@ -154,24 +143,11 @@ class Training:
         for part in _micro_batches(batch, count):
             with self._autocast():
                 terms = self.model.loss(part)
-            loss = self._weighted(terms) / count
+            loss = weighted(terms, self.spec.stages[self.stage]) / count
             loss.backward()
             for name, value in {**terms, "loss": loss * count}.items():
                 total[name] = total.get(name, torch.zeros(())) + value.detach().cpu() / count
         return total
-
-    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        """Eq. 13 of UAR: the stage's weights times the model's terms (absent weight: 0)."""
-        weights = self.spec.stages[self.stage].losses
-        missing = [name for name, weight in weights.items() if weight and name not in terms]
-        if missing:
-            raise RunError(
-                f"stage {self.spec.stages[self.stage].name!r} weights the loss {missing[0]!r}, "
-                f"but the model gives only {', '.join(sorted(terms))}",
-                "mend the stage's `losses`",
-            )
-        used = [weights[name] * value for name, value in terms.items() if weights.get(name)]
-        return torch.stack(used).sum()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
@@ -226,43 +202,15 @@ class Training:
         torch.manual_seed(self.noise_seed)
         metric = self.spec.selection.metric
         if metric == "BLEU-4":
-            row["selection"] = self.validation_bleu()
+            row["selection"] = self.validation.bleu(self.model)
         elif metric == "loss":
-            row["selection"] = -self.validation_loss()
+            weigh = partial(weighted, stage=self.spec.stages[self.stage])
+            row["selection"] = -self.validation.loss(self.model, weigh)
         else:
             row["selection"] = float(self.meter.steps)
         if hasattr(self.model, "diagnose"):
-            row.update(self.model.diagnose(self._first_batch()))
+            row.update(self.model.diagnose(self.validation.first_batch()))
         return row
-
-    def _first_batch(self) -> Batch:
-        return next(self.splits["val"].batches(EVALUATION_BATCH, self.device))
-
-    def validation_bleu(self) -> float:
-        """BLEU-4 of validation reports as `selection` asks for them."""
-        split, selection = self.splits["val"], self.spec.selection
-        decode = replace(
-            DecodeSpec(), beam_size=selection.beam_size, max_length=self.spec.decode.max_length
-        )
-        written: list[str] = []
-        for batch in split.batches(EVALUATION_BATCH, self.device):
-            ids = generate(self.model, batch.images, decode)
-            written += [self.vocabulary.decode(x) for x in ids]
-            if selection.studies and len(written) >= selection.studies:
-                break
-        studies = split.studies[: len(written)]
-        references = [self.treatment.reference(s.report, self.vocabulary) for s in studies]
-        metric = BLEU()
-        return metric.corpus(metric.statistics(written, references))["BLEU-4"]
-
-    @torch.inference_mode()
-    def validation_loss(self) -> float:
-        """Mean weighted loss over validation batches."""
-        total, count = 0.0, 0
-        for batch in self.splits["val"].batches(EVALUATION_BATCH, self.device):
-            total += float(self._weighted(self.model.loss(batch))) * len(batch.lengths)
-            count += len(batch.lengths)
-        return total / count
 
     # --- checkpoints ----------------------------------------------------------------------------
 
@@ -293,14 +241,14 @@ class Training:
         self.meter.restore(facts["meter"])
         self.curve, self.losses = facts["curve"], facts["losses"]
         self.best, self.stage, self.passed = facts["best"], facts["stage"], facts["passed"]
-        _switch(self.model, self.spec.stages[self.stage])
+        switch(self.model, self.spec.stages[self.stage])
         self.say(f"resumed at step {self.meter.steps}")
 
     def _finish(self) -> Trained:
         """Load the selected checkpoint, write it and the records, drop the rest."""
         load_weights(self._best_path(self.best["step"]), self.model)
         stage = self.spec.stages[self.best["stage"]]
-        _switch(self.model, stage)
+        switch(self.model, stage)
         save_weights(self.folder / "weights.safetensors", self.model)
         write_atomic(self.folder / "curve.csv", _csv(self.curve))
         write_atomic(self.folder / "losses.csv", _csv(self.losses))
@@ -325,26 +273,6 @@ class Training:
             },
         )
         return Trained(self.best["step"], self.best["score"])
-
-
-def _evaluation_points(spec: RunSpec) -> list[float]:
-    """Shares of the budget after which validation runs: evenly spread, and where a stage ends."""
-    count = max(1, spec.selection.evaluations)
-    points = {round((i + 1) / count, 9) for i in range(count)}
-    end = 0.0
-    for stage in spec.stages:
-        end += stage.share
-        points.add(round(min(end, 1.0), 9))
-    return sorted(points)
-
-
-def _switch(model: Any, stage: StageSpec) -> None:
-    if stage.switches:
-        if not hasattr(model, "switch"):
-            raise RunError(
-                f"stage {stage.name!r} has switches, but {type(model).__name__} takes none"
-            )
-        model.switch(**stage.switches)
 
 
 def _micro_batches(batch: Batch, count: int) -> list[Batch]:

@@ -66,7 +66,7 @@ def is_appraised(folder: RunFolder) -> bool:
 
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
-    from bench.engine.train import EVALUATION_BATCH
+    from bench.engine.validation import EVALUATION_BATCH
     from bench.model import resolve
     from bench.pretraining import curves, reconstructions
 
@@ -74,7 +74,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     if takes_part(spec):
         found["retrieval"] = retrieve(spec, work, folder)
         found["probe"] = probed(spec, work, folder / "weights.safetensors")
-        curves.draw(folder, min(EVALUATION_BATCH, len(work.dataset_of(spec.data).split("val"))))
+        curves.draw(folder, min(EVALUATION_BATCH, len(work.open(spec).dataset.split("val"))))
     elif hasattr(resolve(spec.model.target), "reconstruct"):
         found["tokenizer"] = reconstructions.draw(spec, work, folder)
     write_json(folder / RESULTS, found)
@@ -143,7 +143,7 @@ def probed(spec: RunSpec, work: Workspace, weights: Path | None) -> dict[str, An
     A dataset without labels gives the reason instead.
     """
     try:
-        observations(spec.data.name, work.dataset_of(spec.data).split("test"))
+        observations(spec.data.name, work.open(spec).dataset.split("test"))
     except MissingError as error:
         return {"unavailable": error.message}
     runs = {}

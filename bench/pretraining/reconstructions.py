@@ -17,7 +17,7 @@ def draw(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, float]:
     import torch
 
     from bench.engine.checkpoint import load_weights
-    from bench.engine.train import EVALUATION_BATCH
+    from bench.engine.validation import EVALUATION_BATCH
     from bench.figures import pyplot, save
     from bench.model import image_spec
     from bench.runs.training import initial_model, open_split

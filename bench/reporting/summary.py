@@ -42,7 +42,7 @@ class Summary:
         for planned in plan.runs:
             if has_scores(RunFolder(work.out, planned.spec.run_id)):
                 keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
-        data = work.dataset_of(plan.runs[0].spec.data)
+        data = work.open(plan.runs[0].spec).dataset
         contrasts = Contrasts(work.out, work.cache, _patients(data))
         return cls(plan.name, plan.suite, plan.dataset, contrasts, keys, data)
 
@@ -64,7 +64,7 @@ class Summary:
             if row.run_id not in keys.get(row.variant, ()):
                 keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
         spec = load_spec(RunFolder(board / "runs", rows[0].run_id))
-        data = work.dataset_of(spec.data)
+        data = work.open(spec).dataset
         contrasts = Contrasts(board / "runs", work.cache, _patients(data))
         return cls(name, suite, dataset, contrasts, keys, data)
 

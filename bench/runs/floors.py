@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +11,6 @@ from bench.metrics.predictions import PREDICTIONS, write_predictions
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder
-
-if TYPE_CHECKING:
-    pass
-
 
 FLOOR_PIXELS = 32  # side of the pictures that a floor may compare
 
@@ -27,8 +22,9 @@ class _Material:
 
     def __init__(self, spec: RunSpec, work: Workspace, order: np.ndarray | None) -> None:
         self._order = order  # whose test images each study is shown; None: its own
-        self._work, self._dataset = work, work.dataset_of(spec.data)
-        vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
+        opened = work.open(spec)
+        self._work, self._dataset = work, opened.dataset
+        treatment, vocabulary = opened.treatment, opened.vocabulary
         self.train = cleaned_reports(self._dataset, "train")
         self.val = [treatment.reference(s.report, vocabulary) for s in self._dataset.split("val")]
         self.count = len(self._dataset.split(self.split))
@@ -70,5 +66,5 @@ def floor_reports(spec: RunSpec, work: Workspace, order: np.ndarray | None = Non
 
 
 def write_floor(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
-    studies = work.dataset_of(spec.data).split("test")
+    studies = work.open(spec).dataset.split("test")
     write_predictions(folder / PREDICTIONS, studies, floor_reports(spec, work))

@@ -43,7 +43,7 @@ def write_reports(spec: RunSpec, model: Any, split: Split, work: Workspace) -> l
     from bench.engine.decode import generate, lay_out
 
     lay_out(model)
-    vocabulary, seed = work.vocabulary(spec.data), spec.derived_seed("decode")
+    vocabulary, seed = work.open(spec).vocabulary, spec.derived_seed("decode")
     reports: list[str] = []
     for batch in split.batches(PREDICT_BATCH, work.device):
         ids = generate(model, batch.images, spec.decode, seed + len(reports))

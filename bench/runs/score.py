@@ -119,7 +119,7 @@ def _assessed(
     spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
 ) -> tuple[list[dict[str, Any]], dict[str, Scored]]:
     """The rows, and the statistics behind them by the names of their files."""
-    dataset = work.dataset_of(spec.data)
+    dataset = work.open(spec).dataset
     patients = tuple(s.patient for s in dataset.split(SPLIT))
     own = files.read(folder / PREDICTIONS)
     scored = _with_alignment(_score(own, spec, work, metrics, None), folder)
@@ -260,9 +260,9 @@ def _score(
 ) -> Scored:
     return score(
         predictions,
-        work.dataset_of(spec.data),
+        work.open(spec).dataset,
         SPLIT,
         metrics,
         treatments,
-        words=work.vocabulary(spec.data),
+        words=work.open(spec).vocabulary,
     )

@@ -49,17 +49,18 @@ def initial_model(spec: RunSpec, work: Workspace) -> Any:
     # reads memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Building the tokenizer may draw random numbers, once a process: before the seed is set.
-    tokenizer = work.tokenizer(spec.tokenizer) if spec.tokenizer else None
+    opened = work.open(spec)
+    tokenizer = opened.tokenizer
     torch.manual_seed(spec.derived_seed("initial"))
     model = build_model(
         spec.model,
         work.paths(spec.model.weights),
-        len(work.vocabulary(spec.data)) + 1,
+        len(opened.vocabulary) + 1,
         spec.data.max_length,
         tokenizer,
     )
     if hasattr(model, "prepare"):  # a model with a text tokenizer of its own
-        model.prepare(cleaned_reports(work.dataset_of(spec.data), "train"))
+        model.prepare(cleaned_reports(opened.dataset, "train"))
     return model
 
 
@@ -85,6 +86,7 @@ def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
 
 def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder) -> Training:
     from bench.engine.train import Training
+    from bench.engine.validation import Validation
     from bench.model import image_spec
 
     images = image_spec(model)
@@ -94,8 +96,9 @@ def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder)
     }
     if hasattr(model, "see"):  # a model that starts from the data
         model.see(_first_images(splits["train"]))
-    vocabulary, treatment = work.vocabulary(spec.data), work.treatment(spec.data)
-    return Training(spec, model, splits, vocabulary, treatment, folder, work.device, work.say)
+    opened = work.open(spec)
+    validation = Validation(spec, splits["val"], opened.vocabulary, opened.treatment, work.device)
+    return Training(spec, model, splits["train"], validation, folder, work.device, work.say)
 
 
 def _first_images(split: Split) -> Any:
@@ -111,16 +114,16 @@ def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, tra
     from bench.data.batches import Pixels, Split
     from bench.data.codes import open_codes
 
-    dataset = work.dataset_of(spec.data)
-    studies = dataset.split(name)
+    opened = work.open(spec)
+    dataset, studies = opened.dataset, opened.dataset.split(name)
     views: Views
     if images.kind == "codes":
-        assert spec.tokenizer is not None
+        assert opened.tokenizer is not None
         views = open_codes(
             dataset,
             studies,
             images,
-            work.tokenizer(spec.tokenizer),
+            opened.tokenizer,
             digest(spec.tokenizer),
             spec.train.crops,
             train,
@@ -129,4 +132,4 @@ def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, tra
         )
     else:
         views = Pixels.open(dataset, studies, images, train, work.cache)
-    return Split(dataset, studies, work.vocabulary(spec.data), spec.data.max_length, views)
+    return Split(dataset, studies, opened.vocabulary, spec.data.max_length, views)

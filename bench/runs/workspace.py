@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,12 @@ from bench import weights
 from bench.data.study import Dataset
 from bench.data.text import Treatment, Vocabulary, treatment, vocabulary
 from bench.errors import BenchError, DataError
-from bench.spec import DataSpec, digest
+from bench.spec import digest
 from bench.store import RunFolder, file_digest
 
 if TYPE_CHECKING:
     from bench.model import Tokenizer
-    from bench.spec import PartSpec
+    from bench.spec import DataSpec, PartSpec, RunSpec
 
 RANDOM = "random"
 RUN = "run:"  # weights that a pretraining run of this workspace sealed
@@ -42,8 +43,7 @@ class Workspace:
     cache: Path = field(default_factory=default_cache)
     say: Callable[[str], None] = lambda line: None
     _datasets: dict[str, Dataset] = field(default_factory=dict)
-    _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
-    _tokenizers: dict[str, Any] = field(default_factory=dict)
+    _opened: dict[str, Opened] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
@@ -63,24 +63,12 @@ class Workspace:
             self._datasets[key] = bench.data.load(target, **params)
         return self._datasets[key]
 
-    def dataset_of(self, spec: DataSpec) -> Dataset:
-        """The dataset of a spec; one that has changed since is an error that says so."""
-        dataset = self.dataset(spec.target, spec.params)
-        if dataset.manifest != spec.manifest:
-            raise DataError(
-                f"dataset {spec.name} is not the one of this run: manifest "
-                f"{dataset.manifest[:12]} instead of {spec.manifest[:12]}",
-                "run again to make a new run on the present data",
-            )
-        return dataset
-
-    def vocabulary(self, spec: DataSpec) -> Vocabulary:
-        if spec.manifest not in self._vocabularies:
-            self._vocabularies[spec.manifest] = vocabulary(self.dataset_of(spec))
-        return self._vocabularies[spec.manifest]
-
-    def treatment(self, spec: DataSpec, name: str = "") -> Treatment:
-        return treatment(name or spec.text, self.dataset_of(spec))
+    def open(self, spec: RunSpec) -> Opened:
+        """What a spec names; runs of one dataset and tokenizer share it."""
+        key = digest([spec.data, spec.tokenizer])
+        if key not in self._opened:
+            self._opened[key] = Opened(spec.data, spec.tokenizer, self)
+        return self._opened[key]
 
     # --- weights --------------------------------------------------------------------------------
 
@@ -129,12 +117,43 @@ class Workspace:
             raise DataError(f"no pretrained weights at {path}", "run `bench pretrain` first")
         return path
 
-    def tokenizer(self, part: PartSpec) -> Tokenizer:
-        """A frozen image tokenizer on the device, built once."""
+
+@dataclass
+class Opened:
+    """Dataset, vocabulary, treatment and image tokenizer of a spec: each opened once, when it is
+    first asked for."""
+
+    data: DataSpec
+    part: PartSpec | None  # the tokenizer's
+    work: Workspace
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The spec's dataset; one that has changed since is an error that says so."""
+        dataset = self.work.dataset(self.data.target, self.data.params)
+        if dataset.manifest != self.data.manifest:
+            raise DataError(
+                f"dataset {self.data.name} is not the one of this run: manifest "
+                f"{dataset.manifest[:12]} instead of {self.data.manifest[:12]}",
+                "run again to make a new run on the present data",
+            )
+        return dataset
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return vocabulary(self.dataset)
+
+    @cached_property
+    def treatment(self) -> Treatment:
+        return treatment(self.data.text, self.dataset)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The frozen image tokenizer, on the device; None where the spec has none."""
         from bench.model import construct
 
-        key = digest(part)
-        if key not in self._tokenizers:
-            built = construct(part, self.paths(part.weights))
-            self._tokenizers[key] = built.to(self.device) if hasattr(built, "to") else built
-        return self._tokenizers[key]
+        if self.part is None:
+            return None
+        built = construct(self.part, self.work.paths(self.part.weights))
+        moved: Tokenizer = built.to(self.work.device) if hasattr(built, "to") else built
+        return moved

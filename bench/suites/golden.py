@@ -59,7 +59,7 @@ def measure(dataset: str, count: int, work: Workspace) -> dict[str, Any]:
 
 def _metric_scores(spec: RunSpec, work: Workspace) -> dict[str, dict[str, Any]]:
     """Every metric that works here, each study given the reference of the study before it."""
-    dataset = work.dataset_of(spec.data)
+    dataset = work.open(spec).dataset
     studies = dataset.split("test")
     shifted = (studies[-1], *studies[:-1])
     predictions = {s.id: other.report for s, other in zip(studies, shifted, strict=True)}
@@ -72,7 +72,7 @@ def _metric_scores(spec: RunSpec, work: Workspace) -> dict[str, dict[str, Any]]:
 
 
 def _floor_scores(spec: RunSpec, work: Workspace, shuffle: bool = False) -> dict[str, float | None]:
-    dataset = work.dataset_of(spec.data)
+    dataset = work.open(spec).dataset
     ids = [s.id for s in dataset.split("test")]
     order = derangement(len(ids), seed=0) if shuffle else None
     reports = floor_reports(spec, work, order)

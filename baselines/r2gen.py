@@ -15,41 +15,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.base import Studies
 from baselines.cache import Cache
+from baselines.generator import Generator, Studies
 from baselines.relational_memory import (
     ConditionalNorm,
     MemoryNorms,
     RelationalMemory,
     StdNorm,
 )
-from baselines.transformer import Decoder, Encoder, Positions, Words, token_loss, xavier_
-from baselines.visual import Visual, load_state
-
-# The shorter side to 256, a random 224 crop and a flip in training; squashed to 224 otherwise.
-IMAGE: Mapping[str, Any] = {
-    "size": 224,
-    "resize": 256,
-    "mode": "short",
-    "evaluate": "squash",
-    "flip": 0.5,
-    "filter": "bilinear",
-    "kind": "pixels",
-    "channels": 3,
-    "views": 2,
-}
+from baselines.transformer import Decoder, Encoder, Positions, Words, xavier_
+from baselines.visual import load_state
 
 
-class Published(nn.Module):
+class Published(Generator):
     """What R2Gen and R2GenCMN share: CNN and projection, words, encoder, head, loss.
 
-    backbone: a name or import path (see `baselines.visual`) with its own `backbone_params`; its
-    initial values are weights["visual"], random when None. `freeze` keeps it as it is.
     weights["model"]: a whole imported checkpoint (see `baselines.checkpoints`), for all parts.
-    image: fields that differ from `IMAGE` with the backbone's normalisation.
+    options: of `Generator`.
     """
 
-    GROUPS = ("visual", "rest")  # a frozen backbone is no group, its rate still no mistake
+    APART = True
 
     def __init__(
         self,
@@ -62,18 +47,10 @@ class Published(nn.Module):
         d_ff: int = 512,
         layers: int = 3,
         dropout: float = 0.1,
-        visual_dropout: float = 0.5,
-        image: Mapping[str, Any] | None = None,
-        backbone: str = "resnet101",
-        backbone_params: Mapping[str, Any] | None = None,
-        freeze: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        file = (weights or {}).get("visual")
-        params = backbone_params or {}
-        self.visual = Visual(d, backbone, file, freeze, visual_dropout, apart=True, **params)
-        self.image = {**IMAGE, **self.visual.normalisation, **(image or {})}
-        self.max_length, self.heads = max_length, heads
+        super().__init__(vocab_size, max_length, weights, d=d, **options)
+        self.heads = heads
         self.words = Words(vocab_size, d)
         self.place = Positions(d, dropout)
         self.encoder = Encoder(layers, d, heads, d_ff, dropout, StdNorm)
@@ -90,26 +67,6 @@ class Published(nn.Module):
         file = (weights or {}).get("model")
         if file is not None:
             load_state(self, file)
-
-    def states(self, batch: Studies) -> Tensor:
-        """Decoder states (B, T - 1, d) after each of a batch's tokens but the last."""
-        raise NotImplementedError
-
-    def loss(self, batch: Studies) -> dict[str, Tensor]:
-        logits = self.head(self.states(batch))
-        return {"ce": token_loss(logits, batch.tokens, batch.lengths)}
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        """ "visual": the backbone, unless frozen; "rest"."""
-        return rate_groups(self, self.visual.backbone)
-
-
-def rate_groups(model: nn.Module, backbone: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """A model's parameters as "visual" (its backbone's, unless frozen) and "rest"."""
-    visual = [p for p in backbone.parameters() if p.requires_grad]
-    seen = {id(p) for p in backbone.parameters()}
-    groups = {"visual": visual, "rest": [p for p in model.parameters() if id(p) not in seen]}
-    return {name: group for name, group in groups.items() if group}
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.base import Studies
 from baselines.cache import Cache
 from baselines.cross_modal_memory import CrossModalMemory
+from baselines.generator import Studies
 from baselines.r2gen import Published
 
 

@@ -15,10 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.base import Studies
-from baselines.r2gen import IMAGE, rate_groups
-from baselines.transformer import token_loss
-from baselines.visual import Visual
+from baselines.generator import Generator, Studies
 
 Hidden = tuple[Tensor, ...]  # each (B, k, d): k hypotheses of each study
 
@@ -65,13 +62,13 @@ def lstm(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return leave.sigmoid() * c.tanh(), c
 
 
-class Recurrent(nn.Module):
+class Recurrent(Generator):
     """CNN and RNN. A subclass gives `inputs`, `cell` and, if it needs one, `finish`.
 
-    hidden: how many tensors its hidden state has. Other options: see `baselines.r2gen.Published`.
+    hidden: how many tensors its hidden state has. dropout: of words, of states, and of visual
+    tokens. options: of `Generator`.
     """
 
-    GROUPS = ("visual", "rest")
     hidden = 2
 
     def __init__(
@@ -82,16 +79,10 @@ class Recurrent(nn.Module):
         *,
         d: int = 512,
         dropout: float = 0.5,
-        image: Mapping[str, Any] | None = None,
-        backbone: str = "resnet101",
-        backbone_params: Mapping[str, Any] | None = None,
-        freeze: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        file = (weights or {}).get("visual")
-        self.visual = Visual(d, backbone, file, freeze, dropout, **(backbone_params or {}))
-        self.image = {**IMAGE, **self.visual.normalisation, **(image or {})}
-        self.d, self.max_length = d, max_length
+        super().__init__(vocab_size, max_length, weights, d=d, visual_dropout=dropout, **options)
+        self.d = d
         self.words = nn.Sequential(nn.Embedding(vocab_size, d), nn.ReLU(), nn.Dropout(dropout))
         self.keys = nn.Linear(d, d)
         self.dropout = nn.Dropout(dropout)
@@ -127,14 +118,9 @@ class Recurrent(nn.Module):
         return torch.cat(outputs, dim=1)
 
     def states(self, batch: Studies) -> Tensor:
-        """States (B, T - 1, d) after each of a batch's tokens but the last."""
         seen = self.look(batch.images)
         outputs = self.run(self.words(batch.tokens[:, :-1]), seen)
         return self.dropout(self.finish(outputs, seen))
-
-    def loss(self, batch: Studies) -> dict[str, Tensor]:
-        logits = self.head(self.states(batch))
-        return {"ce": token_loss(logits, batch.tokens, batch.lengths)}
 
     def encode(self, images: Tensor) -> RecurrentState:
         seen = self.look(images)
@@ -154,7 +140,3 @@ class Recurrent(nn.Module):
         moved = (x.flatten(0, 1).index_select(0, index) for x in state.hidden)
         hidden = tuple(x.view(len(seen.patches), -1, x.shape[-1]) for x in moved)
         return RecurrentState(seen, hidden)
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        """ "visual": the backbone, unless frozen; "rest"."""
-        return rate_groups(self, self.visual.backbone)

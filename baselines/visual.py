@@ -208,7 +208,7 @@ class Visual(nn.Module):
         self.backbone.requires_grad_(not freeze)
 
     @property
-    def normalisation(self) -> dict[str, tuple[float, ...]]:
+    def expected(self) -> dict[str, tuple[float, ...]]:
         """`mean` and `std` of the pixels that the backbone expects."""
         return {key: getattr(self.backbone, key, value) for key, value in IMAGENET.items()}
 

@@ -127,8 +127,8 @@ def test_frozen_backbone_keeps_its_statistics_and_gets_no_gradient() -> None:
 
 
 def test_normalisation_is_the_backbones() -> None:
-    assert Visual(8, "convnet").normalisation["mean"] == (0.485, 0.456, 0.406)
-    assert Visual(8, f"{__name__}.Stride4").normalisation["mean"] == (0.5, 0.5, 0.5)
+    assert Visual(8, "convnet").expected["mean"] == (0.485, 0.456, 0.406)
+    assert Visual(8, f"{__name__}.Stride4").expected["mean"] == (0.5, 0.5, 0.5)
 
 
 def test_unknown_backbone_is_named() -> None:

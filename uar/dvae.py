@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.base import IMAGE
+from baselines.generator import UAR_IMAGE
 from baselines.visual import load_state
 
 PATCH = 4  # pixels that the first convolution takes at once; one pooling makes it a factor of 8
@@ -85,7 +85,7 @@ class DVAE(nn.Module):
         KL(q(z) || uniform), how unevenly codes are used; its first part pushes towards codes that
         tell nothing. usage_weight: of the second part alone, from the start. With the whole term
         only, 300 steps ended with 8 of 256 codes in use; with this one, with nearly all.
-    image: fields that differ from grey pixels in [0, 1] with the crops of `IMAGE`.
+    image: fields that differ from grey pixels in [0, 1] with the crops of `UAR_IMAGE`.
     """
 
     GROUPS = ("rest",)
@@ -111,7 +111,7 @@ class DVAE(nn.Module):
         self.codebook_size = codebook_size
         self.temperature, self.sharpness = tuple(temperature), sharpness
         self.kl_weight, self.kl_ramp, self.usage_weight = kl_weight, kl_ramp, usage_weight
-        self.image = {**IMAGE, "channels": 1, "mean": (0.0,), "std": (1.0,), **(image or {})}
+        self.image = {**UAR_IMAGE, "channels": 1, "mean": (0.0,), "std": (1.0,), **(image or {})}
         fine, coarse = 2 * width, 4 * width
         gain = 1 / math.sqrt(2 * blocks)  # DALL-E's 1 / 64 would need its three million steps
         self.encoder = Sum(

@@ -6,6 +6,9 @@ harness runs once and caches; words have the Transformer's own table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from baselines.transformer import Words, xavier_
@@ -13,6 +16,8 @@ from baselines.transformer import Words, xavier_
 
 class LSU(Words):
     """W_I of Eq. 1: codes of all views (B, V, L) to E(I) (B, V * L, d), scaled by sqrt(d)."""
+
+    expected: Mapping[str, Any] = {"kind": "codes", "mean": (0.0,) * 3, "std": (1.0,) * 3}
 
     def __init__(self, codebook_size: int, d: int) -> None:
         super().__init__(codebook_size, d)

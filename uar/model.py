@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.base import IMAGE, Captioner, Studies, average
+from baselines.base import Captioner, average
 from baselines.cache import Cache
+from baselines.generator import Studies
 from baselines.transformer import Attention, CrossBias, Words, token_loss
-from baselines.visual import Visual
 from uar.cra import CRA
 from uar.losses import Triplet
 from uar.lsu import LSU
 from uar.tir import INERT, TIR, Shape
 
-CODES = {"kind": "codes", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+SILENT = 1e-6  # norm up to which a token counts as zero
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class UAR(Captioner):
         encoder; or "encoded", after it. (Text: always before the decoder.)
     align: CRA's triplet loss, with options `triplet`.
     tir: a variant of `uar.tir.TIR` with options `refiner`, or "off".
-    backbone, backbone_params, freeze, visual_dropout, weights["visual"]: as in `Base`; without LSU.
-    options: of `Captioner`.
+    options: of `Captioner`; those of a CNN count without LSU.
     """
 
     GROUPS = ("visual", "basis", "mask", "rest")
@@ -74,25 +73,19 @@ class UAR(Captioner):
         d: int = 512,
         heads: int = 8,
         layers: int = 3,
-        image: Mapping[str, Any] | None = None,
-        backbone: str = "resnet101",
-        backbone_params: Mapping[str, Any] | None = None,
-        freeze: bool = False,
-        visual_dropout: float = 0.5,
         **options: Any,
     ) -> None:
-        visual: LSU | Visual
-        if lsu:
-            if codebook_size is None:
-                raise ValueError("lsu=True needs a tokenizer: it gives codebook_size")
-            visual, kind = LSU(codebook_size, d), dict(CODES)
-        else:
-            file = (weights or {}).get("visual")
-            visual = Visual(d, backbone, file, freeze, visual_dropout, **(backbone_params or {}))
-            kind = dict(visual.normalisation)
-        declared = {**IMAGE, **kind, **(image or {})}
+        if lsu and codebook_size is None:
+            raise ValueError("lsu=True needs a tokenizer: it gives codebook_size")
         super().__init__(
-            vocab_size, max_length, visual, declared, d=d, heads=heads, layers=layers, **options
+            vocab_size,
+            max_length,
+            weights,
+            d=d,
+            heads=heads,
+            layers=layers,
+            visual=LSU(codebook_size, d) if lsu and codebook_size else None,
+            **options,
         )
         if cra_at not in ("input", "encoded"):
             raise ValueError(f"cra_at {cra_at!r}: not one of input, encoded")
@@ -101,7 +94,9 @@ class UAR(Captioner):
         self.triplet = Triplet(**(triplet or {})) if align else None
         self.tir = None
         if tir not in ("off", False):  # YAML reads a bare off as false
-            tokens = self._code_count(factor) if lsu else visual_token_count(visual, declared)
+            tokens = (
+                self._code_count(factor) if lsu else visual_token_count(self.visual, self.image)
+            )
             # Of max_length tokens all but BOS are predicted.
             shape = Shape(max_length - 1, tokens, layers, d, heads)
             self.tir = TIR(shape, str(tir), **(refiner or {}))
@@ -175,20 +170,28 @@ class UAR(Captioner):
 
     # --- training -------------------------------------------------------------------------------
 
+    def states(self, batch: Studies) -> Tensor:
+        return self._read_all(batch)[0]
+
     def loss(self, batch: Studies) -> dict[str, Tensor]:
         """ "ce" (Eq. 5); "align" (Eq. 10) and "mask" (Eq. 12) where those parts are on."""
-        basis = self._basis()
-        features, visual = self.look(batch.images, basis)
-        text = self.read(batch.tokens, basis)
-        masks: list[Tensor] = []
-        bias = self._refined(self._seen(visual), masks)
-        states, _ = self.decoder(self.place_text(text[:, :-1]), self.decoder.start(visual), bias)
+        states, features, text, masks = self._read_all(batch)
         terms = {"ce": token_loss(self.head(states), batch.tokens, batch.lengths, self.ce)}
         if self.triplet is not None:
             terms["align"] = self.triplet(*self.pooled(features, text, batch), batch.tokens)
         if self.tir is not None and masks:
             terms["mask"] = self.tir.loss(masks, predicting(batch))
         return terms
+
+    def _read_all(self, batch: Studies) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Decoder states (B, T - 1, d), F(I), F(R) of all tokens, and TIR's masks."""
+        basis = self._basis()
+        features, visual = self.look(batch.images, basis)
+        text = self.read(batch.tokens, basis)
+        masks: list[Tensor] = []
+        bias = self._refined(self._seen(visual), masks)
+        states, _ = self.decoder(self.place_text(text[:, :-1]), self.decoder.start(visual), bias)
+        return states, features, text, masks
 
     def pooled(self, seen: Tensor, text: Tensor, batch: Studies) -> tuple[Tensor, Tensor]:
         pooling = "words" if self.triplet is None else self.triplet.pooling
@@ -290,8 +293,15 @@ def attention_pair(
 
 
 def share(part: Tensor, whole: Tensor) -> float:
-    """Mean over tokens of the norm of `part` over that of `whole`."""
-    return float((part.norm(dim=-1) / whole.norm(dim=-1)).mean())
+    """Mean over tokens of the norm of `part` over that of `whole`.
+
+    A token of norm 0 (of a visual module that a ReLU ends) has no such ratio and does not count;
+    0 where no token has one.
+    """
+    norms = whole.norm(dim=-1)
+    counted = norms > SILENT
+    ratios = part.norm(dim=-1)[counted] / norms[counted]
+    return float(ratios.mean()) if len(ratios) else 0.0
 
 
 def visual_token_count(visual: nn.Module, image: Mapping[str, Any]) -> int:

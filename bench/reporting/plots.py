@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import pyplot, save
-from bench.reporting.tables import FLOOR_NAMES
+from bench.suites.suite import floor_title
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
@@ -53,7 +53,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
         for names, (colour, dashes) in styles.items():
             axis.axvline(
                 suite.figure(names[0], metric, TEXT).value, color=colour, linewidth=1.2,
-                linestyle=dashes, label=" = ".join(FLOOR_NAMES[n] for n in names), zorder=0,
+                linestyle=dashes, label=" = ".join(floor_title(n) for n in names), zorder=0,
             )  # fmt: skip
         axis.set(title=metric, xlabel="", ylabel="")
         sns.despine(ax=axis, left=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.config import load_yaml
 from bench.errors import unknown
-from bench.suites.suite import Table
+from bench.suites.suite import Table, floor_title
 from bench.terminal import interval, number
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -27,13 +27,6 @@ MACRO_NOTE = (
     "known truth, 74 % of the 95 % intervals held it at 100 studies and 91 % at 590. Intervals "
     "of paired differences kept their level (94 %)."
 )
-FLOOR_NAMES = {
-    "constant": "constant report",
-    "frequent": "most frequent report",
-    "no_finding": "always No Finding",
-    "random": "random train report",
-    "nearest": "nearest image's report",
-}
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ def build(
         lines += [replace(first, name=row, ticks=marks), *rest]
     for floor in floors:
         cells = tuple(_ours(figures.get((floor, m)), floor in best.get(m, ())) for m in metrics)
-        lines.append(Line(FLOOR_NAMES.get(floor, floor), (), "floor", cells))
+        lines.append(Line(floor_title(floor), (), "floor", cells))
     notes = _notes(paper, others, dataset, text, bool(again), brief)
     if any("macro" in m for m in metrics):
         notes = (*notes, MACRO_NOTE)

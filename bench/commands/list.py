@@ -39,7 +39,8 @@ def _lines(kind: str) -> list[str]:
     if kind == "metrics":
         from bench.metrics import registry
 
-        return list(registry.names())
+        own = files("metric")
+        return [f"{n}{_origin(own[n]) if n in own else ''}" for n in registry.names()]
     group = GROUPS[kind]
     known = files(group)
     width = max(map(len, known), default=0)

@@ -1,8 +1,14 @@
-"""YAML files and their composition by Hydra: plain data out, a user's mistake named."""
+"""YAML files and their composition by Hydra: plain data out, a user's mistake named.
+
+Beside the project's own folder the folders of $BENCH_CONF (one or more, separated as in $PATH) are
+searched, for every group. A name that two folders have is an error: nothing shadows anything.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
+import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -14,28 +20,55 @@ from bench.errors import BenchError, unknown
 CONF = Path(__file__).parent / "conf"
 
 
+def folders() -> list[Path]:
+    """Where YAML files are looked for: the project's folder, then those of $BENCH_CONF."""
+    given = [Path(p).expanduser() for p in os.environ.get("BENCH_CONF", "").split(os.pathsep) if p]
+    for folder in given:
+        if not folder.is_dir():
+            raise BenchError(
+                f"BENCH_CONF names {folder}, which is not a folder",
+                "give folders that hold model/, dataset/, suite/, ... with YAML files",
+            )
+    return list(dict.fromkeys(p.resolve() for p in (CONF, *given)))
+
+
+def files(group: str) -> dict[str, Path]:
+    """Name -> YAML file of a group: suites, models, datasets, ...; sorted by name.
+
+    BenchError where two folders have a file of the same name.
+    """
+    found: dict[str, Path] = {}
+    for path in (p for folder in folders() for p in (folder / group).glob("*.yaml")):
+        first = found.setdefault(path.stem, path)
+        if first != path:
+            raise BenchError(
+                f"two files define {group} {path.stem!r}: {first} and {path}", "rename one of them"
+            )
+    return dict(sorted(found.items()))
+
+
 def names(group: str) -> list[str]:
-    """The YAML files of a group: suites, models, datasets, ..."""
-    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    """The names of a group's YAML files."""
+    return list(files(group))
 
 
 def load_yaml(group: str, name: str) -> dict[str, Any]:
     """The plain content of one YAML; an unknown name lists the known ones."""
     import yaml
 
-    if name not in names(group):
-        raise unknown(group, name, names(group))
-    text = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text) or {}
+    known = files(group)
+    if name not in known:
+        raise unknown(group, name, known)
+    return yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one run as plain data; a bad key or value says which."""
-    return deepcopy(_composed(tuple(overrides)))
+    return deepcopy(_composed(tuple(overrides), tuple(folders())))
 
 
 @lru_cache(maxsize=256)  # a composition takes a tenth of a second
-def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -43,10 +76,14 @@ def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    for group in _groups():
+        files(group)  # Hydra itself would take the first of two files of a name
     GlobalHydra.instance().clear()
+    main, *more = searched
+    path = f"hydra.searchpath=[{','.join(json.dumps(f'file://{p}') for p in more)}]"
     try:
-        with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
-            config = hydra_compose("config", overrides=list(overrides))
+        with initialize_config_dir(str(main), version_base="1.3"):
+            config = hydra_compose("config", overrides=[*overrides, path])
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, overrides) from None
@@ -67,11 +104,11 @@ def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
             near = difflib.get_close_matches(key, known, n=1)
             nearest = f"did you mean {near[0]!r}? " if near else ""
             return BenchError(
-                f"unknown setting {key!r}", f"{nearest}see the files under bench/conf"
+                f"unknown setting {key!r}", f"{nearest}see the files under {_shown_folders()}"
             )
     return BenchError(
         f"the configuration does not compose: {text[:300]}",
-        "see `bench list` and the files under bench/conf",
+        f"see `bench list` and the files under {_shown_folders()}",
     )
 
 
@@ -86,4 +123,8 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _groups() -> list[str]:
-    return sorted(p.name for p in CONF.iterdir() if p.is_dir())
+    return sorted({p.name for folder in folders() for p in folder.iterdir() if p.is_dir()})
+
+
+def _shown_folders() -> str:
+    return " and ".join(["bench/conf", *(str(p) for p in folders()[1:])])

@@ -101,9 +101,9 @@ def test_score_says_each_missing_metric_in_one_line(
 
 
 def test_by_default_weighted_metrics_are_asked_for() -> None:
-    from bench.commands.score import DEFAULT
+    from bench.metrics.registry import ALWAYS, EXPECTED, scored
 
-    assert DEFAULT == (
+    assert scored(ALWAYS, EXPECTED) == (
         "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules", "chexbert", "radgraph",
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ def test_suites_on_disk(name: str) -> None:
     assert len(set(rows)) == len(rows) > 0
     assert not suite.baseline or suite.baseline in rows
     assert set(suite.floors) <= set(names("floor"))
-    assert {row.model for row in suite.rows} <= set(names("model"))
+    assert {row.model for row in suite.rows if row.model} <= set(names("model"))
     for table in suite.tables.values():
         assert set(table.rows) <= set(rows)
         if table.paper:

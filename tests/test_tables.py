@@ -34,6 +34,8 @@ rows:
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "p.yaml").write_text(PAPER)
+    (tmp_path / "floor").mkdir()
+    (tmp_path / "floor" / "constant.yaml").write_text("title: constant report\n")
     monkeypatch.setattr(bench.config, "CONF", tmp_path)
 
 

@@ -1,8 +1,10 @@
 """Check a dataset against its manifest, or prepare it from its public release.
 
 check DATASET      counts, hashes, damage, leakage; exit code 3 when something fails
-prepare iu_xray    build R2Gen's layout from the public release, verified
-prepare mimic_cxr  gather the sections of all reports in one file, so that they open in seconds
+prepare DATASET    iu_xray: build R2Gen's layout from the public release, verified
+                   mimic_cxr: gather the sections of all reports in one file, to open in seconds
+
+What is done for a dataset its YAML names as `check` and `prepare`.
 """
 
 from __future__ import annotations
@@ -10,11 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.data import data_root, mimic_cxr
-from bench.data.check import Report, check, check_iu_xray, check_mimic_cxr
-from bench.data.prepare import prepare_iu_xray
-from bench.data.registry import open_dataset
-from bench.errors import BenchError
+from bench.data.registry import check_dataset, prepare_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,28 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "prepare":
-        return _prepare(arguments)
-    report = _check(arguments.dataset)
+        written = prepare_dataset(arguments.dataset, arguments.out, arguments.copy)
+        print(f"wrote {written}")
+        if written.is_relative_to(arguments.out):
+            print(f"use it with BENCH_DATA={arguments.out}")
+        return 0
+    report = check_dataset(arguments.dataset)
     print(report.render())
     return 3 if report.status == "fail" else 0
-
-
-def _check(name: str) -> Report:
-    if name.startswith("iu_xray"):
-        return check_iu_xray(data_root(), name)
-    if name == "mimic_cxr":
-        return check_mimic_cxr(data_root())
-    return check(open_dataset(name))
-
-
-def _prepare(arguments: argparse.Namespace) -> int:
-    if arguments.dataset.startswith(mimic_cxr.NAME):
-        print(f"wrote {mimic_cxr.prepare(data_root())}")
-        return 0
-    if not arguments.dataset.startswith("iu_xray"):
-        raise BenchError(
-            f"{arguments.dataset} needs no preparation", "synthetic films are drawn when needed"
-        )
-    folder = prepare_iu_xray(data_root(), arguments.out, arguments.copy)
-    print(f"wrote {folder}\nuse it with BENCH_DATA={arguments.out}")
-    return 0

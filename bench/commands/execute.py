@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.metrics.available import METRICS
+from bench.metrics import available
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import RunSpec, from_dict
 from bench.store import read_json
@@ -26,7 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise BenchError(f"no file {arguments.spec}", "give the spec.json of a run's folder")
     spec = from_dict(RunSpec, read_json(arguments.spec), str(arguments.spec))
     progress = Progress()
-    job = Job(Workspace(arguments.out, arguments.cache, progress.say), progress, METRICS)
+    job = Job(
+        Workspace(arguments.out, arguments.cache, progress.say), progress, available.unasked()
+    )
     job.one(spec, arguments.until == "score" and spec.kind != "pretrain")
     print(f"sealed {arguments.out / spec.run_id}")
     return 0

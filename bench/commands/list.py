@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from bench.config import load_yaml, names
+from bench.config import files, folders, load_yaml
 from bench.errors import unknown
 
 GROUPS = {
@@ -38,19 +39,24 @@ def _lines(kind: str) -> list[str]:
     if kind == "metrics":
         from bench.metrics import registry
 
-        return list(registry.names())
+        own = files("metric")
+        return [f"{n}{_origin(own[n]) if n in own else ''}" for n in registry.names()]
     group = GROUPS[kind]
-    width = max(map(len, names(group)), default=0)
-    return [f"{name:<{width}}  {_about(group, name)}".rstrip() for name in names(group)]
+    known = files(group)
+    width = max(map(len, known), default=0)
+    return [f"{n:<{width}}  {_about(group, n)}{_origin(known[n])}".rstrip() for n in known]
 
 
 def _about(group: str, name: str) -> str:
     """What a YAML says of itself: its title or source, else its first comment."""
-    from bench.config import CONF
-
     entry = load_yaml(group, name)
     if text := entry.get("title") or entry.get("source"):
         return str(text)
-    first = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[:1]
+    first = files(group)[name].read_text(encoding="utf-8").splitlines()[:1]
     comment = [line.removeprefix("# ") for line in first if line.startswith("# ")]
     return comment[0] if comment else str(entry.get("_target_", ""))
+
+
+def _origin(path: Path) -> str:
+    """Where a file lies that is not the project's own."""
+    return "" if path.is_relative_to(folders()[0]) else f"  [{path}]"

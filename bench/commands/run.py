@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 
 from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
-from bench.metrics.available import METRICS
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import RunSpec
 from bench.store import RunFolder
@@ -50,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         default="",
-        help=f"families, by commas (default: {','.join(METRICS)}, and those of CheXbert and "
-        "RadGraph whose weights are here)",
+        help=f"families, by commas (default: {','.join(registry.scored(registry.ALWAYS))}, and "
+        "those of CheXbert and RadGraph whose weights are here)",
     )
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of caches")
@@ -65,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     work = Workspace(arguments.out, arguments.cache, progress.say)
     asked = [m.strip() for m in arguments.metrics.split(",") if m.strip()]
     # A wrong name is refused before hours of training; a score stands for its family.
-    names = asked or [*METRICS, *available.here()]
+    names = asked or available.unasked()
     metrics = list(dict.fromkeys(registry.family(name) for name in names))
     job = Job(work, progress, metrics, arguments.worker)
     planner = partial(

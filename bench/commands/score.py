@@ -9,13 +9,14 @@ from pathlib import Path
 from bench.data.registry import chosen_dataset, split_overrides
 from bench.errors import BenchError
 from bench.metrics import available, registry
-from bench.metrics.available import METRICS
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
 from bench.runs.workspace import default_cache
 from bench.terminal import number, table
 
-DEFAULT = (*METRICS, *available.WEIGHTED)
+
+def _default() -> tuple[str, ...]:
+    return registry.scored(registry.ALWAYS, registry.EXPECTED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "settings", nargs="*", metavar="key=value", help="dataset=NAME split=NAME dataset.KEY=value"
     )
     parser.add_argument(
-        "--metrics", default="", help=f"families, by commas (default: {','.join(DEFAULT)})"
+        "--metrics", default="", help=f"families, by commas (default: {','.join(_default())})"
     )
     parser.add_argument(
         "--missing",
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = chosen_dataset(settings, others=("split",))
     keep(arguments.cache)
     metrics = [m for m in arguments.metrics.split(",") if m]
-    metrics = metrics or [*dict.fromkeys((*DEFAULT, *available.here()))]
+    metrics = metrics or [*dict.fromkeys((*_default(), *available.here()))]
     for name in metrics:
         if not available.reads_text(registry.family(name)):
             raise BenchError(

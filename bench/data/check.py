@@ -79,9 +79,9 @@ def check(dataset: Dataset) -> Report:
     return Report(dataset.name, tuple(_properties(dataset)))
 
 
-def check_iu_xray(root: Path, name: str = iu_xray.NAME) -> Report:
-    """`check`, and every text and image file of IU X-ray against the manifest `name`."""
-    source, wanted = iu_xray.open_source(root), iu_xray.named_manifest(name)
+def check_iu_xray(root: Path, manifest: str = iu_xray.NAME) -> Report:
+    """`check`, and every text and image file of IU X-ray against the manifest of this name."""
+    source, wanted = iu_xray.open_source(root), iu_xray.named_manifest(manifest)
     found = iu_xray.problems(source, wanted)
     findings = [
         Finding("damage", "fail", f"{len(names)} {kind}: {some(names)}", {kind: len(names)}, fix)
@@ -89,8 +89,8 @@ def check_iu_xray(root: Path, name: str = iu_xray.NAME) -> Report:
     ]
     findings += _files(source, wanted)
     if not found:
-        findings += _properties(iu_xray.dataset(name, source, wanted))
-    return Report(name, tuple(findings))
+        findings += _properties(iu_xray.dataset(manifest, source, wanted))
+    return Report(manifest, tuple(findings))
 
 
 def check_mimic_cxr(root: Path, views: str = "frontal") -> Report:

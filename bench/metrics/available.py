@@ -7,10 +7,15 @@ from bench.data.text import TREATMENTS
 from bench.errors import MissingError
 from bench.metrics import registry
 from bench.metrics.references import RAW
+from bench.metrics.registry import ALWAYS, EXPECTED, HERE
 
-# Of CheXbert's presets only the default: they share weights and labels. XL models if they are here.
-WEIGHTED = ("chexbert", "radgraph")
-OPTIONAL = ("radgraph-xl", "modern-radgraph-xl")
+# What the project itself computes of every run; the golden scores are of these.
+METRICS = tuple(name for name, family in registry.FAMILIES.items() if family.scored == ALWAYS)
+
+
+def unasked() -> tuple[str, ...]:
+    """The metrics that every run is scored with: `METRICS`, those of $BENCH_CONF, weights' here."""
+    return (*registry.scored(ALWAYS), *here())
 
 
 def reads_text(metric: str) -> bool:
@@ -36,7 +41,7 @@ def lacking(metric: str) -> tuple[str, ...]:
 
 def here() -> tuple[str, ...]:
     """The metrics whose weights are here: a run is scored with them unasked."""
-    return tuple(name for name in (*WEIGHTED, *OPTIONAL) if not lacking(name))
+    return tuple(n for n in registry.scored(EXPECTED, HERE) if not lacking(n))
 
 
 def users() -> dict[str, list[str]]:
@@ -55,6 +60,3 @@ def absence(name: str) -> str:
     except MissingError as error:
         return error.message
     return ""
-
-
-METRICS = (*registry.NLG, "diversity", "chexpert-rules")

@@ -1,50 +1,174 @@
 """Metric families by name. Nothing is imported before it is asked for.
 
-To add one: a class on `bench.metrics.base.Metric`, a line here, golden values in a test.
+To add one: a class on `bench.metrics.base.Metric`, a line here, golden values in a test. One of a
+package of one's own is a file `metric/NAME.yaml` in a folder of $BENCH_CONF with the fields of
+`Family`. Tables, comparisons and default scores follow from that line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
-from bench.errors import MissingError, unknown
+from bench.config import files, load_yaml
+from bench.errors import BenchError, MissingError, unknown
 from bench.metrics.base import Metric
+from bench.spec import from_dict
 
-# A family's scores are named after it (but for case): "BLEU" gives "BLEU-1" to "BLEU-4".
-FAMILIES: dict[str, str] = {
-    "BLEU": "bench.metrics.bleu:BLEU",
-    "METEOR": "bench.metrics.meteor:METEOR",
-    "ROUGE-L": "bench.metrics.rouge:RougeL",
-    "CIDEr": "bench.metrics.cider:CIDEr",
-    "alignment": "bench.metrics.alignment:Alignment",
-    "diversity": "bench.metrics.diversity:Diversity",
-    "chexpert-rules": "bench.metrics.clinical.rules:ChexpertRules",
-    "chexpert-rules-uncertain": "bench.metrics.clinical.rules:ChexpertRulesUncertain",
-    "chexbert": "bench.metrics.clinical.chexbert:CheXbert",
-    "chexbert-uncertain-negative": "bench.metrics.clinical.chexbert:CheXbertNegative",
-    "chexbert-uncertain-ignored": "bench.metrics.clinical.chexbert:CheXbertIgnored",
-    "chexbert-r2gen": "bench.metrics.clinical.chexbert:CheXbertR2Gen",
-    "chexbert-f1chexbert": "bench.metrics.clinical.chexbert:CheXbertF1",
-    "chexbert-rgrg": "bench.metrics.clinical.chexbert:CheXbertRGRG",
-    "chexbert-miura": "bench.metrics.clinical.chexbert:CheXbertMiura",
-    "radgraph": "bench.metrics.clinical.radgraph:RadGraphF1",
-    "radgraph-xl": "bench.metrics.clinical.radgraph:RadGraphXLF1",
-    "modern-radgraph-xl": "bench.metrics.clinical.radgraph:ModernRadGraphXLF1",
+LANGUAGE, CLINICAL = "language", "clinical"
+ALWAYS, EXPECTED, HERE = "always", "expected", "here"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of scores: where its class is, when it is computed, and what tables show of it.
+
+    kind: "language" (paper tables; computed for shuffled images too), "clinical" (the tables
+        beside them), or "" (scores.csv and scores.json only).
+    scored: "always", "expected" (with weights; said where they are missing), "here" (where its
+        weights are), or "asked".
+    columns: scores that tables show -> their headings ("": the score's name).
+    compared: those of them that rows are tested on and that the ladder of a report draws.
+    """
+
+    target: str  # package.module.Class
+    kind: str = ""
+    scored: str = "asked"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, value, known in (
+            ("kind", self.kind, (LANGUAGE, CLINICAL, "")),
+            ("scored", self.scored, (ALWAYS, EXPECTED, HERE, "asked")),
+            *(("compared", score, tuple(self.columns)) for score in self.compared),
+        ):
+            if value not in known:
+                raise unknown(f"{key} of metric {self.target}", value, known)
+
+
+def _language(target: str, *scores: str) -> Family:
+    """A metric of the paper tables; rows are compared on the last of its scores."""
+    columns = dict.fromkeys(scores, "")
+    return Family(f"bench.metrics.{target}", LANGUAGE, ALWAYS, columns, scores[-1:])
+
+
+_AVERAGES = {
+    "F1-micro-14": "micro-F1, 14",
+    "F1-macro-14": "macro-F1, 14",
+    "F1-micro-5": "micro-F1, 5",
+    "F1-example-14": "example F1, 14",
 }
-NLG = ("BLEU", "METEOR", "ROUGE-L", "CIDEr")
+_PARTIAL = {"F1-partial": "F1, partial"}
+
+
+def _clinical(
+    target: str, scored: str, title: str, family: str, shown: Mapping[str, str]
+) -> Family:
+    columns = {f"{title}-{score}": f"{family} {head}" for score, head in shown.items()}
+    return Family(f"bench.metrics.clinical.{target}", CLINICAL, scored, columns)
+
+
+def _preset(target: str) -> Family:
+    """Another convention of a labeler, computed when it is asked for."""
+    return Family(f"bench.metrics.clinical.{target}", CLINICAL)
+
+
+# A family's scores are named after it (but for case): "BLEU" gives "BLEU-1" to "BLEU-4". Of
+# CheXbert's presets only the default is computed unasked: they share weights and labels.
+FAMILIES: dict[str, Family] = {
+    "BLEU": _language("bleu.BLEU", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"),
+    "METEOR": _language("meteor.METEOR", "METEOR"),
+    "ROUGE-L": _language("rouge.RougeL", "ROUGE-L"),
+    "CIDEr": _language("cider.CIDEr", "CIDEr"),
+    "alignment": Family("bench.metrics.alignment.Alignment"),
+    "diversity": Family("bench.metrics.diversity.Diversity", scored=ALWAYS),
+    "chexpert-rules": _clinical(
+        "rules.ChexpertRules", ALWAYS, "chexpert-rules", "chexpert-rules", _AVERAGES
+    ),
+    "chexpert-rules-uncertain": _preset("rules.ChexpertRulesUncertain"),
+    "chexbert": _clinical("chexbert.CheXbert", EXPECTED, "CheXbert", "chexbert", _AVERAGES),
+    "chexbert-uncertain-negative": _preset("chexbert.CheXbertNegative"),
+    "chexbert-uncertain-ignored": _preset("chexbert.CheXbertIgnored"),
+    "chexbert-r2gen": _preset("chexbert.CheXbertR2Gen"),
+    "chexbert-f1chexbert": _preset("chexbert.CheXbertF1"),
+    "chexbert-rgrg": _preset("chexbert.CheXbertRGRG"),
+    "chexbert-miura": _preset("chexbert.CheXbertMiura"),
+    "radgraph": _clinical("radgraph.RadGraphF1", EXPECTED, "RadGraph", "radgraph", _PARTIAL),
+    "radgraph-xl": _clinical(
+        "radgraph.RadGraphXLF1", HERE, "RadGraph-XL", "radgraph-xl", _PARTIAL
+    ),
+    "modern-radgraph-xl": _clinical(
+        "radgraph.ModernRadGraphXLF1", HERE, "Modern-RadGraph-XL", "modern-radgraph-xl", _PARTIAL
+    ),
+}  # fmt: skip
+NLG = tuple(name for name, family in FAMILIES.items() if family.kind == LANGUAGE)
+
+
+def families() -> dict[str, Family]:
+    """The project's families, and those of $BENCH_CONF; a name that both have is an error."""
+    found = dict(FAMILIES)
+    for name, path in files("metric").items():
+        if any(name.lower() == own.lower() for own in FAMILIES):
+            raise BenchError(f"{path} defines {name!r}, a metric of {__file__}", "rename the file")
+        found[name] = _foreign(name, path)
+    return found
+
+
+@cache  # scoring asks for a family thousands of times
+def _foreign(name: str, path: Path) -> Family:
+    entry = load_yaml("metric", name)
+    given = {("target" if key == "_target_" else key): value for key, value in entry.items()}
+    if isinstance(columns := given.get("columns"), list):
+        given["columns"] = dict.fromkeys(columns, "")
+    return from_dict(Family, given, f"metric {name}")
+
+
+def of_kind(kind: str) -> tuple[str, ...]:
+    """The families of a kind, in the order of tables."""
+    return tuple(name for name, family in families().items() if family.kind == kind)
+
+
+def scored(*when: str) -> tuple[str, ...]:
+    """The families that are computed `when`: ALWAYS, EXPECTED, HERE."""
+    return tuple(name for name, family in families().items() if family.scored in when)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, the score that it shows, and the score's family."""
+
+    head: str
+    family: str
+    score: str
+
+
+def columns(kind: str) -> Iterator[Column]:
+    """What tables show of the families of a kind."""
+    for name in of_kind(kind):
+        for score, head in families()[name].columns.items():
+            yield Column(head or score, name, score)
+
+
+def compared() -> tuple[str, ...]:
+    """The scores that rows are tested on."""
+    return tuple(s for name in of_kind(LANGUAGE) for s in families()[name].compared)
 
 
 def names() -> tuple[str, ...]:
     """All families, in the order of tables."""
-    return tuple(FAMILIES)
+    return tuple(families())
 
 
 def family(name: str) -> str:
     """The family of a family's or a score's name, in any case: "bleu-4" -> "BLEU"."""
-    fitting = [f for f in FAMILIES if f"{name}-".lower().startswith(f"{f}-".lower())]
+    known = families()
+    fitting = [f for f in known if f"{name}-".lower().startswith(f"{f}-".lower())]
     if not fitting:
-        raise unknown("metric", name, FAMILIES)
+        raise unknown("metric", name, known)
     return max(fitting, key=len)
 
 
@@ -54,13 +178,32 @@ def load(name: str) -> Metric:
 
     MissingError when a package that it needs is not installed.
     """
-    if name not in FAMILIES:
-        raise unknown("metric", name, FAMILIES)
-    module, _, attribute = FAMILIES[name].partition(":")
+    known = families()
+    if name not in known:
+        raise unknown("metric", name, known)
+    target = known[name].target
+    module, _, attribute = target.rpartition(".")
     try:
         metric: Metric = getattr(import_module(module), attribute)()
     except ModuleNotFoundError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            raise _unresolved(name, target, error) from None
         raise MissingError(
             f"{name} needs the package {error.name}", f"pip install {error.name}"
         ) from None
+    except (AttributeError, ValueError) as error:
+        raise _unresolved(name, target, error) from None
+    strange = [s for s in metric.scores if not f"{s}-".lower().startswith(f"{name}-".lower())]
+    if strange:
+        raise BenchError(
+            f"metric {name} has a score {strange[0]!r}", f"its scores must begin with {name!r}"
+        )
     return metric
+
+
+def _unresolved(name: str, target: str, error: Exception) -> BenchError:
+    return BenchError(
+        f"metric {name}: cannot import {target!r} ({error})",
+        "`_target_` must be an importable path, package.module.Class: put the folder that holds "
+        "the package on PYTHONPATH, or install it",
+    )

@@ -7,12 +7,13 @@ labeler has columns when the runs were scored with it, else one note that says w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.metrics import registry
 from bench.metrics.clinical.f1 import findings
+from bench.metrics.registry import Column
 from bench.reporting import tables
 from bench.reporting.tables import Grid
 from bench.store import write_atomic
@@ -22,53 +23,23 @@ from bench.terminal import number
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-# What a table shows of a labeler's scores; all of them stand in scores.csv.
-AVERAGES = {
-    "F1-micro-14": "micro-F1, 14",
-    "F1-macro-14": "macro-F1, 14",
-    "F1-micro-5": "micro-F1, 5",
-    "F1-example-14": "example F1, 14",
+# Labelers whose absence a report explains, and the families that read with them.
+EXPECTED = {
+    "CheXbert": ("chexbert",),
+    "RadGraph": ("radgraph", "radgraph-xl", "modern-radgraph-xl"),
 }
-RADGRAPH = {"F1-partial": "F1, partial"}
-FAMILIES = {
-    "chexpert-rules": AVERAGES,
-    "chexbert": AVERAGES,
-    "radgraph": RADGRAPH,
-    "radgraph-xl": RADGRAPH,
-    "modern-radgraph-xl": RADGRAPH,
-}
-EXPECTED = {"CheXbert": ("chexbert",), "RadGraph": tuple(f for f in FAMILIES if "radgraph" in f)}
 EMBEDDED = "chexpert-rules"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the clinical table: its heading and the score that it shows."""
-
-    head: str
-    family: str
-    score: str
-    text: str  # the treatment that the family reads
 
 
 def columns(suite: Summary, rows: Sequence[str]) -> list[Column]:
     """Those that at least one of the rows has a score for."""
-    every = [
-        Column(f"{family} {head}", family, f"{_title(family)}-{score}", _text(family))
-        for family, heads in FAMILIES.items()
-        for score, head in heads.items()
-    ]
-    return [c for c in every if any(suite.has(c.score, c.text, [row]) for row in rows)]
+    every = registry.columns(registry.CLINICAL)
+    return [c for c in every if any(suite.has(c.score, text_of(c), [row]) for row in rows)]
 
 
-def _title(family: str) -> str:
-    """How the family's scores begin."""
-    metric = registry.load(family)
-    return str(getattr(metric, "title", family))
-
-
-def _text(family: str) -> str:
-    return registry.load(family).treatments[0]
+def text_of(column: Column) -> str:
+    """The treatment that the column's family reads."""
+    return registry.load(column.family).treatments[0]
 
 
 def grid(suite: Summary, table: Table) -> Grid | None:
@@ -78,16 +49,16 @@ def grid(suite: Summary, table: Table) -> Grid | None:
     if not chosen:
         return None
     figures = {
-        (row, c.head): suite.figure(row, c.score, c.text)
+        (row, c.head): suite.figure(row, c.score, text_of(c))
         for c in chosen
         for row in shown
-        if suite.has(c.score, c.text, [row])
+        if suite.has(c.score, text_of(c), [row])
     }
-    best = {c.head: suite.best(shown, c.score, c.text) for c in chosen}
+    best = {c.head: suite.best(shown, c.score, text_of(c)) for c in chosen}
     ticks = {row.name: row.ticks for row in suite.suite.rows}
     titled = replace(table, title=f"Clinical efficacy: {table.title}", paper="")
     heads = [c.head for c in chosen]
-    texts = " and ".join(dict.fromkeys(c.text for c in chosen))
+    texts = " and ".join(dict.fromkeys(text_of(c) for c in chosen))
     found = tables.build(titled, ticks, figures, suite.floors, best, suite.dataset, texts, heads)
     return replace(found, notes=(*found.notes, *_notes(suite, shown, chosen)))
 

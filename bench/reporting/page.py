@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from bench.boards.rows import BoardRow
 from bench.errors import some
-from bench.reporting.tables import FLOOR_NAMES
 from bench.store import read_json, write_atomic
+from bench.suites.suite import floor_title
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
@@ -123,7 +123,7 @@ def provenance(suite: Summary, rows: Sequence[BoardRow]) -> Iterator[str]:
 
 def _run(row: BoardRow) -> list[str]:
     return [
-        FLOOR_NAMES.get(row.variant, row.variant),
+        floor_title(row.variant),
         row.run_id,
         str(row.seed),
         row.model,

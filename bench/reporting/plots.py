@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import pyplot, save
-from bench.reporting.tables import FLOOR_NAMES
+from bench.metrics import registry
+from bench.suites.suite import floor_title
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 TEXT = "r2gen@1"
 # Of floors, in turn: a coarser one over a finer one leaves both to be seen.
 DASHES = ("-", (0, (6, 3)), (0, (3, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
@@ -26,7 +26,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
 
     plt = pyplot()
     rows = suite.trained
-    metrics = [m for m in METRICS if suite.has(m, TEXT, [*rows, *suite.floors])]
+    metrics = [m for m in registry.compared() if suite.has(m, TEXT, [*rows, *suite.floors])]
     if not rows or not metrics:
         return []
     data = pd.DataFrame(
@@ -53,7 +53,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
         for names, (colour, dashes) in styles.items():
             axis.axvline(
                 suite.figure(names[0], metric, TEXT).value, color=colour, linewidth=1.2,
-                linestyle=dashes, label=" = ".join(FLOOR_NAMES[n] for n in names), zorder=0,
+                linestyle=dashes, label=" = ".join(floor_title(n) for n in names), zorder=0,
             )  # fmt: skip
         axis.set(title=metric, xlabel="", ylabel="")
         sns.despine(ax=axis, left=True)

@@ -13,7 +13,7 @@ import numpy as np
 from bench.figures import pyplot, save
 from bench.metrics.clinical.f1 import findings
 from bench.metrics.clinical.observations import NO_FINDING, OBSERVATIONS
-from bench.reporting.tables import FLOOR_NAMES
+from bench.suites.suite import floor_title
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _rows(suite: Summary, family: str) -> tuple[list[Row], np.ndarray]:
         said = np.array([[f.predicted for f in seed] for seed in tables]).sum(axis=0)
         support = np.array([f.support for f in tables[0]])
         floor = name in suite.floors
-        shown = FLOOR_NAMES.get(name, name) if floor else name
+        shown = floor_title(name) if floor else name
         rows.append(Row(shown, floor, scores.mean(axis=0).T, said))
     return rows, support
 

@@ -29,7 +29,7 @@ def rescored(
             raise BenchError(f"{item!r} names no file", "write --rescored ROW=FILE.csv")
         if row not in table.rows:
             raise unknown("row of this table", row, table.rows)
-        scored = score(Path(path), dataset, "test", registry.NLG, [text])
+        scored = score(Path(path), dataset, "test", registry.of_kind(registry.LANGUAGE), [text])
         patients = tuple(study.patient for study in dataset.split("test"))
         for (_, family), statistics in scored.statistics.items():
             plan = Plan(scored.ids, patients)

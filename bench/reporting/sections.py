@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import BoardRow
-from bench.reporting.tables import FLOOR_NAMES
 from bench.runs.controls import SHUFFLED
 from bench.stats.compare import Comparison, corrected
+from bench.suites.suite import floor_title
 from bench.terminal import interval, number, p_value
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def words(c: Comparison) -> str:
 
 
 def name_of(row: str) -> str:
-    return FLOOR_NAMES.get(row, row)
+    return floor_title(row)
 
 
 # --- summary -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from bench.boards.comparable import refuse_mixed
 from bench.boards.rows import active, has_scores, read_rows
 from bench.data.study import Dataset
 from bench.errors import BenchError
+from bench.metrics import registry
 from bench.reporting import tables
 from bench.reporting.contrasts import Contrasts, Key
 from bench.reporting.tables import Figure, Grid
@@ -20,7 +21,6 @@ from bench.suites.plan import Plan
 from bench.suites.suite import Suite, Table, load_suite
 
 TEXTS = ("r2gen@1", "full@1")
-COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 RANKED_BY = "BLEU-4"  # among floors, the one that rows are held against
 
 
@@ -91,11 +91,11 @@ class Summary:
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
         figures = {
             (r, m): self.figure(r, m, text)
-            for m in tables.METRICS
+            for m in tables.language_scores()
             for r in shown
             if self.has(m, text, [r])
         }
-        best = {m: self.best(shown, m, text) for m in tables.METRICS}
+        best = {m: self.best(shown, m, text) for m in tables.language_scores()}
         ticks = {row.name: row.ticks for row in self.suite.rows}
         return tables.build(
             table, ticks, figures, self.floors, best, self.dataset, text,
@@ -137,7 +137,7 @@ class Summary:
             [
                 self.compare(a, b, m)
                 for a, b in pairs
-                for m in COMPARED
+                for m in registry.compared()
                 if self.has(m, TEXTS[0], (a, b))
             ]
         )

@@ -15,10 +15,10 @@ from typing import Any
 
 from bench.config import load_yaml
 from bench.errors import unknown
-from bench.suites.suite import Table
+from bench.metrics import registry
+from bench.suites.suite import Table, floor_title
 from bench.terminal import interval, number
 
-METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 NOT_RUN = "not run"
 NONE = "–"
 # Measured by `bench.scripts.coverage`; a test holds these figures to its record.
@@ -27,13 +27,6 @@ MACRO_NOTE = (
     "known truth, 74 % of the 95 % intervals held it at 100 studies and 91 % at 590. Intervals "
     "of paired differences kept their level (94 %)."
 )
-FLOOR_NAMES = {
-    "constant": "constant report",
-    "frequent": "most frequent report",
-    "no_finding": "always No Finding",
-    "random": "random train report",
-    "nearest": "nearest image's report",
-}
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,11 @@ class Grid:
 Figures = Mapping[tuple[str, str], Figure]  # (row, metric) -> figure
 
 
+def language_scores() -> tuple[str, ...]:
+    """The scores in the paper tables."""
+    return tuple(column.score for column in registry.columns(registry.LANGUAGE))
+
+
 def build(
     table: Table,
     ticks: Mapping[str, Sequence[str]],
@@ -81,15 +79,17 @@ def build(
     best: Mapping[str, frozenset[str]],
     dataset: str,
     text: str,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = (),
     rescored: Figures | None = None,
     brief: bool = False,
 ) -> Grid:
     """`best`: per metric the rows to print in bold. `ticks`: per row its ticked columns.
 
     `rescored`: figures of predictions of the paper's own system under this protocol. `brief`
-    leaves out delta and verdict where the paper's numbers are of another dataset.
+    leaves out delta and verdict where the paper's numbers are of another dataset. `metrics`: those
+    of the paper tables by default.
     """
+    metrics = metrics or language_scores()
     paper = load_yaml("paper", table.paper) if table.paper else {}
     others = [load_yaml("paper", name) for name in table.also]
     again = rescored or {}
@@ -112,7 +112,7 @@ def build(
         lines += [replace(first, name=row, ticks=marks), *rest]
     for floor in floors:
         cells = tuple(_ours(figures.get((floor, m)), floor in best.get(m, ())) for m in metrics)
-        lines.append(Line(FLOOR_NAMES.get(floor, floor), (), "floor", cells))
+        lines.append(Line(floor_title(floor), (), "floor", cells))
     notes = _notes(paper, others, dataset, text, bool(again), brief)
     if any("macro" in m for m in metrics):
         notes = (*notes, MACRO_NOTE)

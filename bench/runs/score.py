@@ -127,7 +127,7 @@ def _assessed(
     for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)
     tables = {TABLES: scored}
-    nlg = [m for m in metrics if registry.family(m) in registry.NLG]
+    nlg = [m for m in metrics if registry.family(m) in registry.of_kind(registry.LANGUAGE)]
     if spec.kind == "train" and nlg:
         for control, order in _orders(spec, dataset).items():
             found = _control(permuted(own, order), order, spec, work, nlg)
@@ -216,6 +216,7 @@ def _part(scored: Scored, ids: Sequence[str]) -> Scored:
     """The language scores of some of the studies, from the statistics of all."""
     wanted = set(ids)
     rows = [i for i, study in enumerate(scored.ids) if study in wanted]
+    language = registry.of_kind(registry.LANGUAGE)
     return Scored(
         scored.dataset,
         scored.split,
@@ -224,12 +225,12 @@ def _part(scored: Scored, ids: Sequence[str]) -> Scored:
         tuple(
             s
             for s in scored.subset(ids)
-            if s.protocol in CONTROL_TREATMENTS and registry.family(s.metric) in registry.NLG
+            if s.protocol in CONTROL_TREATMENTS and registry.family(s.metric) in language
         ),
         {
             key: table[rows]
             for key, table in scored.statistics.items()
-            if key[0] in CONTROL_TREATMENTS and key[1] in registry.NLG
+            if key[0] in CONTROL_TREATMENTS and key[1] in language
         },
     )
 

@@ -31,7 +31,7 @@ from bench.spec import (
     from_dict,
 )
 from bench.store import RunFolder
-from bench.suites.suite import Pretraining, Row, Suite, load_suite
+from bench.suites.suite import Pretraining, Row, Suite, is_open, load_suite, with_model
 
 # Overrides of the model, or of the encoder group, which gives a report generator another one.
 OF_MODEL = re.compile(r"[+~]*(model|encoder)[.=@]")
@@ -55,7 +55,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    name: str
+    name: str  # what `bench run` is told: a suite, and the model where the suite leaves it open
     suite: Suite
     dataset: str
     runs: tuple[Planned, ...]
@@ -83,7 +83,7 @@ def make_plan(
     `pretrain` runs a pretraining that is not sealed yet; None leaves out the rows that wait for
     one (their specs cannot be written down), which is right for whoever only reads.
     """
-    suite = load_suite(name)
+    name, suite = _suite(name, overrides)
     rows, left_out = _available(_chosen(suite, only))
     composer = Composer(work, pretrain, list(overrides), smoke, suite.pretrainings)
     runs: list[Planned] = []
@@ -107,6 +107,19 @@ def make_plan(
         tuple(waiting),
         config["budget"]["threads"] or 0,
     )
+
+
+def _suite(name: str, overrides: Sequence[str]) -> tuple[str, Suite]:
+    """A suite and what it is asked for by; one that leaves its model open needs `model=NAME`."""
+    suite = load_suite(name)
+    if not is_open(suite):
+        return name, suite
+    models = [o.removeprefix("model=") for o in overrides if o.startswith("model=")]
+    if not models:
+        raise BenchError(
+            f"suite {name} runs the model that you choose", f"bench run {name} model=NAME"
+        )
+    return f"{name} model={models[-1]}", with_model(suite, models[-1])
 
 
 def _chosen(suite: Suite, only: Sequence[str]) -> list[Row]:
@@ -156,6 +169,11 @@ class Composer:
 
     def row(self, row: Row, seed: int = 0) -> RunSpec:
         config = self.config([f"model={row.model}", *row.overrides])
+        if config["model"].get("kind", "train") != "train":
+            raise BenchError(
+                f"model {row.model!r} is a pretraining: it writes no reports",
+                f"bench pretrain {row.model}",
+            )
         return self.spec(config, seed + config["seed"])
 
     def floor(self, name: str) -> RunSpec:

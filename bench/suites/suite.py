@@ -7,16 +7,31 @@ rows of several suites that come to the same spec are one run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from bench.config import load_yaml
+from bench.config import load_yaml, names
 from bench.errors import BenchError, unknown
 from bench.spec import from_dict
 
 
+def default_floors() -> tuple[str, ...]:
+    """Every floor of conf/floor, in the order of their `place`; those without one come last."""
+    places = {name: load_yaml("floor", name).get("place", float("inf")) for name in names("floor")}
+    return tuple(sorted(places, key=lambda name: (places[name], name)))
+
+
+def floor_title(name: str) -> str:
+    """How tables name a floor: the `title` of its YAML; what is no floor keeps its name."""
+    known = names("floor")
+    return str(load_yaml("floor", name).get("title", name)) if name in known else name
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row of a suite: its name, the model's YAML, and what it overrides."""
+    """One row of a suite: its name, the model's YAML, and what it overrides.
+
+    A row without a model is the one that the user chooses (`model=NAME`), and is named after it.
+    """
 
     name: str
     model: str
@@ -51,7 +66,7 @@ class Suite:
     title: str
     rows: tuple[Row, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
-    floors: tuple[str, ...] = ("constant", "frequent", "no_finding", "random", "nearest")
+    floors: tuple[str, ...] = field(default_factory=default_floors)
     baseline: str = ""  # the row that others are compared with
     include: tuple[str, ...] = ()  # suites whose rows and tables come first
     pretrainings: Mapping[str, Pretraining] = field(default_factory=dict)
@@ -77,3 +92,20 @@ def load_suite(name: str) -> Suite:
     return Suite(
         suite.title, found, tables, suite.floors, suite.baseline, pretrainings=pretrainings
     )
+
+
+def is_open(suite: Suite) -> bool:
+    """Whether the suite leaves the model of a row to the user."""
+    return any(not row.model for row in suite.rows)
+
+
+def with_model(suite: Suite, model: str) -> Suite:
+    """The suite with `model` in the rows, and in their tables, that leave it open."""
+    left = [row.name for row in suite.rows if not row.model]
+
+    def named(row: str) -> str:
+        return model if row in left else row
+
+    rows = (r if r.model else replace(r, name=model, model=model) for r in suite.rows)
+    tables = {k: replace(t, rows=tuple(map(named, t.rows))) for k, t in suite.tables.items()}
+    return replace(suite, rows=tuple(rows), tables=tables, baseline=named(suite.baseline))

@@ -27,7 +27,7 @@ from bench.metrics.available import METRICS
 from bench.metrics.cache import keep
 from bench.metrics.scoring import score
 from bench.provenance import processor
-from bench.reporting.folder import report_folder
+from bench.reporting.selection import REPORTS, report_folder
 from bench.reporting.source import regenerate
 from bench.runs.controls import derangement
 from bench.runs.floors import floor_reports
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept", action="store_true", help="make the present figures golden")
     parser.add_argument("--golden", type=Path, default=Path("tests/golden"), help="folder")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
-    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    parser.add_argument("--reports", type=Path, default=Path(REPORTS))
     parser.add_argument("--base", default="HEAD", help="git revision that the board only adds to")
     parser.add_argument("--cache", type=Path, default=default_cache())
 

@@ -2,10 +2,12 @@
 
 Compares golden scores of every metric, golden losses of the first steps of every model, the
 floors, and the shuffled-image control with a golden file; then the board's rules and the tables.
-Exit code 3 names what changed and by how much. `--accept` writes the present figures as golden:
-do that knowingly, and say in the commit why they changed. On real data the golden file is your
-own (it holds ids' digest, scores and losses, no text); CIDEr's idf depends on the sample, so it
-is comparable with its own golden value only.
+Exit code 3 names what changed and by how much. The golden files come with the package, so that an
+installation can be checked from any folder; the board and the reports are in the repository. In a
+checkout `--accept` writes the present figures as golden: do that knowingly, and say in the commit
+why they changed. For other samples the golden file is your own, in `--golden FOLDER` (it holds ids'
+digest, scores and losses, no text); CIDEr's idf depends on the sample, so it is comparable with its
+own golden value only.
 """
 
 from __future__ import annotations
@@ -45,13 +47,19 @@ SAMPLE = 64
 SCORES = 1e-9  # absolute: the same arithmetic on another machine
 ELSEWHERE = 2e-2  # relative: losses on a platform without golden ones of its own
 KEYS = ("dataset", "sample")
+ACCEPT = "If a change is meant: bench check --accept, and say in the commit why."
+UNLIKE_SHIPPED = (
+    "This installation computes other figures than those that came with it: `bench doctor --all` "
+    "lists the packages' versions; an altered installation is mended by installing it again."
+)
+GOLDEN = Path(__file__).parents[1] / "golden"
 SHOWN = 10  # lost rows of the board that are named one by one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME sample=N")
     parser.add_argument("--accept", action="store_true", help="make the present figures golden")
-    parser.add_argument("--golden", type=Path, default=Path("tests/golden"), help="folder")
+    parser.add_argument("--golden", type=Path, default=GOLDEN, help="folder of golden files")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
     parser.add_argument("--reports", type=Path, default=Path(REPORTS))
     parser.add_argument("--base", default="HEAD", help="git revision that the board only adds to")
@@ -65,11 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
             raise unknown("setting", key, KEYS)
     dataset, count = settings.get("dataset", EMBEDDED), _count(settings.get("sample", SAMPLE))
     path = arguments.golden / f"check-{dataset}-{count}.json"
+    shipped = arguments.golden == GOLDEN and not in_source_tree()
+    if arguments.accept and shipped:
+        raise BenchError(
+            "the golden files of an installed package stay as they are",
+            "give --golden FOLDER of your own, or accept in a checkout of the repository",
+        )
     if not path.exists() and not arguments.accept:
+        folder = "FOLDER" if shipped else str(arguments.golden)
         raise BenchError(
             f"no golden file {path}",
-            "make one: bench check "
-            + " ".join([*arguments.settings, "--accept", "--golden", str(arguments.golden)]),
+            "to record the present figures of this sample: bench check "
+            + " ".join([*arguments.settings, "--accept", "--golden", folder]),
         )
     keep(arguments.cache)
     with TemporaryDirectory() as place:
@@ -85,10 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"FAIL {problem}")
     if problems:
-        print("If a change is meant: bench check --accept, and say in the commit why.")
+        print(UNLIKE_SHIPPED if shipped else ACCEPT)
     else:
         print(f"ok: {_counts(now)}")
     return 3 if problems else 0
+
+
+def in_source_tree() -> bool:
+    """Whether the package is read from its repository, where golden files may be changed."""
+    return (Path(__file__).parents[2] / "pyproject.toml").exists()
 
 
 def _count(given: str | int) -> int:
@@ -280,6 +300,7 @@ def _off(old: float, new: float, exact: bool) -> bool:
 def _board_problems(arguments: argparse.Namespace, work: Workspace) -> Iterator[str]:
     board: Path = arguments.board
     if not board.exists():
+        print(f"note: no board {board} here, so none is checked: boards are in the repository")
         return
     if in_checkout(board):
         gone, _ = diff(board, arguments.base)

@@ -45,6 +45,7 @@ SETTLED = {
     "bench.weights": "the files' digests are in the spec",
 }
 OWN = ("bench", "baselines", "uar", "mgca")
+INSTALLED = frozenset({"site-packages", "dist-packages"})  # where distributions are, everywhere
 SAME_NUMBERS = Path(__file__).parent / "conf" / "same_numbers.csv"
 
 
@@ -181,8 +182,9 @@ def _missing(module: str, needed: bool) -> Path | None:
 
 def _is_local(path: Path) -> bool:
     """Whether a file is neither Python's own nor an installed distribution's."""
-    installed = {sysconfig.get_path(k) for k in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return not any(path.is_relative_to(folder) for folder in installed)
+    if INSTALLED.intersection(path.parts):  # a virtual environment may see another one's, too
+        return False
+    return not any(path.is_relative_to(sysconfig.get_path(k)) for k in ("stdlib", "platstdlib"))
 
 
 def imports(module: str, path: Path) -> tuple[str, ...]:

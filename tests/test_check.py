@@ -201,6 +201,29 @@ def test_code_that_changes_no_number_is_recorded_when_asked(
     assert "c3" not in Path("same.csv").read_text()
 
 
+def test_an_installation_never_blesses_itself(
+    measured: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run from another folder it is held to the golden files that came with it."""
+    shipped = Path("site-packages/bench/golden").absolute()
+    monkeypatch.setattr(check, "GOLDEN", shipped)
+    assert main(["check", "--cache", "c", "--accept"]) == 0  # a checkout: there they are made
+    monkeypatch.setattr(check, "in_source_tree", lambda: False)
+    assert main(["check", "--cache", "c"]) == 0
+    assert "note: no board leaderboards/v0 here" in capsys.readouterr().out
+    measured["losses"][HERE]["base"][0] = 3.1
+    assert main(["check", "--cache", "c"]) == 3
+    out = capsys.readouterr().out
+    assert "came with it" in out
+    assert "--accept" not in out
+    before = (shipped / "check-synthetic-64.json").read_bytes()
+    assert main(["check", "--cache", "c", "--accept"]) == 2
+    assert "give --golden FOLDER" in capsys.readouterr().err
+    assert (shipped / "check-synthetic-64.json").read_bytes() == before
+    assert main(["check", "sample=32", "--cache", "c"]) == 2
+    assert "bench check sample=32 --accept --golden FOLDER" in capsys.readouterr().err
+
+
 def test_a_users_data_has_a_golden_file_of_its_own(
     measured: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,9 +315,7 @@ def test_a_stale_table_closes_the_gate(board: Path, capsys: pytest.CaptureFixtur
 # --- the golden files that are kept ------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parent / "golden").glob("check-*.json")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted(check.GOLDEN.glob("check-*.json")), ids=lambda p: p.stem)
 def test_golden_files_hold_numbers_names_and_digests(path: Path) -> None:
     """No text of any report: every string in them is a digest or a signature."""
 

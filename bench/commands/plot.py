@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.reporting.folder import figures, report_folder
+from bench.reporting.folder import figures
 from bench.reporting.source import add_source, chosen
 
 
@@ -13,8 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    summary, _ = chosen(arguments)
-    folder = report_folder(arguments.reports, summary.name, summary.dataset)
-    for path in figures(summary, folder):
+    source = chosen(arguments)
+    for path in figures(source.summary, source.folder):
         print(f"wrote {path} and {path.with_suffix('.svg').name}")
     return 0

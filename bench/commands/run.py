@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
+from bench.reporting.selection import REPORTS, Selection
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import RunSpec
 from bench.store import RunFolder
@@ -54,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of caches")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of tables")
+    parser.add_argument(
+        "--reports", type=Path, help="folder of reports (default: reports beside the runs)"
+    )
     # A process that `--jobs` starts: parent's id, or 0. Works from the plan's end, prints nothing.
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -72,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.suite,
         arguments.overrides,
         work,
-        only=[name for name in arguments.only.split(",") if name],
+        only=_only(arguments),
         seeds=arguments.seeds,
         smoke=arguments.smoke,
     )
@@ -89,18 +92,36 @@ def run(arguments: argparse.Namespace) -> int:
         print(describe(plan, work))
         job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
     if arguments.until == "tables":
-        for path in report(plan, work, arguments.reports):
+        selection = _selection(plan, arguments)
+        reports = arguments.reports or work.out / REPORTS
+        for path in report(plan, work, selection.folder(reports), selection):
             print(f"wrote {path}")
     return 0
 
 
-def report(plan: Plan, work: Workspace, reports: Path) -> list[Path]:
+def report(
+    plan: Plan, work: Workspace, folder: Path, selection: Selection | None = None
+) -> list[Path]:
     """Tables and figures of the runs that are scored; the files to open first."""
-    from bench.reporting.folder import report_folder, write_suite
+    from bench.reporting.folder import write_suite
     from bench.reporting.summary import Summary
 
-    folder = report_folder(reports, plan.name, plan.dataset)
-    return write_suite(Summary.of(plan, work), suite_rows(plan, work), folder)
+    return write_suite(Summary.of(plan, work), suite_rows(plan, work), folder, selection)
+
+
+def _selection(plan: Plan, arguments: argparse.Namespace) -> Selection:
+    return Selection(
+        plan.name,
+        plan.dataset,
+        tuple(arguments.overrides),
+        _only(arguments),
+        arguments.seeds,
+        arguments.smoke,
+    )
+
+
+def _only(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in arguments.only.split(",") if name)
 
 
 def _help(job: Job, planner: Planner, until: str) -> None:

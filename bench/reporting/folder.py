@@ -1,4 +1,4 @@
-"""reports/<suite>/: every table, comparison, score and figure of a suite, all re-derivable.
+"""A report's folder: every table, comparison, score and figure of a suite, all re-derivable.
 
 Everything here is computed from sealed runs; writing it twice gives the same bytes.
 """
@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
-from bench.data.registry import EMBEDDED
 from bench.reporting import clinical_tables, costs, sections, tables
+from bench.reporting.selection import Selection
 from bench.reporting.summary import TEXTS, Summary
 from bench.runs.controls import SHUFFLED, WITHIN
 from bench.stats.compare import Comparison
@@ -21,12 +21,20 @@ from bench.store import write_atomic
 from bench.suites.suite import Table
 
 
-def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[Path]:
-    """Write the folder; returns the files that a reader opens first."""
+def write_suite(
+    suite: Summary, rows: Sequence[BoardRow], folder: Path, selection: Selection | None = None
+) -> list[Path]:
+    """Write the folder; returns the files that a reader opens first.
+
+    `selection`: what the runs are of; None for a board's rows.
+    """
     # The date on which a row entered a board is the board's own.
     write_rows(folder / "scores.csv", [replace(row, added="") for row in rows])
     gains = [sections.image_gain(suite, control) for control in (SHUFFLED, WITHIN)]
-    parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
+    parts = [
+        f"# {suite.suite.title}\n\n{origin(suite, selection)}\n",
+        sections.summary(suite, *gains),
+    ]
     for name, table in suite.suite.tables.items():
         parts += _table_sections(suite, name, table, folder)
     parts += [sections.gain(*gains), sections.strata(suite, rows), costs.section(suite)]
@@ -36,8 +44,13 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
     return [folder / "README.md", folder / "scores.csv"]
 
 
-def origin(suite: Summary) -> str:
+def origin(suite: Summary, selection: Selection | None = None) -> str:
     """What the report is of, and the commands that make it again."""
+    if selection is not None:
+        return (
+            f"Dataset: {suite.dataset}. Of local runs, not of a board. Regenerate: "
+            f"`{selection.command}`."
+        )
     return (
         f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
         f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
@@ -51,12 +64,6 @@ def figures(suite: Summary, folder: Path) -> list[Path]:
     from bench.reporting.plots_clinical import clinical
 
     return [*ladder(suite, folder), *clinical(suite, folder)]
-
-
-def report_folder(reports: Path, suite: str, dataset: str) -> Path:
-    """reports/<suite> for the embedded dataset, reports/<suite>-<dataset> for others."""
-    name = suite.replace(" model=", "-")  # a suite that leaves its model open: single-base
-    return reports / (name if dataset == EMBEDDED else f"{name}-{dataset}")
 
 
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:

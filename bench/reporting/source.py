@@ -1,18 +1,30 @@
-"""Which rows a report or a figure is of: a board's, or those of a folder of runs."""
+"""Which rows a report or a figure is of, and where it belongs: a board's, or a folder of runs'."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.boards.rows import BOARDS, BoardRow, active, read_rows, suite_rows
 from bench.data.registry import EMBEDDED, split_overrides
 from bench.errors import BenchError, unknown
 from bench.reporting.folder import write_suite
+from bench.reporting.selection import REPORTS, Selection, report_folder
 from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace, default_cache
 from bench.spec import PROTOCOL
 from bench.suites.plan import make_plan
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of a suite, and the folder that a report of them belongs in."""
+
+    summary: Summary
+    rows: list[BoardRow]
+    folder: Path
+    selection: Selection | None = None  # of local runs; None: a board's
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -22,20 +34,32 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
     parser.add_argument("--out", type=Path, help="folder of runs to take instead of the board's")
     parser.add_argument("--seeds", type=int, default=1, help="with --out: trainings of each row")
-    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    parser.add_argument(
+        "--reports",
+        type=Path,
+        help=f"folder of reports (default: {REPORTS}; with --out: {REPORTS} beside those runs)",
+    )
     parser.add_argument("--cache", type=Path, default=default_cache())
 
 
-def chosen(arguments: argparse.Namespace) -> tuple[Summary, list[BoardRow]]:
+def chosen(arguments: argparse.Namespace) -> Source:
     """The suite's rows: of a board, or of a folder of runs."""
-    if arguments.out is None:
-        settings = split_overrides(arguments.settings)
-        for key in settings:
-            if key != "dataset":
-                raise unknown("setting", key, ["dataset"])
-        dataset = settings.get("dataset", EMBEDDED)
-        work = Workspace(cache=arguments.cache)
-        return of_board(arguments.suite, dataset, arguments.board, work)
+    return _of_board(arguments) if arguments.out is None else _of_runs(arguments)
+
+
+def _of_board(arguments: argparse.Namespace) -> Source:
+    settings = split_overrides(arguments.settings)
+    for key in settings:
+        if key != "dataset":
+            raise unknown("setting", key, ["dataset"])
+    dataset = settings.get("dataset", EMBEDDED)
+    work = Workspace(cache=arguments.cache)
+    summary, rows = of_board(arguments.suite, dataset, arguments.board, work)
+    folder = report_folder(arguments.reports or Path(REPORTS), summary.name, dataset)
+    return Source(summary, rows, folder)
+
+
+def _of_runs(arguments: argparse.Namespace) -> Source:
     work = Workspace(arguments.out, arguments.cache)
     plan = make_plan(arguments.suite, arguments.settings, work, None, seeds=arguments.seeds)
     summary = Summary.of(plan, work)
@@ -44,7 +68,10 @@ def chosen(arguments: argparse.Namespace) -> tuple[Summary, list[BoardRow]]:
             f"{arguments.out} has no scored run of suite {arguments.suite} with these settings",
             f"bench run {' '.join([arguments.suite, *arguments.settings])} --out {arguments.out}",
         )
-    return summary, suite_rows(plan, work)
+    settings = tuple(arguments.settings)
+    selection = Selection(plan.name, plan.dataset, settings, seeds=arguments.seeds)
+    folder = selection.folder(arguments.reports or arguments.out / REPORTS)
+    return Source(summary, suite_rows(plan, work), folder, selection)
 
 
 def of_board(

@@ -51,7 +51,11 @@ class Summary:
         """From the active rows of a board and the statistics published with them."""
         suite, path = load_suite(name), board / f"{dataset}.csv"
         if not path.exists():
-            raise BenchError(f"no board {path}", "bench board publish first, or give --board")
+            raise BenchError(
+                f"no board {path}",
+                "boards are in the repository: work in a checkout, give --board FOLDER of one, or "
+                "take runs of your own with --out",
+            )
         known = {row.name for row in suite.rows} | set(suite.floors)
         rows = [row for row in active(read_rows(path)) if row.variant in known]
         if not rows:

@@ -111,7 +111,7 @@ def _counts(now: Mapping[str, Any]) -> str:
 
 def measure(dataset: str, count: int, work: Workspace) -> dict[str, Any]:
     """Scores, floors, control and losses on a sample of `count` studies a split."""
-    common = [f"dataset={dataset}", f"+dataset.sample={count}", "budget=tiny",
+    common = [f"dataset={dataset}", f"dataset.sample={count}", "budget=tiny",
               f"budget.pretrain.amount={STEPS * 16}"]  # fmt: skip
     job = Job(work, Progress(), metrics=())
     composer = Composer(work, job.pretrain, common)

@@ -263,11 +263,13 @@ def test_two_files_of_a_name_are_both_named(
     assert str(ROOT / "bench" / "conf" / name) in str(caught.value)
 
 
-def test_a_folder_that_is_not_there_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["absent", "models"])
+def test_a_folder_without_groups_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv("BENCH_CONF", str(tmp_path / "absent"))
-    with pytest.raises(BenchError, match="absent, which is not a folder"):
+    (tmp_path / "models" / "models").mkdir(parents=True)
+    monkeypatch.setenv("BENCH_CONF", str(tmp_path / name))
+    with pytest.raises(BenchError, match=rf"{name}, which holds no folder.*\n.*metric/, model/"):
         compose(["model=st"])
 
 
@@ -309,3 +311,18 @@ def test_a_sample_of_any_dataset() -> None:
     assert [len(few.split(s)) for s in ("train", "val", "test")] == [3, 3, 3]
     assert compose(["dataset.sample=3"])["dataset"]["sample"] == 3
     assert {s.id for s in few.studies} < {s.id for s in open_dataset("synthetic").studies}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ([], "bench run single model=NAME"),
+        (["model=mgca"], "bench pretrain mgca"),
+        (["model=sst"], "did you mean 'st'"),
+    ],
+)
+def test_the_suite_for_one_model_says_what_it_needs(
+    settings: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "single", *settings, "--dry-run"]) == 2
+    assert words in capsys.readouterr().err

@@ -18,16 +18,18 @@ from typing import Any
 from bench.errors import BenchError, unknown
 
 CONF = Path(__file__).parent / "conf"
+METRIC = "metric"  # a group that only folders of one's own have: see `bench.metrics.registry`
 
 
 def folders() -> list[Path]:
     """Where YAML files are looked for: the project's folder, then those of $BENCH_CONF."""
     given = [Path(p).expanduser() for p in os.environ.get("BENCH_CONF", "").split(os.pathsep) if p]
+    groups = {METRIC, *(p.name for p in CONF.iterdir() if p.is_dir())} if given else set()
     for folder in given:
-        if not folder.is_dir():
+        if not any((folder / group).is_dir() for group in groups):
             raise BenchError(
-                f"BENCH_CONF names {folder}, which is not a folder",
-                "give folders that hold model/, dataset/, suite/, ... with YAML files",
+                f"BENCH_CONF names {folder}, which holds no folder of YAML files",
+                f"put them in sub-folders: {', '.join(f'{group}/' for group in sorted(groups))}",
             )
     return list(dict.fromkeys(p.resolve() for p in (CONF, *given)))
 

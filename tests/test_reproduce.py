@@ -48,7 +48,7 @@ def test_the_order_of_the_commands() -> None:
     """Data, then weights, then pretraining, then the run, then the comparison."""
     spec = RunSpec(
         "train",
-        data=DataSpec("iu_xray", "x.load", "m"),
+        data=DataSpec("iu_xray", "bench.data.iu_xray.load", "m"),
         model=PartSpec("uar.model.UAR", {}, {"visual": "resnet@12", "text": "random"}),
         code="",
         tokenizer=PartSpec("uar.dvae.DVAE", {}, {"dvae": "run:ab-s0@34"}),
@@ -70,3 +70,19 @@ def test_the_order_of_the_commands() -> None:
 def test_an_unknown_run(made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "zz", "--out", str(made[1].out)]) == 2
     assert "unknown run 'zz'" in capsys.readouterr().err
+
+
+def test_what_lies_outside_the_project_is_said() -> None:
+    spec = RunSpec(
+        "train",
+        data=DataSpec("my_set", "my_pkg.data.load", "m"),
+        model=PartSpec("their_pkg.Model", {}, {}),
+        code="",
+        budget=BudgetSpec("steps", 1.0),
+    )
+    found = commands(spec, {"commit": ""}, Path("runs") / spec.run_id)
+    assert found[1:4] == [
+        "# their_pkg is not part of the project: put the folder that holds it on PYTHONPATH",
+        "# my_pkg is not part of the project: put the folder that holds it on PYTHONPATH",
+        "# put the folder with dataset/my_set.yaml in BENCH_CONF",
+    ]

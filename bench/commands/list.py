@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.config import files, folders, load_yaml
+from bench.config import METRIC, files, folders, load_yaml
 from bench.errors import unknown
 
 GROUPS = {
@@ -17,6 +17,7 @@ GROUPS = {
     "sizes": "size",
     "floors": "floor",
     "tokenizers": "image_tokenizer",
+    "encoders": "encoder",
 }
 KINDS = (*GROUPS, "metrics")
 
@@ -39,7 +40,7 @@ def _lines(kind: str) -> list[str]:
     if kind == "metrics":
         from bench.metrics import registry
 
-        own = files("metric")
+        own = files(METRIC)
         return [f"{n}{_origin(own[n]) if n in own else ''}" for n in registry.names()]
     group = GROUPS[kind]
     known = files(group)

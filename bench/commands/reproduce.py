@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.registry import EMBEDDED
-from bench.identity import code_of
+from bench.identity import OWN, code_of
 from bench.runs.workspace import RANDOM, RUN, default_out
 from bench.spec import RunSpec
 from bench.store import find_runs, load_spec, read_json
@@ -56,6 +56,7 @@ def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
     if commit.endswith("+dirty"):
         lines.append("# the run was made from files that differ from this commit")
     lines.append("pip install -e .")
+    lines += [f"# {line}" for line in _foreign(spec)]
     if spec.data.name != EMBEDDED:
         lines.append(f"python -m bench data check {spec.data.name}  # under $BENCH_DATA")
     used = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
@@ -70,6 +71,20 @@ def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
         f"python -m bench verify {spec.run_id} --out {PLACE} --against {folder.parent}  "
         "# on a machine of the same kind every result is the same"
     )
+    return lines
+
+
+def _foreign(spec: RunSpec) -> list[str]:
+    """What of the run's code and data does not come with the project."""
+    targets = [p.target for p in (spec.model, spec.tokenizer) if p] + [spec.data.target]
+    packages = dict.fromkeys(t.partition(".")[0] for t in targets)
+    lines = [
+        f"{name} is not part of the project: put the folder that holds it on PYTHONPATH"
+        for name in packages
+        if name not in OWN
+    ]
+    if spec.data.target.partition(".")[0] not in OWN:
+        lines.append(f"put the folder with dataset/{spec.data.name}.yaml in BENCH_CONF")
     return lines
 
 

@@ -66,7 +66,7 @@ def examine(
         if steps:
             problems += _rerun(folder, work, steps, said)
     except BenchError as error:  # such as data or weights that are not here
-        problems.append(f"{folder.run_id}: {error.message}")
+        problems.append(f"{folder.run_id}: {'; '.join(filter(None, (error.message, error.hint)))}")
     return problems, said
 
 

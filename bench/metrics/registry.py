@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from bench.config import files, load_yaml
+from bench.config import METRIC, files, load_yaml
 from bench.errors import BenchError, MissingError, unknown
 from bench.metrics.base import Metric
 from bench.spec import from_dict
@@ -111,7 +111,7 @@ NLG = tuple(name for name, family in FAMILIES.items() if family.kind == LANGUAGE
 def families() -> dict[str, Family]:
     """The project's families, and those of $BENCH_CONF; a name that both have is an error."""
     found = dict(FAMILIES)
-    for name, path in files("metric").items():
+    for name, path in files(METRIC).items():
         if any(name.lower() == own.lower() for own in FAMILIES):
             raise BenchError(f"{path} defines {name!r}, a metric of {__file__}", "rename the file")
         found[name] = _foreign(name, path)
@@ -120,7 +120,7 @@ def families() -> dict[str, Family]:
 
 @cache  # scoring asks for a family thousands of times
 def _foreign(name: str, path: Path) -> Family:
-    entry = load_yaml("metric", name)
+    entry = load_yaml(METRIC, name)
     given = {("target" if key == "_target_" else key): value for key, value in entry.items()}
     if isinstance(columns := given.get("columns"), list):
         given["columns"] = dict.fromkeys(columns, "")

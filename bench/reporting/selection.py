@@ -62,5 +62,4 @@ class Selection:
 
 def report_folder(reports: Path, suite: str, dataset: str) -> Path:
     """reports/<suite> for the embedded dataset, reports/<suite>-<dataset> for others."""
-    name = suite.replace(" model=", "-")  # a suite that leaves its model open: single-base
-    return reports / (name if dataset == EMBEDDED else f"{name}-{dataset}")
+    return reports / (suite if dataset == EMBEDDED else f"{suite}-{dataset}")

@@ -55,7 +55,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    name: str  # what `bench run` is told: a suite, and the model where the suite leaves it open
+    name: str
     suite: Suite
     dataset: str
     runs: tuple[Planned, ...]
@@ -83,7 +83,7 @@ def make_plan(
     `pretrain` runs a pretraining that is not sealed yet; None leaves out the rows that wait for
     one (their specs cannot be written down), which is right for whoever only reads.
     """
-    name, suite = _suite(name, overrides)
+    suite = _suite(name, overrides)
     rows, left_out = _available(_chosen(suite, only))
     composer = Composer(work, pretrain, list(overrides), smoke, suite.pretrainings)
     runs: list[Planned] = []
@@ -109,17 +109,17 @@ def make_plan(
     )
 
 
-def _suite(name: str, overrides: Sequence[str]) -> tuple[str, Suite]:
-    """A suite and what it is asked for by; one that leaves its model open needs `model=NAME`."""
+def _suite(name: str, overrides: Sequence[str]) -> Suite:
+    """The suite of a name; one that leaves a row's model open needs `model=NAME`."""
     suite = load_suite(name)
     if not is_open(suite):
-        return name, suite
+        return suite
     models = [o.removeprefix("model=") for o in overrides if o.startswith("model=")]
     if not models:
         raise BenchError(
             f"suite {name} runs the model that you choose", f"bench run {name} model=NAME"
         )
-    return f"{name} model={models[-1]}", with_model(suite, models[-1])
+    return with_model(suite, models[-1])
 
 
 def _chosen(suite: Suite, only: Sequence[str]) -> list[Row]:

@@ -211,7 +211,8 @@ def test_an_edited_row_closes_the_gate(board: Path, capsys: pytest.CaptureFixtur
     write_rows(board / "made.csv", [replace(rows[0], value=0.9), *rows[1:]])
     assert run(*GATE) == 3
     out = capsys.readouterr().out
-    name = f"{rows[0].variant} {rows[0].metric} ({rows[0].text}, all, floor, run {rows[0].run_id})"
+    part = f"{rows[0].treatment}, all, floor, run {rows[0].run_id}"
+    name = f"{rows[0].variant} {rows[0].metric} ({part})"
     assert f"board: row gone or edited since HEAD: made.csv: {name}" in out
     assert f"{name}: value is 0.9, the run's is" in out
 

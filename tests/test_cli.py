@@ -196,12 +196,12 @@ def test_score_as_json(call: Call, small: Dataset) -> None:
     assert code == 0
     found = json.loads(out)
     assert (found["dataset"], found["split"], found["missing"]) == ("synthetic", "test", [])
-    scores = {(s["protocol"], s["metric"]): s for s in found["scores"]}
+    scores = {(s["treatment"], s["metric"]): s for s in found["scores"]}
     assert {p for p, _ in scores} == {"r2gen@1", "full@1"}
-    for (protocol, metric), score in scores.items():
-        assert set(score) == {"protocol", "metric", "value", "n", "n_missing", "signature"}
+    for (treatment, metric), score in scores.items():
+        assert set(score) == {"treatment", "metric", "value", "n", "n_missing", "signature"}
         assert score["n"] == 6
-        assert score["signature"].startswith(f"{metric}|refs:{protocol}|n:6|")
+        assert score["signature"].startswith(f"{metric}|refs:{treatment}|n:6|")
     assert scores["full@1", "BLEU-4"]["value"] == pytest.approx(1.0)
 
 

@@ -31,6 +31,8 @@ def test_runs_bring_their_dataset(
 ) -> None:
     assert main(compared(made, "good", "constant", "--json")) == 0
     [found] = json.loads(capsys.readouterr().out)
+    assert main(compared(made, "good", "constant", "--json", "--text", "r2gen@1")) == 0
+    assert json.loads(capsys.readouterr().out) == [found]  # the old name of --treatment
     patients = {s.patient for s in DATASET.split("test")}
     assert found["units"] == len(patients)
     assert found["n"] == len(DATASET.split("test"))

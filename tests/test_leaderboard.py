@@ -68,7 +68,7 @@ def best(rows: list[BoardRow]) -> int:
     return next(
         i
         for i, r in enumerate(rows)
-        if (r.variant, r.metric, r.text, r.stratum, r.origin) == wanted
+        if (r.variant, r.metric, r.treatment, r.stratum, r.origin) == wanted
     )
 
 

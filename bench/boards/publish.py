@@ -72,7 +72,7 @@ def _under_other_names(known: Sequence[BoardRow], rows: Sequence[BoardRow]) -> l
     here = {(r.run_id, r.variant) for r in rows}
     scores: dict[str, dict[tuple[str, ...], BoardRow]] = {}
     for row in rows:
-        score = (row.origin, row.stratum, row.text, row.metric)
+        score = (row.origin, row.stratum, row.treatment, row.metric)
         scores.setdefault(row.run_id, {}).setdefault(score, row)
     names = dict.fromkeys((r.run_id, r.variant, r.model) for r in active(known))
     return [
@@ -109,9 +109,7 @@ def _refuse_lost(there: Iterable[BoardRow], rows: Sequence[BoardRow], path: Path
     if not lost:
         return
     names = dict.fromkeys(r.metric for r in lost if r.run_id == lost[0].run_id)
-    families = dict.fromkeys(
-        registry.family(r.metric) for r in [*mine, *rows] if r.text != FEATURES
-    )
+    families = registry.families(r.metric for r in [*mine, *rows] if r.treatment != FEATURES)
     raise BenchError(
         f"{path} has {name_of(lost[0])}, and the run's scores here lack it: {some(names)}",
         "score the run again with all metrics that it has there, where they can be computed: "

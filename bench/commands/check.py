@@ -33,7 +33,7 @@ from bench.runs.controls import derangement
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace, default_cache
-from bench.spec import PROTOCOL, RunSpec
+from bench.spec import PROTOCOL, TREATMENT, RunSpec
 from bench.store import RunFolder, read_json, write_json
 from bench.suites.plan import Composer
 from bench.suites.suite import Row
@@ -134,7 +134,7 @@ def _metric_scores(spec: RunSpec, work: Workspace) -> dict[str, dict[str, Any]]:
     predictions = {s.id: other.report for s, other in zip(studies, shifted, strict=True)}
     scored = score(predictions, dataset, "test", METRICS)
     return {
-        f"{s.metric} {s.protocol}": {"value": s.value, "signature": s.signature}
+        f"{s.metric} {s.treatment}": {"value": s.value, "signature": s.signature}
         for s in scored
         if s.value is not None
     }
@@ -146,7 +146,7 @@ def _floor_scores(spec: RunSpec, work: Workspace, shuffle: bool = False) -> dict
     order = derangement(len(ids), seed=0) if shuffle else None
     reports = floor_reports(spec, work, order)
     predictions = dict(zip(ids, reports, strict=True))
-    scored = score(predictions, dataset, "test", ("BLEU", "CIDEr"), ("r2gen@1",))
+    scored = score(predictions, dataset, "test", ("BLEU", "CIDEr"), (TREATMENT,))
     return {s.metric: s.value for s in scored if s.metric in ("BLEU-4", "CIDEr")}
 
 

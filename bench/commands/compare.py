@@ -20,7 +20,7 @@ from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
 from bench.runs.score import SPLIT, TABLES
 from bench.runs.workspace import Workspace, default_cache, default_out
-from bench.spec import RunSpec
+from bench.spec import TREATMENT, RunSpec
 from bench.stats.compare import Comparison, System, compare, corrected
 from bench.store import RunFolder, load_spec
 from bench.terminal import number
@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "settings", nargs="*", metavar="key=value", help="dataset=NAME dataset.KEY=value"
     )
-    parser.add_argument("--metric", default="BLEU-4,METEOR,ROUGE-L,CIDEr", help="scores, by commas")
-    parser.add_argument("--text", default="r2gen@1", help="text treatment")
+    parser.add_argument("--metric", default=",".join(registry.COMPARED), help="scores, by commas")
+    parser.add_argument(
+        "--treatment", "--text", default=TREATMENT, help="text treatment (--text: its old name)"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -55,8 +57,8 @@ class _Side:
 def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
-    names = [m for m in arguments.metric.split(",") if m]
-    families = list(dict.fromkeys(registry.family(name) for name in names))
+    names = registry.listed(arguments.metric)
+    families = registry.families(names)
     folders = {name: _folder(name, arguments.out) for name in (arguments.a, arguments.b)}
     specs = {name: load_spec(folder) for name, folder in folders.items() if folder}
     work = Workspace(arguments.out, arguments.cache)
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name, folder in folders.items()
     ]
     a, b = sides[0], sides[-1]  # one entry where both are the same
-    found = corrected([_compare(a, b, m, arguments.text, dataset) for m in names])
+    found = corrected([_compare(a, b, m, arguments.treatment, dataset) for m in names])
     if arguments.json:
         print(json.dumps([c.record() for c in found], indent=1))
     else:
@@ -106,16 +108,18 @@ def _scored(file: Path, folder: RunFolder | None, dataset: Dataset, families: li
     return Scored.load(folder / TABLES) if folder else score(file, dataset, SPLIT, families)
 
 
-def _compare(a: _Side, b: _Side, metric: str, text: str, dataset: Dataset) -> Comparison:
+def _compare(a: _Side, b: _Side, metric: str, treatment: str, dataset: Dataset) -> Comparison:
     family = registry.family(metric)
-    systems = [_system(side, family, text, dataset) for side in (a, b)]
+    systems = [_system(side, family, treatment, dataset) for side in (a, b)]
     return compare(systems[0], systems[1], registry.load(family), metric)
 
 
-def _system(side: _Side, family: str, text: str, dataset: Dataset) -> System:
-    table = side.scored.statistics.get((text, family))
+def _system(side: _Side, family: str, treatment: str, dataset: Dataset) -> System:
+    table = side.scored.statistics.get((treatment, family))
     if table is None:
-        raise BenchError(f"{side.name} has no {family} under {text}", "see `bench list metrics`")
+        raise BenchError(
+            f"{side.name} has no {family} under {treatment}", "see `bench list metrics`"
+        )
     patients = {s.id: s.patient for s in dataset.split(SPLIT)}
     ids = side.scored.ids
     strange = [i for i in ids if i not in patients]

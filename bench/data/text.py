@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.data.study import Dataset
 from bench.errors import BenchError, unknown
+from bench.spec import TREATMENT
 
 UNK = "<unk>"
 CLEANINGS = ("iu", "mimic")
@@ -191,7 +192,7 @@ class Treatment:
 
 # name -> (limited to what R2Gen's ids hold, PTB). A changed rule is a new name: `r2gen@2`.
 TREATMENTS: dict[str, tuple[bool, bool]] = {
-    "r2gen@1": (True, False),
+    TREATMENT: (True, False),
     "full@1": (False, True),
 }
 

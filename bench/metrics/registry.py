@@ -5,6 +5,7 @@ To add one: a class on `bench.metrics.base.Metric`, a line here, golden values i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 
@@ -33,6 +34,10 @@ FAMILIES: dict[str, str] = {
     "modern-radgraph-xl": "bench.metrics.clinical.radgraph:ModernRadGraphXLF1",
 }
 NLG = ("BLEU", "METEOR", "ROUGE-L", "CIDEr")
+NLG_SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")  # the scores that systems are compared by
+BRIEF = ("BLEU-4", "CIDEr")  # where there is room for two
+RANKED_BY = "BLEU-4"  # what the best row, and the best floor, is the best by
 
 
 def names() -> tuple[str, ...]:
@@ -46,6 +51,19 @@ def family(name: str) -> str:
     if not fitting:
         raise unknown("metric", name, FAMILIES)
     return max(fitting, key=len)
+
+
+def listed(text: str) -> list[str]:
+    """The names in what a user gave by commas; an unknown metric is an error."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        family(name)
+    return names
+
+
+def families(scores: Iterable[str]) -> list[str]:
+    """Scores or families -> their families, each once, in that order."""
+    return list(dict.fromkeys(family(name) for name in scores))
 
 
 @cache

@@ -15,10 +15,10 @@ from typing import Any
 
 from bench.config import load_yaml
 from bench.errors import unknown
+from bench.metrics.registry import NLG_SCORES
 from bench.suites.suite import Table
 from bench.terminal import interval, number
 
-METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 NOT_RUN = "not run"
 NONE = "–"
 # Measured by `bench.scripts.coverage`; a test holds these figures to its record.
@@ -81,7 +81,7 @@ def build(
     best: Mapping[str, frozenset[str]],
     dataset: str,
     text: str,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = NLG_SCORES,
     rescored: Figures | None = None,
     brief: bool = False,
 ) -> Grid:

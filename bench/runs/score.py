@@ -18,18 +18,18 @@ from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.available import absence
 from bench.metrics.predictions import PREDICTIONS
-from bench.metrics.scoring import Score, Scored, ids_digest, score
+from bench.metrics.scoring import Score, Scored, ids_digest, read_scores, score
 from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
 from bench.runs.prediction import ALIGNMENT
 from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec, digest
+from bench.spec import TREATMENT, RunSpec, digest
 from bench.stats import Plan, intervals, signature
-from bench.store import RunFolder, file_digest, is_whole, read_json, write_json
+from bench.store import RunFolder, file_digest, is_whole, write_json
 
 SPLIT = "test"
 FEATURES = "features"  # the pseudo-treatment of scores that do not read text
-CONTROL_TREATMENTS = ("r2gen@1",)  # the control asks for a difference, not for every treatment
+CONTROL_TREATMENTS = (TREATMENT,)  # the control asks for a difference, not for every treatment
 TABLES = "scores.npz"
 CONTROLS = {SHUFFLED: "scores_shuffled.npz", WITHIN: "scores_within.npz"}
 # Part of the studies that a control's rows are of: those whose labels another study shares.
@@ -101,7 +101,7 @@ def _with_earlier(
     if not lost:
         return rows, scored
     tables = {k: v for k, v in before.statistics.items() if k[1] in lost}
-    kept = [r for r in read_json(folder / "scores.json") if r["family"] in lost]
+    kept = [r for r in read_scores(folder / "scores.json") if r["family"] in lost]
     old = [s for s in before.scores if registry.family(s.metric) in lost]
     new = [s for s in scored.scores if registry.family(s.metric) not in lost]
     whole = replace(scored, scores=(*new, *old), statistics={**scored.statistics, **tables})
@@ -186,14 +186,14 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Scores with their intervals, or with the reason why there is none."""
     ends = {
-        (protocol, name): interval
-        for (protocol, family), table in scored.statistics.items()
+        (treatment, name): interval
+        for (treatment, family), table in scored.statistics.items()
         for name, interval in _intervals(family, table, scored.ids, patients).items()
     }
     return [
         {
             **score.as_json(),
-            **ends.get((score.protocol, score.metric), {}),
+            **ends.get((score.treatment, score.metric), {}),
             "family": registry.family(score.metric),
             "stratum": stratum,
             "control": control,
@@ -224,7 +224,7 @@ def _part(scored: Scored, ids: Sequence[str]) -> Scored:
         tuple(
             s
             for s in scored.subset(ids)
-            if s.protocol in CONTROL_TREATMENTS and registry.family(s.metric) in registry.NLG
+            if s.treatment in CONTROL_TREATMENTS and registry.family(s.metric) in registry.NLG
         ),
         {
             key: table[rows]

@@ -37,6 +37,7 @@ SETTLED = {
     "bench.config": "what YAML says is in the spec",
     "bench.data.manifest": "the manifest's digest is in the spec",
     "bench.errors": "texts of errors",
+    "bench.files": "how files are written",
     "bench.metrics.predictions": "how files are read and written; their digests are sealed",
     "bench.metrics.clinical.labeler": "the labeler's own module counts, where a floor names one",
     "bench.provenance": "goes to env.json",

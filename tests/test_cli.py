@@ -13,7 +13,7 @@ from bench.__main__ import VERBS, main
 from bench.config import names
 from bench.data.study import Dataset
 from bench.data.synthetic import load
-from bench.errors import BenchError, GateError, RunError
+from bench.errors import BenchError, RunError
 from bench.metrics import ptb
 
 TINY = ["dataset.train=6", "dataset.val=2", "dataset.test=3", "dataset.size=48", "budget=tiny"]
@@ -90,7 +90,6 @@ def test_a_users_error(call: Call, argv: list[str], words: list[str]) -> None:
     [
         (BenchError("no such thing", "do this"), 2, "error: no such thing\n  fix: do this\n"),
         (RunError("the loss is not finite"), 1, "error: the loss is not finite\n"),
-        (GateError("a row is gone"), 3, "error: a row is gone\n"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

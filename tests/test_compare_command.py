@@ -66,4 +66,4 @@ def test_unknown_and_ambiguous_runs_are_named(
     assert main(compared(made, "nothing", "BASE")) == 2
     assert "unknown run or file 'nothing'" in capsys.readouterr().err
     assert main(compared(made, "", "BASE")) == 2
-    assert "begins the ids of several runs" in capsys.readouterr().err
+    assert "'' fits the ids of " in capsys.readouterr().err

@@ -21,6 +21,7 @@ from bench.boards.rows import (
 )
 from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, edits
 from bench.errors import BenchError, some, unknown
+from bench.files import replacing
 from bench.metrics import registry
 from bench.runs.score import FEATURES
 from bench.runs.workspace import Workspace
@@ -141,12 +142,10 @@ def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
     """What a board keeps of a sealed run, as it is."""
     names = PUBLISHED + (TEXTS if dataset in OWN_TEXT else ())
     target = runs / folder.run_id
-    target.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (folder / name).exists():
-            part = target / f".{name}.part"
-            shutil.copyfile(folder / name, part)
-            part.replace(target / name)
+            with replacing(target / name) as part:
+                shutil.copyfile(folder / name, part)
 
 
 # --- rules -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.data.registry import chosen_dataset, split_overrides
 from bench.data.study import Dataset
-from bench.errors import BenchError, some, unknown
+from bench.errors import BenchError, some
 from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
@@ -22,7 +22,7 @@ from bench.runs.score import SPLIT, TABLES
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import TREATMENT, RunSpec
 from bench.stats.compare import Comparison, System, compare, corrected
-from bench.store import RunFolder, load_spec
+from bench.store import RunFolder, find_run, load_spec
 from bench.terminal import number
 
 
@@ -85,13 +85,10 @@ def _folder(name: str, out: Path) -> RunFolder | None:
     """The folder of a run that was scored before, None for a file."""
     if Path(name).is_file():
         return None
-    known = sorted(p.name for p in out.glob("*") if (p / TABLES).exists())
-    chosen = [run for run in known if run.startswith(name)]
-    if len(chosen) > 1:
-        raise BenchError(f"{name!r} begins the ids of several runs", "give more of the id")
-    if not chosen:
-        raise unknown("run or file", name, known)
-    return RunFolder(out, chosen[0])
+    folder = find_run(out, name, "run or file")
+    if not (folder / TABLES).exists():
+        raise BenchError(f"{folder.run_id} has no scores", "run its suite again: it is scored then")
+    return folder
 
 
 def _dataset(specs: Mapping[str, RunSpec], work: Workspace) -> Dataset:

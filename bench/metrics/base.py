@@ -49,9 +49,13 @@ class Metric(ABC):
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """Float64 array (n, k) of one row per pair, in order."""
 
-    @abstractmethod
     def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        """Scores (..., len(self.scores)) of summed statistics (..., k) over n reports (...)."""
+        """Scores (..., len(self.scores)) of summed statistics (..., k) over n reports (...).
+
+        Here the means of the statistics; a metric whose scores are something else overrides it.
+        """
+        means: np.ndarray = sums / np.asarray(n)[..., None]
+        return means
 
     @abstractmethod
     def implementation(self) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from bench.data.study import Dataset
 from bench.data.text import TREATMENTS, Vocabulary
 from bench.errors import DataError, MissingError, some, unknown
+from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.base import Metric
@@ -115,14 +116,14 @@ class Scored:
         }
 
     def save(self, path: Path) -> None:
-        """One npz file without pickled objects."""
+        """One npz file without pickled objects, whole or not at all."""
         facts = {
             **{k: getattr(self, k) for k in ("dataset", "split", "ids", "missing")},
             "scores": [vars(score) for score in self.scores],
             "tables": list(self.statistics),
         }
         tables = {f"table{i}": table for i, table in enumerate(self.statistics.values())}
-        with path.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, facts=np.array(json.dumps(facts)), **tables)  # type: ignore[arg-type]
 
     @classmethod

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,16 +76,9 @@ def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[
     for name in CONTROLS.values():  # of families that are not asked for now
         (folder / name).unlink(missing_ok=True)
     for name, scored in tables.items():
-        _save(scored, folder / name)
+        scored.save(folder / name)
     write_json(folder / "scores.json", rows)
     folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
-
-
-def _save(scored: Scored, path: Path) -> None:
-    """Whole or not at all: a table's writer may read while this run is scored again."""
-    part = path.with_name(f".{path.name}.part")  # what a killed process leaves is swept
-    scored.save(part)
-    part.replace(path)
 
 
 def _with_earlier(

@@ -133,10 +133,6 @@ class RadGraphF1(Metric):
         rows = [rewards(hypothesis, reference) for hypothesis, reference in pairs]
         return np.array(rows, dtype=float).reshape(len(hypotheses), len(LEVELS))
 
-    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        """The mean over reports."""
-        return sums / np.asarray(n)[..., None]
-
     def implementation(self) -> str:
         """Package, model type and weights."""
         digest = weights.resolve(self.model).digest[:12]

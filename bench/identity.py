@@ -129,7 +129,7 @@ def closure(*modules: str) -> dict[str, Path]:
 
 
 def source(module: str, needed: bool = True) -> Path | None:
-    """The source file of a module, found without importing anything; None: it is no module.
+    """The source file of a module, found without importing anything; None: it is not a module.
 
     `needed`: whether a missing one is an error. One without Python source always is.
     """
@@ -176,7 +176,7 @@ def _missing(module: str, needed: bool) -> Path | None:
     if not needed:
         return None
     raise BenchError(
-        f"no module {module!r} to be found",
+        f"no module {module!r} was found",
         "`_target_` must be an importable path: run `python -m bench` from the folder that holds "
         "the package, install it, or set PYTHONPATH",
     )

@@ -220,7 +220,7 @@ class RunSpec:
         step = {"steps": 1, "examples": self.train.batch}.get(self.budget.unit, 0)
         if not step <= self.budget.amount > 0:
             raise BenchError(
-                f"a budget of {self.budget.amount:g} {self.budget.unit} does not pay for one step "
+                f"a budget of {self.budget.amount:g} {self.budget.unit} is not enough for one step "
                 f"of {self.train.batch} examples",
                 "raise budget.amount or lower budget.batch",
             )

@@ -1,4 +1,4 @@
-"""Board rows: full precision there and back, and lines that are no rows."""
+"""Board rows: full precision there and back, and lines that are not rows."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_row_of_two_specs_is_named_with_what_differs() -> None:
     other = replace(SPEC, model=weights, tokenizer=None, seed=1)
     [problem] = beside(("UAR", SPEC), ("BASE", SPEC), ("UAR", other))
     assert problem == (
-        f"UAR has runs of 2 specs, which are no seeds of one row: {SPEC.run_id[:-3]} "
+        f"UAR has runs of 2 specs, so they are not seeds of the same row: {SPEC.run_id[:-3]} "
         f"(run {SPEC.run_id}); {other.run_id[:-3]} (run {other.run_id}); they differ in "
         "model.weights.visual (random, 01234567...), tokenizer.target (toy.Frozen, none), "
         "tokenizer.weights.dvae (run:ab12..., none), model.params.width (none, 8)"

@@ -68,7 +68,7 @@ def test_version(call: Call) -> None:
         (["run", "table2", "--metrics", "BLUE"], ["unknown metric 'BLUE'", "did you mean 'BLEU'"]),
         (["list", "modles"], ["unknown kind 'modles'", "did you mean 'models'"]),
         (["score", "x.csv", "datset=synthetic"], ["unknown setting 'datset'", "'dataset'"]),
-        (["score", "x.csv", "dataset"], ["'dataset' is no setting", "key=value"]),
+        (["score", "x.csv", "dataset"], ["'dataset' is not a setting", "key=value"]),
         (["score", "x.csv", "dataset=synthtic"], ["unknown dataset 'synthtic'", "'synthetic'"]),
         (["score", "x.csv", "--metrics", "BLUE-4"], ["unknown metric 'BLUE-4'"]),
         (["run", "table2", "dataset=iu_xray", "--dry-run"], ["iu_xray", "fix:"]),

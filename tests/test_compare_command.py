@@ -18,7 +18,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
 
 
 def compared(made: tuple[Plan, Workspace], a: str, b: str, *more: str) -> list[str]:
-    """Arguments with the rows' run ids in the place of their names."""
+    """Arguments with the rows' run ids instead of their names."""
     plan, work = made
     ids = {p.name: p.spec.run_id for p in plan.runs}
     names = [ids.get(a, a), ids.get(b, b)]

@@ -133,7 +133,7 @@ LAYOUTS = {"tables": tables, "open-i": openi, "r2gen": r2gen}
 
 @pytest.fixture
 def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
-    """The made release's manifest, in the place of the shipped one; no rendition is known."""
+    """The made release's manifest, instead of the shipped one; no rendition is known."""
     folder = tables(tmp_path / "made")
     (tmp_path / "annotation.json").write_text(json.dumps(annotation()))
     made = build_manifest(tmp_path / "annotation.json", folder)
@@ -336,7 +336,7 @@ def test_readers_are_loaded_by_name(
     monkeypatch.delenv("BENCH_DATA")
     assert data.data_root() == Path("data")
     for target in ("bench.data.iu_xray.lod", "bench.data.padchest.load", "load"):
-        with pytest.raises(BenchError, match="no dataset reader"):
+        with pytest.raises(BenchError, match="no such dataset reader"):
             data.load(target)
     with pytest.raises(BenchError, match="split") as error:
         data.load("bench.data.iu_xray.load", split="iu_xray")

@@ -129,7 +129,7 @@ def test_another_value_for_a_row_is_refused(
         ({"predictions_sha": "ab"}, "predictions_sha is 'ab'"),
         ({"commit": "other"}, "commit is 'other', the run's is 'c0ffee'"),
         ({"value": None, "reason": "lost"}, "has no value"),
-        ({"metric": "BLEU-5"}, "is in no scores.json"),
+        ({"metric": "BLEU-5"}, "is not in its run's scores.json"),
         ({"variant": "better"}, "row missing: good BLEU-4"),
         ({"run_id": "0123-s0"}, "run 0123-s0 has no"),
         ({"status": "hidden"}, "has the status 'hidden'"),
@@ -364,7 +364,7 @@ def test_other_scores_under_another_name_are_refused(
     planned = bench.row("BASE")
     seal(planned, 0.8, bench.work)
     assert bench.publish(replace(bench.plan, runs=(replace(planned, name="absent"),))) == 2
-    assert "not as this run has it: value is" in capsys.readouterr().err
+    assert "with other values than this run: value is" in capsys.readouterr().err
     assert bench.files() == before
 
 

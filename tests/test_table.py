@@ -88,8 +88,8 @@ def test_rescored_predictions_stand_above_ours(call: Call, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("p.csv", "names no file"),
-        ("good=", "names no file"),
+        ("p.csv", "does not name a file"),
+        ("good=", "does not name a file"),
         ("god=p.csv", "did you mean 'good'"),
         ("good=none.csv", "cannot read none.csv"),
     ],
@@ -101,7 +101,7 @@ def test_wrong_rescored_files(call: Call, given: str, words: str) -> None:
 
 
 def test_rescored_is_a_function_of_the_file_alone(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="names no file"):
+    with pytest.raises(BenchError, match="does not name a file"):
         rescored.rescored(["x"], SUITE.tables["t"], DATASET, "r2gen@1")
 
 

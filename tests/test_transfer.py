@@ -191,7 +191,7 @@ def test_expert_codes_know_every_term_of_the_mapping() -> None:
 
 
 def test_no_labels_are_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingError, match="'mimic_cxr' has no labels but its reports"):
+    with pytest.raises(MissingError, match="'mimic_cxr' has no labels apart from its reports"):
         labels.observations("mimic_cxr", [iu()])
     with pytest.raises(MissingError, match="none of the 1 studies of iu_xray"):
         labels.observations("iu_xray", [iu()])

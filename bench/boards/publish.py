@@ -89,13 +89,13 @@ def _refuse_retracted(
 ) -> None:
     """A retraction is for good: a run id stands for one set of numbers, and those were withdrawn.
 
-    A run that was mended in code, settings or data is another run with another id.
+    A run that was fixed in code, settings or data is another run with another id.
     """
     reasons = {r.run_id: r.reason for r in known if r.status == "retracted"}
     for run_id in dict.fromkeys(r.run_id for r in rows):
         if run_id in reasons:
             raise BenchError(
-                f"run {run_id} was retracted from {path} ({reasons[run_id]}), and stays so",
+                f"run {run_id} was retracted from {path} ({reasons[run_id]}) and stays retracted",
                 f"move {out / run_id} away and publish the others; a run with other code, "
                 "settings, data or seed has another id and may be published; if only its scores "
                 "were wrong, publish to a new board: --board FOLDER",
@@ -132,8 +132,8 @@ def _refuse_changed(
         edited = edits(old, new) if new is not None else []
         if new is not None and edited and (old.value != new.value or old.run_id in extended):
             raise BenchError(
-                f"{path} has {name_of(old)} already, and not as this run has it: {edited[0]}",
-                "a run id stands for one set of numbers: publish the very runs that the board's "
+                f"{path} already has {name_of(old)}, with other values than this run: {edited[0]}",
+                "a run id stands for one set of numbers: publish exactly the runs that the board's "
                 "rows are of, runs of another seed, or to a new board: --board FOLDER",
             )
 

@@ -140,7 +140,7 @@ def _row_problems(path: Path, rows: Sequence[BoardRow]) -> list[str]:
         elif _place(row) in first:
             problems.append(f"{path}: {name_of(row)} stands twice")
         elif _place(row) not in expected:
-            problems.append(f"{path}: {name_of(row)} is in no scores.json")
+            problems.append(f"{path}: {name_of(row)} is not in its run's scores.json")
         first.setdefault(_place(row), row)
     problems += [
         f"{path}: row missing: {name_of(row)}, {row.value!r}"

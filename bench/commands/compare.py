@@ -87,7 +87,7 @@ def _folder(name: str, out: Path) -> RunFolder | None:
         return None
     folder = find_run(out, name, "run or file")
     if not (folder / TABLES).exists():
-        raise BenchError(f"{folder.run_id} has no scores", "run its suite again: it is scored then")
+        raise BenchError(f"{folder.run_id} has no scores", "run its suite again to score it")
     return folder
 
 
@@ -96,7 +96,9 @@ def _dataset(specs: Mapping[str, RunSpec], work: Workspace) -> Dataset:
     data = {spec.data.manifest: spec.data for spec in specs.values()}
     if len(data) > 1:
         told = " and ".join(f"{name}: {spec.data.name}" for name, spec in specs.items())
-        raise BenchError(f"the runs are of different data ({told})", "compare runs of one manifest")
+        raise BenchError(
+            f"the runs used different data ({told})", "compare runs of the same manifest"
+        )
     return work.dataset_of(*data.values()) if data else chosen_dataset({})
 
 

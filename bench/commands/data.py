@@ -46,7 +46,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.dataset.startswith("iu_xray"):
         raise BenchError(
-            f"{arguments.dataset} needs no preparation", "synthetic films are drawn when needed"
+            f"{arguments.dataset} needs no preparation",
+            "its images are drawn when they are needed",
         )
     folder = prepare_iu_xray(data_root(), arguments.out, arguments.copy)
     print(f"wrote {folder}\nuse it with BENCH_DATA={arguments.out}")

@@ -62,7 +62,7 @@ def _of_run(folder: RunFolder, work: Workspace, overrides: list[str]) -> RunSpec
     spec = load_spec(folder)
     if spec.kind != "pretrain" or not takes_part(spec):
         raise BenchError(
-            f"{folder.run_id} is no pretraining of an image encoder", "see `bench pretrain mgca`"
+            f"{folder.run_id} is not a pretraining of an image encoder", "see `bench pretrain mgca`"
         )
     if any(o.startswith("dataset") for o in overrides):
         spec = replace(spec, data=_of_yaml(work, overrides).data)

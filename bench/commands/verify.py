@@ -99,7 +99,7 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     families = registry.families(r["family"] for r in sealed.values() if r["treatment"] != FEATURES)
     absent = [f for f in families if absence(f)]
     if absent:
-        said.append(f"not scored again, for want of their weights: {', '.join(absent)}")
+        said.append(f"not scored again because weights are missing: {', '.join(absent)}")
         sealed = {key: row for key, row in sealed.items() if row["family"] not in absent}
     rows = rows_of(load_spec(folder), work, folder, [f for f in families if f not in absent])
     now = {_key(row): row for row in rows}

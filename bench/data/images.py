@@ -249,7 +249,7 @@ def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
         raise BenchError(
             f"cannot write the image cache {folder}: {error.strerror}; "
             f"{images:,} images need {needs}",
-            "free some space or choose another cache folder, and run again: it goes on",
+            "free some space or choose another cache folder, and run again: it continues there",
         ) from error
 
 

@@ -196,7 +196,7 @@ def _written(known: Mapping[str, dict[str, str]], study: str) -> dict[str, str]:
     if study not in known:
         raise DataError(
             f"{SECTIONS} lacks study {study}",
-            f"delete {SECTIONS}; `bench data prepare mimic_cxr` writes it anew",
+            f"delete {SECTIONS}; `bench data prepare mimic_cxr` writes it again",
         )
     return {k: v for k, v in known[study].items() if k != "study_id" and v}
 
@@ -245,7 +245,7 @@ def prepare(root: Path) -> Path:
     except OSError as error:
         raise BenchError(
             f"cannot write {path}: {error.strerror}",
-            "free some space, or make the folder writable; reports can be read singly, too",
+            "free some space, or make the folder writable; reports can also be read one by one",
         ) from error
     finally:
         part.unlink(missing_ok=True)  # of a report that cannot be read as well

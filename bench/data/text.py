@@ -92,7 +92,7 @@ def clean_hypothesis(report: str, cleaning: str) -> str:
 class Vocabulary:
     """R2Gen's vocabulary: words in code-point order, `<unk>` among them, ids from 1.
 
-    Id 0 is at once BOS, EOS and padding and is no word, so a model has `len(vocabulary) + 1`
+    Id 0 is at once BOS, EOS and padding and is not a word, so a model has `len(vocabulary) + 1`
     outputs.
     """
 

@@ -168,7 +168,7 @@ class Training:
             raise RunError(
                 f"stage {self.spec.stages[self.stage].name!r} weights the loss {missing[0]!r}, "
                 f"but the model gives only {', '.join(sorted(terms))}",
-                "mend the stage's `losses`",
+                "fix the stage's `losses`",
             )
         used = [weights[name] * value for name, value in terms.items() if weights.get(name)]
         return torch.stack(used).sum()

@@ -41,8 +41,8 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
 def origin(suite: Summary) -> str:
     """What the report is of, and the commands that make it again."""
     return (
-        f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
-        f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
+        f"Dataset: {suite.dataset}. Regenerate: `bench run {suite.name} "
+        f"dataset={suite.dataset}`, or from the published runs `bench report "
         f"{suite.name} dataset={suite.dataset}`."
     )
 

@@ -125,10 +125,10 @@ def _gain_words(
         if within is not None:
             lines.append(
                 f"Given to other studies with the same labels, {top}'s reports lose "
-                f"{_size(within)}: so much of the gain is not in the labels."
+                f"{_size(within)}: this part of the gain is not explained by the labels."
             )
     if idle:
-        lines.append(f"No gain from images can be told: {', '.join(idle)}.")
+        lines.append(f"No detectable image gain: {', '.join(idle)}.")
     return lines
 
 

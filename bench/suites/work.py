@@ -141,7 +141,7 @@ def _outcome(folder: RunFolder) -> str:
 
 @contextmanager
 def workers(arguments: Sequence[str], jobs: int, plan: Plan, work: Workspace) -> Iterator[None]:
-    """`jobs` - 1 further processes (0: as the cores allow) that run `python -m bench *arguments`.
+    """`jobs` - 1 further processes (0: as the cores allow) that run `bench *arguments`.
 
     They work on the same suite, from its end. `plan`: its rows that wait for no pretraining. What
     a process fails at is left undone, so that this one meets the error itself.

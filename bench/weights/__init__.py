@@ -123,7 +123,7 @@ def resolve(name: str) -> Resolved:
     if problem := mismatch(found, path, digest):
         raise DataError(
             f"weights {name!r} are not what they should be: {problem}",
-            f"replace {path}; where to get it: {found.source}",
+            f"replace {path}; get it from: {found.source}",
         )
     return Resolved(path, digest)
 
@@ -137,7 +137,7 @@ def how(entry: Entry) -> str:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         return (
             f"get {listed} ({entry.source}) into one folder, then "
-            f"`bench weights add {entry.name} FOLDER/{names[0]}`: it takes the others along"
+            f"`bench weights add {entry.name} FOLDER/{names[0]}`: it copies the others, too"
         )
     ask = f"`bench weights fetch {entry.name}`, or " if entry.url else ""
     return f"{ask}get {names[0]} ({entry.source}), then `bench weights add {entry.name} FILE`"

@@ -17,7 +17,6 @@ from toy import load
 
 from bench.__main__ import main
 from bench.boards.rows import read_rows, write_rows
-from bench.commands import board as leaderboard
 from bench.commands import check
 from bench.commands.check import changes, merged
 from bench.metrics import ptb
@@ -173,7 +172,7 @@ def test_a_users_data_has_a_golden_file_of_its_own(
 def board(measured: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A published board in a commit, a report beside it, and a golden file."""
     plan, work = make(tmp_path / "made")
-    monkeypatch.setattr(leaderboard, "make_plan", lambda *_, **__: plan)
+    monkeypatch.setattr("bench.commands.board.make_plan", lambda *_, **__: plan)
     assert main(["board", "publish", "toys", "--board", "b", "--out", str(work.out)]) == 0
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@y"]
     for command in (["init", "-q"], ["add", "b"], ["commit", "-qm", "board"]):

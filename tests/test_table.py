@@ -11,8 +11,7 @@ from made import DATASET, SUITE, make, reports
 
 import bench.reporting.summary
 from bench.__main__ import main
-from bench.commands import board as leaderboard
-from bench.commands import table
+from bench.commands import board, table
 from bench.errors import BenchError
 from bench.metrics import registry
 from bench.metrics.predictions import write_predictions
@@ -38,7 +37,7 @@ def call(
 ) -> Call:
     """call(*argv) -> exit code, stdout, stderr; the suite of toys is the only one there is."""
     plan, work = made
-    for module in (leaderboard, table):
+    for module in (board, table):
         monkeypatch.setattr(module, "make_plan", lambda *_, **__: plan)
     for module in (table, bench.reporting.summary):
         monkeypatch.setattr(module, "load_suite", lambda _: SUITE)

@@ -33,7 +33,7 @@ def average(features: Tensor, kept: Tensor) -> Tensor:
 
 
 class Learned(nn.Module):
-    """Learned positions, in the place of sinusoidal ones."""
+    """Learned positions, instead of sinusoidal ones."""
 
     def __init__(self, d: int, dropout: float, length: int) -> None:
         super().__init__()

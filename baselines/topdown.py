@@ -1,6 +1,6 @@
 """Top-Down (Anderson et al., 2018): one LSTM attends, a second one writes.
 
-Grid features stand in the place of the paper's detected regions: there is no detector for chest
+Grid features replace the paper's detected regions: there is no detector for chest
 films here, and the published comparisons on these data use grids too.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: argv to a verb; a user's error is one line, a hint and an exit code."""
+"""`bench`: argv to a verb; a user's error is one line, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the verb names alone: a verb's own options are added when it is called."""
     lines = "\n".join(f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items())
     top = argparse.ArgumentParser(
-        prog="python -m bench",
+        prog="bench",
         description="Benchmark and reproducibility harness for chest X-ray report generation.",
-        epilog=f"verbs:\n{lines}\n\n`python -m bench VERB --help` tells more.",
+        epilog=f"verbs:\n{lines}\n\n`bench VERB --help` tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
@@ -99,7 +99,7 @@ def _verb(name: str, rest: list[str]) -> int:
     module, text = VERBS[name]
     verb = import_module(module)
     arguments = argparse.ArgumentParser(
-        prog=f"python -m bench {name}",
+        prog=f"bench {name}",
         description=verb.__doc__ or text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -34,12 +34,6 @@ class RunError(BenchError):
     exit_code = 1
 
 
-class GateError(BenchError):
-    """A regression gate that did not pass: exit code 3."""
-
-    exit_code = 3
-
-
 def unknown(kind: str, name: str, valid: Iterable[str]) -> BenchError:
     """The error for an unknown name: names the nearest valid one, then all of them."""
     names = sorted(valid)

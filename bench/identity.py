@@ -37,6 +37,7 @@ SETTLED = {
     "bench.config": "what YAML says is in the spec",
     "bench.data.manifest": "the manifest's digest is in the spec",
     "bench.errors": "texts of errors",
+    "bench.files": "how files are written",
     "bench.metrics.predictions": "how files are read and written; their digests are sealed",
     "bench.metrics.clinical.labeler": "the labeler's own module counts, where a floor names one",
     "bench.provenance": "goes to env.json",
@@ -127,7 +128,7 @@ def closure(*modules: str) -> dict[str, Path]:
 
 
 def source(module: str, needed: bool = True) -> Path | None:
-    """The source file of a module, found without importing anything; None: it is no module.
+    """The source file of a module, found without importing anything; None: it is not a module.
 
     `needed`: whether a missing one is an error. One without Python source always is.
     """
@@ -174,7 +175,7 @@ def _missing(module: str, needed: bool) -> Path | None:
     if not needed:
         return None
     raise BenchError(
-        f"no module {module!r} to be found",
+        f"no module {module!r} was found",
         "`_target_` must be an importable path: run `python -m bench` from the folder that holds "
         "the package, install it, or set PYTHONPATH",
     )

@@ -144,15 +144,15 @@ class Tokenizer(Protocol):
         """(N, C, H, W) float32 in [0, 1] -> (N, H * W / factor**2) int64, row-major."""
 
 
-def resolve(target: str) -> Any:
-    """The object at an import path such as "uar.model.UAR"."""
+def resolve(target: str, kind: str = "target", hint: str = "") -> Any:
+    """The object at an import path such as "uar.model.UAR"; BenchError (of `kind`) if none is."""
     module, _, name = target.rpartition(".")
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise BenchError(
-            f"no such target: {target!r} ({error})",
-            "`_target_` must be an importable path: package.module.name",
+            f"no such {kind}: {target!r} ({error})",
+            hint or "`_target_` must be an importable path: package.module.name",
         ) from error
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from bench.errors import BenchError, unknown
 
 PROTOCOL = "v0"  # the board that rows of this version belong to; see leaderboards/PROTOCOL.md
+TREATMENT = "r2gen@1"  # the published one: what a score is of where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class DataSpec:
     target: str
     manifest: str
     params: Mapping[str, Any] = field(default_factory=dict)
-    text: str = "r2gen@1"  # treatment that a model's vocabulary and targets are made of
+    text: str = TREATMENT  # treatment that a model's vocabulary and targets are made of
     max_length: int = 60  # ids a report is cut to, BOS included
     min_count: int = 3
 
@@ -219,7 +220,7 @@ class RunSpec:
         step = {"steps": 1, "examples": self.train.batch}.get(self.budget.unit, 0)
         if not step <= self.budget.amount > 0:
             raise BenchError(
-                f"a budget of {self.budget.amount:g} {self.budget.unit} does not pay for one step "
+                f"a budget of {self.budget.amount:g} {self.budget.unit} is not enough for one step "
                 f"of {self.train.batch} examples",
                 "raise budget.amount or lower budget.batch",
             )

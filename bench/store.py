@@ -1,4 +1,4 @@
-"""runs/<run_id>/: atomic writes, one lock, and a manifest that is written last.
+"""runs/<run_id>/: whole files, one lock, and a manifest that is written last.
 
 Files are of two kinds. `results` are determined by the spec (same machine, deterministic flag):
 predictions, curve, weights, scores. `records` tell about this execution (times, machine, log).
@@ -8,44 +8,20 @@ The manifest holds the sha256 of each; a folder without it is unfinished work.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, DataError, RunError, some, unknown
+from bench.errors import BenchError, DataError, some, unknown
+from bench.files import file_digest, unwritable, write_atomic
 from bench.spec import RunSpec, digest, from_dict
 
 MANIFEST = "manifest.json"
 SEAL = "seal"
 RECORDS = frozenset({"env.json", "timing.json", "run.log"})
 IGNORED = frozenset({MANIFEST, ".lock"})
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write so that a reader, or a process that comes after a kill, sees old or new, never half."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        if part.exists():
-            part.unlink()
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"cannot write {path}: {error.strerror}",
-        "free space or give another folder (--out FOLDER); finished work is kept",
-    )
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -64,12 +40,6 @@ def read_json(path: Path) -> Any:
         raise DataError(
             f"{path} is not valid JSON: {error}", "remove the folder and run again"
         ) from error
-
-
-def file_digest(path: Path) -> str:
-    """sha256 hex of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(manifest: Mapping[str, Any]) -> bool:
@@ -95,7 +65,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / ".lock").open("w")
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,23 +140,31 @@ class RunFolder:
         return problems
 
 
-def find_runs(out: Path, prefix: str) -> list[RunFolder]:
-    """Sealed runs whose id begins with `prefix` ("": all); none is an error."""
+def find_runs(
+    out: Path, prefix: str, kind: str = "run", others: Iterable[str] = ()
+) -> list[RunFolder]:
+    """Sealed runs whose id begins with `prefix` ("": all); none is an error.
+
+    `kind` and `others`: what else the caller would have taken, for that error.
+    """
     known = sorted(p.parent.name for p in out.glob(f"*/{MANIFEST}"))
     chosen = [name for name in known if name.startswith(prefix)]
     if not chosen:
         if prefix:
-            raise unknown("run", prefix, known)
+            raise unknown(kind, prefix, [*known, *others])
         raise BenchError(f"no sealed run in {out}", "run a suite first, or give --out")
     return [RunFolder(out, name) for name in chosen]
 
 
-def find_run(out: Path, prefix: str) -> RunFolder:
+def find_run(out: Path, prefix: str, kind: str = "run", others: Iterable[str] = ()) -> RunFolder:
     """The only sealed run whose id begins with `prefix`; none or several is an error."""
-    found = find_runs(out, prefix)
+    found = find_runs(out, prefix, kind, others)
     if len(found) > 1:
         ids = some((folder.run_id for folder in found), 3)
-        raise BenchError(f"{prefix!r} begins the ids of {len(found)} runs", f"give one of: {ids}")
+        raise BenchError(
+            f"{prefix!r} fits the ids of {len(found)} runs",
+            f"give more of the id, e.g. one of {ids}",
+        )
     return found[0]
 
 

@@ -1,11 +1,14 @@
-"""What a terminal shows: plain tables, and one progress line a run."""
+"""What a terminal shows: plain tables, and one line of progress."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+CLEAR = "\r\x1b[2K"  # to the beginning of the line, and empty it
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -36,15 +39,38 @@ class Progress:
     def say(self, text: str) -> None:
         """The state of the present run; shown only where it can be overwritten."""
         if self.live:
-            print(f"\r\x1b[2K{self._head()} {text}"[:160], end="", file=sys.stderr, flush=True)
+            _overwrite(f"{self._head()} {text}")
 
     def end(self, text: str) -> None:
         seconds = time.perf_counter() - self.since
-        clear = "\r\x1b[2K" if self.live else ""
+        clear = CLEAR if self.live else ""
         print(f"{clear}{self._head()} {text} ({seconds:.1f} s)", file=sys.stderr, flush=True)
 
     def _head(self) -> str:
         return f"[{self.done}/{self.total}] {self.name}:"
+
+
+@contextmanager
+def counting(name: str, unit: str, scale: float = 1) -> Iterator[Callable[[int, int], None]]:
+    """A function of (done, all) that shows `name: 1,200 of 7,470 images` while the block runs.
+
+    Counts are divided by `scale`. Shown in a terminal only, and gone when the block ends; `all` is
+    0 where it is not known.
+    """
+    live = sys.stderr.isatty()
+
+    def show(done: int, total: int) -> None:
+        if live:
+            known = f" of {total / scale:,.0f}" if total else ""
+            _overwrite(f"{name}: {done / scale:,.0f}{known} {unit}")
+
+    yield show
+    if live:
+        _overwrite("")
+
+
+def _overwrite(text: str) -> None:
+    print(f"{CLEAR}{text}"[:160], end="", file=sys.stderr, flush=True)
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -151,15 +151,6 @@ def test_batches_keep_the_manifests_order(cache: Path, size: int) -> None:
     assert all(b.progress == 1.0 for b in batches)
 
 
-def test_shuffled_images_are_those_of_other_studies(cache: Path) -> None:
-    part = split(cache)
-    order = derangement(len(part), 5)
-    own = torch.cat([b.images for b in part.batches(4, "cpu")])
-    shuffled = list(part.batches(4, "cpu", order))
-    assert torch.equal(torch.cat([b.images for b in shuffled]), own[torch.from_numpy(order)])
-    assert [text for b in shuffled for text in b.texts] == part.texts
-
-
 @pytest.mark.parametrize("count", [2, 3, 10, 97])
 def test_derangement(count: int) -> None:
     orders = [derangement(count, seed) for seed in range(20)]

@@ -17,7 +17,6 @@ from toy import load
 
 from bench.__main__ import main
 from bench.boards.rows import read_rows, write_rows
-from bench.commands import board as leaderboard
 from bench.commands import check
 from bench.metrics import ptb
 from bench.metrics.bleu import BLEU
@@ -244,7 +243,7 @@ def test_a_users_data_has_a_golden_file_of_its_own(
 def board(measured: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A published board in a commit, a report beside it, and a golden file."""
     plan, work = make(tmp_path / "made")
-    monkeypatch.setattr(leaderboard, "make_plan", lambda *_, **__: plan)
+    monkeypatch.setattr("bench.commands.board.make_plan", lambda *_, **__: plan)
     assert main(["board", "publish", "toys", "--board", "b", "--out", str(work.out)]) == 0
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@y"]
     for command in (["init", "-q"], ["add", "b"], ["commit", "-qm", "board"]):
@@ -282,7 +281,8 @@ def test_an_edited_row_closes_the_gate(board: Path, capsys: pytest.CaptureFixtur
     write_rows(board / "made.csv", [replace(rows[0], value=0.9), *rows[1:]])
     assert run(*GATE) == 3
     out = capsys.readouterr().out
-    name = f"{rows[0].variant} {rows[0].metric} ({rows[0].text}, all, floor, run {rows[0].run_id})"
+    part = f"{rows[0].treatment}, all, floor, run {rows[0].run_id}"
+    name = f"{rows[0].variant} {rows[0].metric} ({part})"
     assert f"board: row gone or edited since HEAD: made.csv: {name}" in out
     assert f"{name}: value is 0.9, the run's is" in out
 

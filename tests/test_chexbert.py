@@ -246,7 +246,7 @@ def spoiled(name: str, value: Any) -> dict[str, Any]:
         ([1, 2], "model_state_dict"),
         ({"state_dict": {}}, "model_state_dict"),
         ({"model_state_dict": {"a": 1}}, "model_state_dict"),
-        ({"model_state_dict": {}}, "no BERT"),
+        ({"model_state_dict": {}}, "not hold a BERT model"),
         (spoiled("module.linear_heads.13.weight", torch.zeros(4, 32)), "head 13"),
         (spoiled("module.linear_heads.5.weight", None), "head 5 is missing"),
         (spoiled("module.linear_heads.0.bias", None), "linear_heads.0.bias"),

@@ -13,7 +13,7 @@ from bench.__main__ import VERBS, main
 from bench.config import names
 from bench.data.study import Dataset
 from bench.data.synthetic import load
-from bench.errors import BenchError, GateError, RunError
+from bench.errors import BenchError, RunError
 from bench.metrics import ptb
 
 TINY = ["dataset.train=6", "dataset.val=2", "dataset.test=3", "dataset.size=48", "budget=tiny"]
@@ -68,7 +68,7 @@ def test_version(call: Call) -> None:
         (["run", "table2", "--metrics", "BLUE"], ["unknown metric 'BLUE'", "did you mean 'BLEU'"]),
         (["list", "modles"], ["unknown kind 'modles'", "did you mean 'models'"]),
         (["score", "x.csv", "datset=synthetic"], ["unknown setting 'datset'", "'dataset'"]),
-        (["score", "x.csv", "dataset"], ["'dataset' is no setting", "key=value"]),
+        (["score", "x.csv", "dataset"], ["'dataset' is not a setting", "key=value"]),
         (["score", "x.csv", "dataset=synthtic"], ["unknown dataset 'synthtic'", "'synthetic'"]),
         (["score", "x.csv", "--metrics", "BLUE-4"], ["unknown metric 'BLUE-4'"]),
         (["run", "table2", "dataset=iu_xray", "--dry-run"], ["iu_xray", "fix:"]),
@@ -90,7 +90,6 @@ def test_a_users_error(call: Call, argv: list[str], words: list[str]) -> None:
     [
         (BenchError("no such thing", "do this"), 2, "error: no such thing\n  fix: do this\n"),
         (RunError("the loss is not finite"), 1, "error: the loss is not finite\n"),
-        (GateError("a row is gone"), 3, "error: a row is gone\n"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
@@ -196,12 +195,12 @@ def test_score_as_json(call: Call, small: Dataset) -> None:
     assert code == 0
     found = json.loads(out)
     assert (found["dataset"], found["split"], found["missing"]) == ("synthetic", "test", [])
-    scores = {(s["protocol"], s["metric"]): s for s in found["scores"]}
+    scores = {(s["treatment"], s["metric"]): s for s in found["scores"]}
     assert {p for p, _ in scores} == {"r2gen@1", "full@1"}
-    for (protocol, metric), score in scores.items():
-        assert set(score) == {"protocol", "metric", "value", "n", "n_missing", "signature"}
+    for (treatment, metric), score in scores.items():
+        assert set(score) == {"treatment", "metric", "value", "n", "n_missing", "signature"}
         assert score["n"] == 6
-        assert score["signature"].startswith(f"{metric}|refs:{protocol}|n:6|")
+        assert score["signature"].startswith(f"{metric}|refs:{treatment}|n:6|")
     assert scores["full@1", "BLEU-4"]["value"] == pytest.approx(1.0)
 
 

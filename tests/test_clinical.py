@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from bench.metrics.clinical import f1 as clinical
+from bench.metrics.clinical import f1
 from bench.metrics.clinical.f1 import CONVENTIONS, ClinicalMetric
 from bench.metrics.clinical.observations import (
     BLANK,
@@ -38,9 +38,9 @@ def oracle(h: np.ndarray, r: np.ndarray, average: str) -> Sequence[float]:
         return precision_recall_fscore_support(r, h, average=SKLEARN[average], zero_division=0)[:3]
 
 
-def score(convention: clinical.Convention, h: np.ndarray, r: np.ndarray) -> dict[str, float]:
-    sums = clinical.statistics(h, r, convention).sum(axis=0)
-    values = clinical.scores(sums, len(h), convention.scores)
+def score(convention: f1.Convention, h: np.ndarray, r: np.ndarray) -> dict[str, float]:
+    sums = f1.statistics(h, r, convention).sum(axis=0)
+    values = f1.scores(sums, len(h), convention.scores)
     return dict(zip(convention.scores, values.tolist(), strict=True))
 
 
@@ -48,19 +48,19 @@ def score(convention: clinical.Convention, h: np.ndarray, r: np.ndarray) -> dict
 @pytest.mark.parametrize("seed", range(3))
 def test_every_average_is_scikit_learns(uncertain: str, seed: int) -> None:
     h, r = labels(seed), labels(seed + 100)
-    convention = clinical.Convention("", uncertain)
+    convention = f1.Convention("", uncertain)
     found = score(convention, h, r)
-    hb, rb = clinical.present(h, uncertain), clinical.present(r, uncertain)
-    for name, index in clinical.SETS.items():
-        for average in clinical.AVERAGES:
+    hb, rb = f1.present(h, uncertain), f1.present(r, uncertain)
+    for name, index in f1.SETS.items():
+        for average in f1.AVERAGES:
             expected = oracle(hb[:, index], rb[:, index], average)
-            for measure, value in zip(clinical.MEASURES, expected, strict=True):
+            for measure, value in zip(f1.MEASURES, expected, strict=True):
                 assert found[f"{measure}-{average}-{name}"] == pytest.approx(value, abs=1e-12)
 
 
 def test_ignored_pairs_do_not_count_at_all() -> None:
     h, r = labels(1), labels(2)
-    table = clinical.statistics(h, r, CONVENTIONS["uncertain-ignored"])
+    table = f1.statistics(h, r, CONVENTIONS["uncertain-ignored"])
     kept = (h != UNCERTAIN) & (r != UNCERTAIN)
     tp = fp = fn = 0
     for i in range(len(h)):
@@ -69,7 +69,7 @@ def test_ignored_pairs_do_not_count_at_all() -> None:
                 tp += h[i, j] == POSITIVE and r[i, j] == POSITIVE
                 fp += h[i, j] == POSITIVE and r[i, j] != POSITIVE
                 fn += h[i, j] != POSITIVE and r[i, j] == POSITIVE
-    found = clinical.scores(table.sum(axis=0), len(h), ["F1-micro-14"])
+    found = f1.scores(table.sum(axis=0), len(h), ["F1-micro-14"])
     assert found == pytest.approx(2 * tp / (2 * tp + fp + fn))
 
 
@@ -114,18 +114,18 @@ def test_statistics_add_up_over_any_multiset() -> None:
     h, r = labels(13), labels(14)
     pick = np.random.default_rng(0).integers(0, len(h), 90)
     convention = CONVENTIONS["rgrg"]
-    table = clinical.statistics(h, r, convention)
-    found = clinical.scores(table[pick].sum(axis=0), 90, convention.scores)
+    table = f1.statistics(h, r, convention)
+    found = f1.scores(table[pick].sum(axis=0), 90, convention.scores)
     direct = list(score(convention, h[pick], r[pick]).values())
     assert found == pytest.approx(direct, abs=1e-12)
 
 
 def test_scores_of_many_resamples_at_once() -> None:
-    table = clinical.statistics(labels(1), labels(2), CONVENTIONS["bench"])
+    table = f1.statistics(labels(1), labels(2), CONVENTIONS["bench"])
     weights = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), size=7)
-    names = clinical.ALL_SCORES
-    together = clinical.scores(weights @ table, np.full(7, 60), names)
-    one = [clinical.scores(w @ table, 60, names) for w in weights]
+    names = f1.ALL_SCORES
+    together = f1.scores(weights @ table, np.full(7, 60), names)
+    one = [f1.scores(w @ table, 60, names) for w in weights]
     assert together == pytest.approx(np.array(one))
 
 
@@ -139,7 +139,7 @@ def test_nothing_to_find_scores_zero_without_warning() -> None:
 
 def test_findings_table() -> None:
     h, r = labels(3), labels(4)
-    rows = clinical.findings(clinical.statistics(h, r, CONVENTIONS["bench"]))
+    rows = f1.findings(f1.statistics(h, r, CONVENTIONS["bench"]))
     assert [row.observation for row in rows] == list(OBSERVATIONS)
     edema = rows[OBSERVATIONS.index("Edema")]
     truth = np.isin(r, [1, 3])[:, OBSERVATIONS.index("Edema")]

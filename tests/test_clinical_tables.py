@@ -13,7 +13,7 @@ from toy import load
 
 from bench.figures import numbered
 from bench.metrics import registry
-from bench.metrics.clinical import f1 as clinical
+from bench.metrics.clinical import f1
 from bench.metrics.clinical.observations import OBSERVATIONS
 from bench.metrics.predictions import PREDICTIONS, write_predictions
 from bench.reporting import clinical_tables
@@ -185,7 +185,7 @@ def test_the_heat_map_says_every_f1_and_its_support(summary: Summary, tmp_path: 
     bars, trained, floors = drawn[0].axes[:3]  # type: ignore[attr-defined]
     key = summary.keys["no_finding"]
     [table] = summary.contrasts.statistics(key, "chexpert-rules", "raw")
-    known = clinical.findings(table)
+    known = f1.findings(table)
     assert [t.get_text() for t in bars.texts] == [str(f.support) for f in known]
     assert [t.get_text() for t in trained.get_yticklabels()] == ["poor", "good"]
     assert [t.get_text() for t in floors.get_yticklabels()] == ["always No Finding"]

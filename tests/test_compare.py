@@ -14,7 +14,6 @@ from bench.stats.compare import (
     VERDICTS,
     Comparison,
     System,
-    best,
     compare,
     compare_all,
     corrected,
@@ -126,22 +125,6 @@ def test_a_family_is_corrected_together():
     assert [c.family for c in together] == [4] * 4
     assert all(c.p_corrected >= c.p for c in together)
     assert min(c.p_corrected for c in together) == pytest.approx(4 * min(c.p for c in family))
-
-
-def test_the_best_and_its_ties():
-    rows = [system("A", 1.0), system("B", 1.01), system("C", 0.0), system("D", 0.5)]
-    assert best(rows, MEAN, "mean", 500) == {"A", "B"}
-    assert best(rows, Loss(), "mean", 500) == {"C"}
-    assert best(rows[:1], MEAN, "mean", 500) == {"A"}
-
-
-def test_a_true_best_is_seldom_left_out():
-    """Six equal systems: each of them is truly best, and should be bold in most tables."""
-    left_out = 0
-    for seed in range(60):
-        rows = [system(name, n=40, seed=seed) for name in "ABCDEF"]
-        left_out += "A" not in best(rows, MEAN, "mean", 99)
-    assert left_out <= 6  # the 95 % binomial limit of 5 % of 60
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
 
 
 def compared(made: tuple[Plan, Workspace], a: str, b: str, *more: str) -> list[str]:
-    """Arguments with the rows' run ids in the place of their names."""
+    """Arguments with the rows' run ids instead of their names."""
     plan, work = made
     ids = {p.name: p.spec.run_id for p in plan.runs}
     names = [ids.get(a, a), ids.get(b, b)]
@@ -31,6 +31,8 @@ def test_runs_bring_their_dataset(
 ) -> None:
     assert main(compared(made, "good", "constant", "--json")) == 0
     [found] = json.loads(capsys.readouterr().out)
+    assert main(compared(made, "good", "constant", "--json", "--text", "r2gen@1")) == 0
+    assert json.loads(capsys.readouterr().out) == [found]  # the old name of --treatment
     patients = {s.patient for s in DATASET.split("test")}
     assert found["units"] == len(patients)
     assert found["n"] == len(DATASET.split("test"))
@@ -64,4 +66,4 @@ def test_unknown_and_ambiguous_runs_are_named(
     assert main(compared(made, "nothing", "BASE")) == 2
     assert "unknown run or file 'nothing'" in capsys.readouterr().err
     assert main(compared(made, "", "BASE")) == 2
-    assert "begins the ids of several runs" in capsys.readouterr().err
+    assert "'' fits the ids of " in capsys.readouterr().err

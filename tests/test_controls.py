@@ -63,10 +63,10 @@ def decoded(dataset: Dataset, spec: DecodeSpec, order: np.ndarray | None, cache:
     studies = dataset.split("test")
     pixels = Pixels.open(dataset, studies, ImageSpec(**model.image), False, cache)
     split = Split(dataset, studies, words, 30, pixels)
-    found: list[str] = []
-    for batch in split.batches(16, "cpu", order):
-        found += [words.decode(x) for x in generate(model, batch.images, spec)]
-    return found
+    images = torch.cat([batch.images for batch in split.batches(16, "cpu")])
+    images = images if order is None else images[torch.from_numpy(order)]
+    found = [ids for part in images.split(16) for ids in generate(model, part, spec)]
+    return [words.decode(ids) for ids in found]
 
 
 @pytest.mark.parametrize("beam", [1, 3])

@@ -1,4 +1,4 @@
-"""`python -m bench run`, as a user calls it: twice, killed, and two at a time."""
+"""`bench run`, as a user calls it: twice, killed, and two at a time."""
 
 from __future__ import annotations
 

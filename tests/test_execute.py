@@ -187,7 +187,7 @@ def test_a_pretraining_writes_no_reports(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"data": replace(SPEC.data, manifest="0" * 64)}, "made is not the one of this run"),
-        ({"data": replace(SPEC.data, target="toy.lood")}, "no dataset reader 'toy.lood'"),
+        ({"data": replace(SPEC.data, target="toy.lood")}, "no such dataset reader: 'toy.lood'"),
         ({"data": replace(SPEC.data, params={"trian": 3})}, "trian"),
         ({"model": PartSpec("toy.Toi")}, "no such target: 'toy.Toi'"),
         ({"model": PartSpec("toys.Toy")}, "no such target: 'toys.Toy'"),

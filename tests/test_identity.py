@@ -151,7 +151,7 @@ def test_a_module_without_source_is_refused(edit: Edit, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mine.absent", "nowhere.model", "mine.deep.absent"])
 def test_an_absent_module_is_named(edit: Edit, name: str) -> None:
-    with pytest.raises(BenchError, match=f"no module '{name}' to be found"):
+    with pytest.raises(BenchError, match=f"no module '{name}' was found"):
         code_digest(name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables
 
 from bench import data
 from bench.data import iu_xray, manifest
@@ -29,111 +28,10 @@ from bench.scripts.iu_xray_manifests import (
     write_manifests,
 )
 
-# uid -> (split, findings, problems, [(view, image number)])
-STUDIES = {
-    "1": ("train", "The heart is normal. Lungs are clear.", "normal", "F4001 L3001"),
-    "2": ("train", "There is  XXXX cardiomegaly.", "Cardiomegaly;Pulmonary Artery", "L2 F1 L3"),
-    "37": ("val", "The heart is normal. Lungs are clear.", "normal", "F1 F2"),
-    "4": ("test", "The heart is normal. Lungs are clear.", "normal", "F1 F2 L3 F4"),
-    "5": ("test", "Small effusion, 5.3 cm.", "Pleural Effusion", "L1 F2"),
-}
-UNUSED = {"8": ("", "", "normal", "F1 L2")}  # no findings: not R2Gen's
-VIEWS = {"F": "Frontal", "L": "Lateral"}
-
-
-def study_id(uid: str) -> str:
-    return f"CXR{uid}_IM-{int(uid):04d}"
-
-
-def keys(uid: str) -> list[str]:
-    numbers = {**STUDIES, **UNUSED}[uid][3].split()
-    return [f"{uid}_IM-{int(uid):04d}-{number[1:]}" for number in numbers]
-
-
-def grey(key: str) -> np.ndarray:
-    rng = np.random.default_rng(list(key.encode()))
-    return rng.integers(0, 256, (11, 9), dtype=np.uint8)
-
-
-def write_images(folder: Path, name: str, suffix: str) -> None:
-    folder.mkdir(parents=True)
-    for uid in {**STUDIES, **UNUSED}:
-        for key in keys(uid):
-            image = Pillow.fromarray(grey(key)).convert("RGB")
-            image.save(folder / f"{name.format(uid=uid, key=key)}{suffix}")
-
-
-def tables(root: Path, images: str = "images", suffix: str = ".dcm.png") -> Path:
-    folder = root / "iu_xray"
-    write_images(folder / images, "{key}", suffix)
-    reports, projections = [], []
-    for uid, (_, findings, problems, numbers) in {**STUDIES, **UNUSED}.items():
-        mesh = ";".join(f"{p}/mild" for p in problems.split(";"))
-        reports.append((uid, mesh, problems, "", "Pain", "None.", findings, f"Impression {uid}"))
-        for key, number in zip(keys(uid), numbers.split(), strict=True):
-            projections.append((uid, f"{key}.dcm.png", VIEWS[number[0]]))
-    header = "uid MeSH Problems image indication comparison findings impression".split()  # noqa: SIM905
-    write_csv(folder / "indiana_reports.csv", header, reports)
-    write_csv(folder / "indiana_projections.csv", ["uid", "filename", "projection"], projections)
-    return folder
-
-
-def write_csv(path: Path, header: list[str], rows: list) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-def openi(root: Path) -> Path:
-    folder = root / "iu_xray"
-    write_images(folder / "NLMCXR_png", "CXR{uid}_{key}", ".png")
-    (folder / "ecgen-radiology").mkdir()
-    for uid, (_, findings, problems, _) in {**STUDIES, **UNUSED}.items():
-        texts = {
-            "COMPARISON": "None.",
-            "INDICATION": "Pain",
-            "FINDINGS": findings.replace(". ", ".\n  "),
-        }
-        texts["IMPRESSION"] = f"Impression {uid}"
-        abstract = "".join(
-            f'<AbstractText Label="{k}">{v}</AbstractText>' for k, v in texts.items()
-        )
-        mesh = "".join(f"<major>{p}/mild</major>" for p in problems.split(";"))
-        parents = "".join(f'<parentImage id="CXR{uid}_{key}"/>' for key in keys(uid))
-        xml = (
-            f'<?xml version="1.0" encoding="utf-8"?><eCitation><uId id="CXR{uid}"/>'
-            f"<MedlineCitation><Article><Abstract>{abstract}</Abstract></Article></MedlineCitation>"
-            f"<MeSH>{mesh}<automatic>pain</automatic></MeSH>{parents}</eCitation>"
-        )
-        (folder / "ecgen-radiology" / f"{uid}.xml").write_text(xml)
-    return folder
-
-
-def annotation() -> dict[str, list[dict]]:
-    entries: dict[str, list[dict]] = {"train": [], "val": [], "test": []}
-    for uid, (split, findings, *_) in STUDIES.items():
-        paths = [f"{study_id(uid)}/{n}.png" for n in (0, 1)]
-        entry = {"id": study_id(uid), "report": findings, "image_path": paths}
-        entries[split].append({**entry, "split": split})
-    return entries
-
-
-def r2gen(root: Path) -> Path:
-    folder = root / "iu_xray"
-    for uid in STUDIES:
-        target = folder / "images" / study_id(uid)
-        target.mkdir(parents=True)
-        for n in (0, 1):
-            Pillow.fromarray(grey(keys(uid)[n])).convert("RGB").save(target / f"{n}.png")
-    (folder / "annotation.json").write_text(json.dumps(annotation()))
-    return folder
-
-
-LAYOUTS = {"tables": tables, "open-i": openi, "r2gen": r2gen}
-
 
 @pytest.fixture
 def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
-    """The made release's manifest, in the place of the shipped one; no rendition is known."""
+    """The made release's manifest, instead of the shipped one; no rendition is known."""
     folder = tables(tmp_path / "made")
     (tmp_path / "annotation.json").write_text(json.dumps(annotation()))
     made = build_manifest(tmp_path / "annotation.json", folder)
@@ -336,7 +234,7 @@ def test_readers_are_loaded_by_name(
     monkeypatch.delenv("BENCH_DATA")
     assert data.data_root() == Path("data")
     for target in ("bench.data.iu_xray.lod", "bench.data.padchest.load", "load"):
-        with pytest.raises(BenchError, match="no dataset reader"):
+        with pytest.raises(BenchError, match="no such dataset reader"):
             data.load(target)
     with pytest.raises(BenchError, match="split") as error:
         data.load("bench.data.iu_xray.load", split="iu_xray")

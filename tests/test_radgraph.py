@@ -109,7 +109,7 @@ def test_an_encoder_that_is_not_here_is_named(
         "model": {"embedder": {"token_embedders": {"bert": {"model_name": str(tmp_path)}}}},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match="no RadGraph model"):
+    with pytest.raises(DataError, match="not hold a RadGraph model"):
         radgraph.require_local(tmp_path)
     (tmp_path / "weights.th").write_bytes(b"")
     with pytest.raises(MissingError, match=name):
@@ -234,10 +234,10 @@ def test_truncated_tensors_in_an_archive_are_refused(
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"readme": b"hello"}, "no RadGraph model"),
-        ({"config__json": b"{}", "weights__th": b""}, "no RadGraph configuration"),
-        ({"config__json": b"not json", "weights__th": b""}, "no RadGraph configuration"),
-        ({"config__json": json.dumps(CONFIG).encode()}, "no RadGraph model"),
+        ({"readme": b"hello"}, "not hold a RadGraph model"),
+        ({"config__json": b"{}", "weights__th": b""}, "is not a RadGraph configuration"),
+        ({"config__json": b"not json", "weights__th": b""}, "is not a RadGraph configuration"),
+        ({"config__json": json.dumps(CONFIG).encode()}, "not hold a RadGraph model"),
         ({"____/____/escaped": b"x"}, "cannot be unpacked"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_wrong_archive_is_refused_by_name(
 
 
 def test_a_state_dict_of_something_else_is_no_radgraph(annotate: Callable[..., Any]) -> None:
-    with pytest.raises(DataError, match="no state dict"):
+    with pytest.raises(DataError, match="not a state dict"):
         annotate(config__json=json.dumps(CONFIG).encode(), weights__th=saved([1, 2]))
 
 

@@ -71,7 +71,7 @@ def test_scores_are_long_and_exact(made: tuple[Plan, Workspace], written: dict[s
     whole = {
         (r["variant"], r["seed"]): float(r["value"])
         for r in rows
-        if (r["metric"], r["text"], r["stratum"]) == ("BLEU-4", "r2gen@1", "all")
+        if (r["metric"], r["treatment"], r["stratum"]) == ("BLEU-4", "r2gen@1", "all")
         and r["origin"] != "control"
     }
     summary = Summary.of(plan, work)

@@ -59,11 +59,11 @@ def test_the_order_of_the_commands() -> None:
         "git checkout c0ffee",
         "# the run was made from files that differ from this commit",
         "pip install -e .",
-        "python -m bench data check iu_xray",
-        "python -m bench weights verify resnet",
-        "python -m bench execute runs/ab-s0/spec.json --out reproduced",
-        f"python -m bench execute runs/{spec.run_id}/spec.json --out reproduced",
-        f"python -m bench verify {spec.run_id} --out reproduced --against runs",
+        "bench data check iu_xray",
+        "bench weights verify resnet",
+        "bench execute runs/ab-s0/spec.json --out reproduced",
+        f"bench execute runs/{spec.run_id}/spec.json --out reproduced",
+        f"bench verify {spec.run_id} --out reproduced --against runs",
     ]
 
 

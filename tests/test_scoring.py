@@ -18,7 +18,9 @@ from bench.metrics.base import Metric
 from bench.metrics.bleu import best_constant
 from bench.metrics.cider import CIDEr
 from bench.metrics.references import ReferenceSet
-from bench.metrics.scoring import Scored, ids_digest, score
+from bench.metrics.scoring import Scored, ids_digest, read_scores, score
+
+ROOT = Path(__file__).parents[1]
 
 NORMAL = "The heart is normal in size. The lungs are clear."
 REPORTS = [
@@ -107,7 +109,7 @@ def test_missing_and_unknown_ids_are_refused_by_name(tmp_path: Path) -> None:
 def test_references_scored_against_themselves_are_perfect() -> None:
     data = dataset()
     scored = score({s.id: s.report for s in data.split("test")}, data, metrics=("BLEU", "ROUGE-L"))
-    full = [s for s in scored if s.protocol == "full@1"]
+    full = [s for s in scored if s.treatment == "full@1"]
     assert [s.metric for s in full] == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"]
     assert all(s.value == pytest.approx(1.0, abs=1e-9) for s in full)
     # Under r2gen@1 rare words of the references are <unk>, and those of reports are not.
@@ -163,10 +165,29 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert again.subset(["t0"]) == scored.subset(["t0"])
 
 
+def test_files_sealed_before_the_treatment_had_its_name_are_read() -> None:
+    """Board v0's files say `protocol`; they are sealed, and read as if they said `treatment`."""
+    folder = sorted((ROOT / "leaderboards/v0/runs").glob("*-s0"))[0]
+    sealed = json.loads((folder / "scores.json").read_text())
+    rows = read_scores(folder / "scores.json")
+    assert {row["treatment"] for row in rows} >= {"r2gen@1", "full@1"}
+    assert [{**r, "protocol": r["treatment"]} for r in rows] == [
+        {**s, "treatment": s["protocol"]} for s in sealed
+    ]
+    known = {
+        (r["treatment"], r["metric"]): r["value"]
+        for r in rows
+        if not r["control"] and r["stratum"] == "all"
+    }
+    assert (
+        Scored.load(folder / "scores.npz").value("BLEU-4", "r2gen@1") == known["r2gen@1", "BLEU-4"]
+    )
+
+
 def test_json() -> None:
     scored = score({f"t{i}": NORMAL for i in range(4)}, dataset(), metrics=FAST)
     rows = json.loads(json.dumps(scored.as_json()))["scores"]
-    assert {"protocol", "metric", "value", "n", "signature"} <= set(rows[0])
+    assert {"treatment", "metric", "value", "n", "signature"} <= set(rows[0])
     assert [r["value"] for r in rows] == [s.value for s in scored]
 
 
@@ -197,8 +218,8 @@ def test_without_java_the_ptb_treatment_is_not_available(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ptb, "tokenize", absent)
     scored = score({f"t{i}": NORMAL for i in range(4)}, dataset(), metrics=FAST)
-    assert {s.protocol for s in scored if s.value is None} == {"full@1"}
-    assert {s.protocol for s in scored if s.value is not None} == {"r2gen@1"}
+    assert {s.treatment for s in scored if s.value is None} == {"full@1"}
+    assert {s.treatment for s in scored if s.value is not None} == {"r2gen@1"}
 
 
 def test_copied_from_train() -> None:
@@ -255,6 +276,6 @@ def test_the_constant_report_of_iu_x_ray() -> None:
                     "CIDEr": 0.285},
         "full@1": {"BLEU-4": 0.137, "METEOR": 0.214, "CIDEr": 0.276},
     }  # fmt: skip
-    for protocol, values in expected.items():
+    for name, values in expected.items():
         for metric, value in values.items():
-            assert round(scored.value(metric, protocol), 3) == value, (protocol, metric)
+            assert round(scored.value(metric, name), 3) == value, (name, metric)

@@ -238,8 +238,8 @@ def test_numbers_as_yaml_writes_them() -> None:
         ({"decode": DecodeSpec(temperature=0.0)}, "decode.temperature=0"),
         ({"stages": (StageSpec(start="first"),)}, "did you mean|known: best, last"),
         ({"stages": (StageSpec(share=0.5),)}, "do not add up to 1"),
-        ({"budget": BudgetSpec("steps", 0)}, "does not pay for one step"),
-        ({"budget": BudgetSpec("examples", 8)}, "8 examples does not pay for one step of 16"),
+        ({"budget": BudgetSpec("steps", 0)}, "is not enough for one step"),
+        ({"budget": BudgetSpec("examples", 8)}, "8 examples is not enough for one step of 16"),
     ],
 )
 def test_impossible_specs_are_refused(change: dict[str, Any], words: str) -> None:

@@ -19,7 +19,7 @@ MODELS = ("baselines", "uar", "mgca")
 # The direction rule: a package (or a file of bench/) imports from its own level and from those
 # before it, never from one behind it.
 DIRECTION = """
-errors terminal < spec config weights < store model provenance < figures data < metrics
+errors terminal < files < spec config weights < store model provenance < figures data < metrics
 < stats engine identity < runs < pretraining scripts < suites < boards perf < reporting
 < commands < __main__
 """

@@ -224,7 +224,7 @@ def test_unknown_studies_are_refused(study: str) -> None:
 
 
 def test_bad_requests_are_refused() -> None:
-    with pytest.raises(DataError, match="no film"):
+    with pytest.raises(DataError, match="no image"):
         synthetic.read("syn0-test00000-1/oblique")
     with pytest.raises(DataError, match="size=8"):
         synthetic.load(size=8)
@@ -242,7 +242,7 @@ def test_films_drawn_ahead_are_those_drawn_one_by_one(monkeypatch: pytest.Monkey
     for key in keys:
         assert (films(key, 40) == synthetic.keys.film(key, 40)).all()
         assert not films(key, 40).flags.writeable
-    with pytest.raises(BenchError, match="no film"):
+    with pytest.raises(BenchError, match="no image"):
         films.ahead(["a/frontals", "b/frontals", "c/frontals", "d/frontals"], 40)
 
 

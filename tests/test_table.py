@@ -11,8 +11,7 @@ from made import DATASET, SUITE, make, reports
 
 import bench.reporting.summary
 from bench.__main__ import main
-from bench.commands import board as leaderboard
-from bench.commands import table
+from bench.commands import board, table
 from bench.errors import BenchError
 from bench.metrics import registry
 from bench.metrics.predictions import write_predictions
@@ -38,7 +37,7 @@ def call(
 ) -> Call:
     """call(*argv) -> exit code, stdout, stderr; the suite of toys is the only one there is."""
     plan, work = made
-    for module in (leaderboard, table):
+    for module in (board, table):
         monkeypatch.setattr(module, "make_plan", lambda *_, **__: plan)
     for module in (table, bench.reporting.summary):
         monkeypatch.setattr(module, "load_suite", lambda _: SUITE)
@@ -88,8 +87,8 @@ def test_rescored_predictions_stand_above_ours(call: Call, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("p.csv", "names no file"),
-        ("good=", "names no file"),
+        ("p.csv", "does not name a file"),
+        ("good=", "does not name a file"),
         ("god=p.csv", "did you mean 'good'"),
         ("good=none.csv", "cannot read none.csv"),
     ],
@@ -101,7 +100,7 @@ def test_wrong_rescored_files(call: Call, given: str, words: str) -> None:
 
 
 def test_rescored_is_a_function_of_the_file_alone(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="names no file"):
+    with pytest.raises(BenchError, match="does not name a file"):
         rescored.rescored(["x"], SUITE.tables["t"], DATASET, "r2gen@1")
 
 

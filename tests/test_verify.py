@@ -154,7 +154,7 @@ def test_a_forged_score_is_found_by_scoring_again(
     folder.seal(status="scored")
     assert verify(place, SPEC.run_id, "--rescore") == 3
     out = capsys.readouterr().out
-    assert f"scores.json: BLEU-4 {rows[i]['protocol']} all: sealed " in out
+    assert f"scores.json: BLEU-4 {rows[i]['treatment']} all: sealed " in out
     assert "sealed no such score, now" in out
 
 

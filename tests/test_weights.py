@@ -15,7 +15,7 @@ import pytest
 
 from bench import weights
 from bench.errors import BenchError, DataError, MissingError, RunError
-from bench.weights import fetch as weights_fetch
+from bench.weights import fetch
 
 
 @pytest.fixture(autouse=True)
@@ -237,7 +237,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
 
 def test_fetch_downloads_checks_and_records(server: type[Server], home: Path) -> None:
     seen: list[tuple[int, int]] = []
-    found = weights_fetch.fetch("chexbert", lambda done, total: seen.append((done, total)))
+    found = fetch.fetch("chexbert", lambda done, total: seen.append((done, total)))
     assert found.path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert sorted(p.name for p in home.iterdir()) == ["chexbert.pth", "recorded.yaml"]
@@ -248,7 +248,7 @@ def test_fetch_takes_companions_along(
 ) -> None:
     entry = replace(weights.entries()["chexbert"], beside=("config.json",))
     monkeypatch.setattr(weights, "entries", lambda: {"chexbert": entry})
-    found = weights_fetch.fetch("chexbert")
+    found = fetch.fetch("chexbert")
     assert sorted(p.name for p in home.iterdir()) == ["chexbert", "recorded.yaml"]
     names = [p.name for p in sorted(found.path.parent.iterdir())]
     assert names == ["chexbert.pth", "config.json"]
@@ -257,17 +257,17 @@ def test_fetch_takes_companions_along(
 def test_an_interrupted_download_is_continued(server: type[Server], home: Path) -> None:
     server.stop = 5000
     with pytest.raises(RunError, match="failed"):
-        weights_fetch.fetch("chexbert")
+        fetch.fetch("chexbert")
     assert (home / "chexbert.pth.download").stat().st_size == 5000
     server.stop = 0
-    assert weights_fetch.fetch("chexbert").path.read_bytes() == CONTENT
+    assert fetch.fetch("chexbert").path.read_bytes() == CONTENT
     assert server.asked == ["", "bytes=5000-"]
 
 
 def test_a_server_without_ranges_starts_anew(server: type[Server], home: Path) -> None:
     write(home / "chexbert.pth.download", b"old bytes")
     server.ranges = False
-    assert weights_fetch.fetch("chexbert").path.read_bytes() == CONTENT
+    assert fetch.fetch("chexbert").path.read_bytes() == CONTENT
 
 
 def test_a_wrong_digest_is_refused_and_deleted(
@@ -276,10 +276,10 @@ def test_a_wrong_digest_is_refused_and_deleted(
     pinned = weights.replace(weights.entry("chexbert"), sha256="0" * 64)
     monkeypatch.setattr(weights, "entries", lambda: {"chexbert": pinned})
     with pytest.raises(DataError, match="sha256"):
-        weights_fetch.fetch("chexbert")
+        fetch.fetch("chexbert")
     assert list(home.iterdir()) == []
 
 
 def test_nothing_is_fetched_without_an_address() -> None:
     with pytest.raises(MissingError, match="no public download address"):
-        weights_fetch.fetch("r2gen-iu")
+        fetch.fetch("r2gen-iu")

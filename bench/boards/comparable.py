@@ -32,7 +32,8 @@ def mixed(rows: Iterable[BoardRow], specs: Mapping[str, RunSpec]) -> list[str]:
         if len(by_spec) > 1:
             parts = (f"{spec} (run {some(ids, 2)})" for spec, ids in by_spec.items())
             found.append(
-                f"{variant} has runs of {len(by_spec)} specs, which are no seeds of one row: "
+                f"{variant} has runs of {len(by_spec)} specs, "
+                "so they are not seeds of the same row: "
                 f"{'; '.join(parts)}; they differ in {some(_differences(own.values()))}"
             )
     return found

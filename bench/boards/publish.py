@@ -21,6 +21,7 @@ from bench.boards.rows import (
 )
 from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, edits
 from bench.errors import BenchError, some, unknown
+from bench.files import replacing
 from bench.metrics import registry
 from bench.runs.score import FEATURES
 from bench.runs.workspace import Workspace
@@ -72,7 +73,7 @@ def _under_other_names(known: Sequence[BoardRow], rows: Sequence[BoardRow]) -> l
     here = {(r.run_id, r.variant) for r in rows}
     scores: dict[str, dict[tuple[str, ...], BoardRow]] = {}
     for row in rows:
-        score = (row.origin, row.stratum, row.text, row.metric)
+        score = (row.origin, row.stratum, row.treatment, row.metric)
         scores.setdefault(row.run_id, {}).setdefault(score, row)
     names = dict.fromkeys((r.run_id, r.variant, r.model) for r in active(known))
     return [
@@ -88,13 +89,13 @@ def _refuse_retracted(
 ) -> None:
     """A retraction is for good: a run id stands for one set of numbers, and those were withdrawn.
 
-    A run that was mended in code, settings or data is another run with another id.
+    A run that was fixed in code, settings or data is another run with another id.
     """
     reasons = {r.run_id: r.reason for r in known if r.status == "retracted"}
     for run_id in dict.fromkeys(r.run_id for r in rows):
         if run_id in reasons:
             raise BenchError(
-                f"run {run_id} was retracted from {path} ({reasons[run_id]}), and stays so",
+                f"run {run_id} was retracted from {path} ({reasons[run_id]}) and stays retracted",
                 f"move {out / run_id} away and publish the others; a run with other code, "
                 "settings, data or seed has another id and may be published; if only its scores "
                 "were wrong, publish to a new board: --board FOLDER",
@@ -109,9 +110,7 @@ def _refuse_lost(there: Iterable[BoardRow], rows: Sequence[BoardRow], path: Path
     if not lost:
         return
     names = dict.fromkeys(r.metric for r in lost if r.run_id == lost[0].run_id)
-    families = dict.fromkeys(
-        registry.family(r.metric) for r in [*mine, *rows] if r.text != FEATURES
-    )
+    families = registry.families(r.metric for r in [*mine, *rows] if r.treatment != FEATURES)
     raise BenchError(
         f"{path} has {name_of(lost[0])}, and the run's scores here lack it: {some(names)}",
         "score the run again with all metrics that it has there, where they can be computed: "
@@ -133,8 +132,8 @@ def _refuse_changed(
         edited = edits(old, new) if new is not None else []
         if new is not None and edited and (old.value != new.value or old.run_id in extended):
             raise BenchError(
-                f"{path} has {name_of(old)} already, and not as this run has it: {edited[0]}",
-                "a run id stands for one set of numbers: publish the very runs that the board's "
+                f"{path} already has {name_of(old)}, with other values than this run: {edited[0]}",
+                "a run id stands for one set of numbers: publish exactly the runs that the board's "
                 "rows are of, runs of another seed, or to a new board: --board FOLDER",
             )
 
@@ -143,12 +142,10 @@ def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
     """What a board keeps of a sealed run, as it is."""
     names = PUBLISHED + (TEXTS if dataset in OWN_TEXT else ())
     target = runs / folder.run_id
-    target.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (folder / name).exists():
-            part = target / f".{name}.part"
-            shutil.copyfile(folder / name, part)
-            part.replace(target / name)
+            with replacing(target / name) as part:
+                shutil.copyfile(folder / name, part)
 
 
 # --- rules -------------------------------------------------------------------------------------

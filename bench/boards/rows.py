@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.errors import DataError
 from bench.metrics.predictions import PREDICTIONS
+from bench.metrics.scoring import read_scores
 from bench.runs.workspace import Workspace
 from bench.store import MANIFEST, RunFolder, file_digest, read_json, write_atomic
 from bench.suites.plan import Plan, Planned
@@ -29,7 +30,7 @@ class BoardRow:
     dataset: str
     split: str
     stratum: str
-    text: str  # the treatment of references and predictions
+    treatment: str  # of references and predictions
     model: str
     variant: str
     origin: str  # trained, rescored, paper, floor, control
@@ -82,7 +83,7 @@ def folder_rows(planned: Planned, dataset: str, folder: RunFolder) -> list[Board
     if not has_scores(folder):
         return []
     common = _common(planned, dataset, folder)
-    return [_row(score, planned, common) for score in read_json(folder / "scores.json")]
+    return [_row(score, planned, common) for score in read_scores(folder / "scores.json")]
 
 
 def _common(planned: Planned, dataset: str, folder: RunFolder) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _row(score: dict[str, Any], planned: Planned, common: dict[str, Any]) -> Boa
     return BoardRow(
         **common,
         stratum=score["stratum"],
-        text=score["protocol"],
+        treatment=score["treatment"],
         origin="control" if score["control"] else planned.origin,
         metric=score["metric"],
         value=score.get("value"),
@@ -199,7 +200,7 @@ def _parse(path: Path, number: int, line: dict[str, str]) -> BoardRow:
 
 def row_key(row: BoardRow) -> tuple[str, ...]:
     """What makes a row the same row: a run's score under one name, part, text and signature."""
-    part = (row.origin, row.stratum, row.text, row.metric, row.signature)
+    part = (row.origin, row.stratum, row.treatment, row.metric, row.signature)
     return (row.run_id, row.variant, *part)
 
 
@@ -210,7 +211,8 @@ def score_of(row: BoardRow) -> tuple[str, ...]:
 
 def name_of(row: BoardRow) -> str:
     """A row in words: `UAR BLEU-4 (r2gen@1, all, trained, run 17e7-s0)`."""
-    return f"{row.variant} {row.metric} ({row.text}, {row.stratum}, {row.origin}, run {row.run_id})"
+    part = f"{row.treatment}, {row.stratum}, {row.origin}"
+    return f"{row.variant} {row.metric} ({part}, run {row.run_id})"
 
 
 def active(rows: Sequence[BoardRow]) -> list[BoardRow]:

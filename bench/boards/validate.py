@@ -69,7 +69,7 @@ def _short(line: str) -> str:
         return line[:120]
     row = dict(zip(COLUMNS, cells, strict=True))
     value = f"{row['value'] or 'no value'}" + (", retracted" if row["status"] != "active" else "")
-    named = (row[k] for k in ("text", "stratum", "origin"))
+    named = (row[k] for k in ("treatment", "stratum", "origin"))
     return f"{row['variant']} {row['metric']} ({', '.join(named)}, run {row['run_id']}): {value}"
 
 
@@ -140,7 +140,7 @@ def _row_problems(path: Path, rows: Sequence[BoardRow]) -> list[str]:
         elif _place(row) in first:
             problems.append(f"{path}: {name_of(row)} stands twice")
         elif _place(row) not in expected:
-            problems.append(f"{path}: {name_of(row)} is in no scores.json")
+            problems.append(f"{path}: {name_of(row)} is not in its run's scores.json")
         first.setdefault(_place(row), row)
     problems += [
         f"{path}: row missing: {name_of(row)}, {row.value!r}"
@@ -155,7 +155,7 @@ def _row_problems(path: Path, rows: Sequence[BoardRow]) -> list[str]:
 
 def _place(row: BoardRow) -> tuple[str, ...]:
     """A row's identity without its signature, which may be what was edited."""
-    return row.run_id, row.variant, row.model, row.origin, row.stratum, row.text, row.metric
+    return row.run_id, row.variant, row.model, row.origin, row.stratum, row.treatment, row.metric
 
 
 def edits(row: BoardRow, sealed: BoardRow) -> list[str]:

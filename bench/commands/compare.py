@@ -14,15 +14,15 @@ from pathlib import Path
 
 from bench.data.registry import chosen_dataset, split_overrides
 from bench.data.study import Dataset
-from bench.errors import BenchError, some, unknown
+from bench.errors import BenchError, some
 from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
 from bench.runs.score import SPLIT, TABLES
 from bench.runs.workspace import Workspace, default_cache, default_out
-from bench.spec import RunSpec
+from bench.spec import TREATMENT, RunSpec
 from bench.stats.compare import Comparison, System, compare, corrected
-from bench.store import RunFolder, load_spec
+from bench.store import RunFolder, find_run, load_spec
 from bench.terminal import number
 
 
@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "settings", nargs="*", metavar="key=value", help="dataset=NAME dataset.KEY=value"
     )
-    parser.add_argument("--metric", default="BLEU-4,METEOR,ROUGE-L,CIDEr", help="scores, by commas")
-    parser.add_argument("--text", default="r2gen@1", help="text treatment")
+    parser.add_argument("--metric", default=",".join(registry.compared()), help="scores, by commas")
+    parser.add_argument(
+        "--treatment", "--text", default=TREATMENT, help="text treatment (--text: its old name)"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -55,8 +57,8 @@ class _Side:
 def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
-    names = [m for m in arguments.metric.split(",") if m]
-    families = list(dict.fromkeys(registry.family(name) for name in names))
+    names = registry.listed(arguments.metric)
+    families = registry.families(names)
     folders = {name: _folder(name, arguments.out) for name in (arguments.a, arguments.b)}
     specs = {name: load_spec(folder) for name, folder in folders.items() if folder}
     work = Workspace(arguments.out, arguments.cache)
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name, folder in folders.items()
     ]
     a, b = sides[0], sides[-1]  # one entry where both are the same
-    found = corrected([_compare(a, b, m, arguments.text, dataset) for m in names])
+    found = corrected([_compare(a, b, m, arguments.treatment, dataset) for m in names])
     if arguments.json:
         print(json.dumps([c.record() for c in found], indent=1))
     else:
@@ -83,13 +85,10 @@ def _folder(name: str, out: Path) -> RunFolder | None:
     """The folder of a run that was scored before, None for a file."""
     if Path(name).is_file():
         return None
-    known = sorted(p.name for p in out.glob("*") if (p / TABLES).exists())
-    chosen = [run for run in known if run.startswith(name)]
-    if len(chosen) > 1:
-        raise BenchError(f"{name!r} begins the ids of several runs", "give more of the id")
-    if not chosen:
-        raise unknown("run or file", name, known)
-    return RunFolder(out, chosen[0])
+    folder = find_run(out, name, "run or file")
+    if not (folder / TABLES).exists():
+        raise BenchError(f"{folder.run_id} has no scores", "run its suite again to score it")
+    return folder
 
 
 def _dataset(specs: Mapping[str, RunSpec], work: Workspace) -> Dataset:
@@ -97,7 +96,9 @@ def _dataset(specs: Mapping[str, RunSpec], work: Workspace) -> Dataset:
     data = {spec.data.manifest: spec for spec in specs.values()}
     if len(data) > 1:
         told = " and ".join(f"{name}: {spec.data.name}" for name, spec in specs.items())
-        raise BenchError(f"the runs are of different data ({told})", "compare runs of one manifest")
+        raise BenchError(
+            f"the runs used different data ({told})", "compare runs of the same manifest"
+        )
     return work.open(*data.values()).dataset if data else chosen_dataset({})
 
 
@@ -106,16 +107,18 @@ def _scored(file: Path, folder: RunFolder | None, dataset: Dataset, families: li
     return Scored.load(folder / TABLES) if folder else score(file, dataset, SPLIT, families)
 
 
-def _compare(a: _Side, b: _Side, metric: str, text: str, dataset: Dataset) -> Comparison:
+def _compare(a: _Side, b: _Side, metric: str, treatment: str, dataset: Dataset) -> Comparison:
     family = registry.family(metric)
-    systems = [_system(side, family, text, dataset) for side in (a, b)]
+    systems = [_system(side, family, treatment, dataset) for side in (a, b)]
     return compare(systems[0], systems[1], registry.load(family), metric)
 
 
-def _system(side: _Side, family: str, text: str, dataset: Dataset) -> System:
-    table = side.scored.statistics.get((text, family))
+def _system(side: _Side, family: str, treatment: str, dataset: Dataset) -> System:
+    table = side.scored.statistics.get((treatment, family))
     if table is None:
-        raise BenchError(f"{side.name} has no {family} under {text}", "see `bench list metrics`")
+        raise BenchError(
+            f"{side.name} has no {family} under {treatment}", "see `bench list metrics`"
+        )
     patients = {s.id: s.patient for s in dataset.split(SPLIT)}
     ids = side.scored.ids
     strange = [i for i in ids if i not in patients]

@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import weights
 from bench.errors import BenchError
 from bench.pretraining.appraise import probed, render, retrieve, takes_part
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
 from bench.spec import RunSpec
-from bench.store import MANIFEST, RunFolder, load_spec, write_json
+from bench.store import RunFolder, find_run, load_spec, write_json
 from bench.suites.plan import Composer
 
 MODEL = "mgca"
@@ -50,18 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def pretraining(out: Path, name: str) -> RunFolder | None:
-    """The sealed pretraining whose run id begins with `name`; None if there is none."""
-    found = [p.parent for p in sorted(out.glob(f"{name}*/{MANIFEST}"))]
-    if len(found) > 1:
-        raise BenchError(f"{name!r} begins {len(found)} run ids", "give more of the id")
-    return RunFolder(out, found[0].name) if found else None
+    """The sealed run whose id begins with `name`; None for `random` and for names of weights."""
+    known = weights.entries()
+    if name == RANDOM or name in known:
+        return None
+    return find_run(out, name, "pretraining or weights", [RANDOM, *known])
 
 
 def _of_run(folder: RunFolder, work: Workspace, overrides: list[str]) -> RunSpec:
     spec = load_spec(folder)
     if spec.kind != "pretrain" or not takes_part(spec):
         raise BenchError(
-            f"{folder.run_id} is no pretraining of an image encoder", "see `bench pretrain mgca`"
+            f"{folder.run_id} is not a pretraining of an image encoder", "see `bench pretrain mgca`"
         )
     if any(o.startswith("dataset") for o in overrides):
         spec = replace(spec, data=_of_yaml(work, overrides).data)

@@ -58,17 +58,17 @@ def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
     lines.append("pip install -e .")
     lines += [f"# {line}" for line in _foreign(spec)]
     if spec.data.name != EMBEDDED:
-        lines.append(f"python -m bench data check {spec.data.name}  # under $BENCH_DATA")
+        lines.append(f"bench data check {spec.data.name}  # under $BENCH_DATA")
     used = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
     for name in used.values():
         if name.startswith(RUN):
             pretraining = name.partition("@")[0].removeprefix(RUN)
             lines.append(_execute(folder.parent / pretraining))
         elif name != RANDOM:
-            lines.append(f"python -m bench weights verify {name.partition('@')[0]}")
+            lines.append(f"bench weights verify {name.partition('@')[0]}")
     lines.append(_execute(folder))
     lines.append(
-        f"python -m bench verify {spec.run_id} --out {PLACE} --against {folder.parent}  "
+        f"bench verify {spec.run_id} --out {PLACE} --against {folder.parent}  "
         "# on a machine of the same kind every result is the same"
     )
     return lines
@@ -89,4 +89,4 @@ def _foreign(spec: RunSpec) -> list[str]:
 
 
 def _execute(folder: Path) -> str:
-    return f"python -m bench execute {folder}/spec.json --out {PLACE}"
+    return f"bench execute {folder}/spec.json --out {PLACE}"

@@ -65,10 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
-    asked = [m.strip() for m in arguments.metrics.split(",") if m.strip()]
     # A wrong name is refused before hours of training; a score stands for its family.
-    names = asked or available.unasked()
-    metrics = list(dict.fromkeys(registry.family(name) for name in names))
+    names = registry.listed(arguments.metrics) or available.unasked()
+    metrics = registry.families(names)
     job = Job(work, progress, metrics, arguments.worker)
     planner = partial(
         make_plan,

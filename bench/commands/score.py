@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     dataset = chosen_dataset(settings, others=("split",))
     keep(arguments.cache)
-    metrics = [m for m in arguments.metrics.split(",") if m]
-    metrics = metrics or [*dict.fromkeys((*_default(), *available.here()))]
+    asked = registry.listed(arguments.metrics)
+    metrics = asked or [*dict.fromkeys((*_default(), *available.here()))]
     for name in metrics:
         if not available.reads_text(registry.family(name)):
             raise BenchError(
@@ -65,9 +65,9 @@ def _text(scored: Scored) -> str:
     missing = f", {len(scored.missing)} missing scored as empty" if scored.missing else ""
     title = f"{scored.dataset} {scored.split}: {len(scored.ids)} studies{missing}"
     rows = [
-        [s.metric, s.protocol, number(s.value, 4), s.signature]
+        [s.metric, s.treatment, number(s.value, 4), s.signature]
         for s in scored
         if s.value is not None
     ]
     absent = dict.fromkeys(f"{s.metric}: {s.unavailable}" for s in scored if s.value is None)
-    return "\n".join([table(title, ["metric", "text", "value", "signature"], rows), *absent])
+    return "\n".join([table(title, ["metric", "treatment", "value", "signature"], rows), *absent])

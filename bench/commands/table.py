@@ -14,11 +14,13 @@ from pathlib import Path
 
 from bench.config import names
 from bench.data.registry import EMBEDDED, split_overrides
+from bench.data.text import TREATMENTS
 from bench.errors import BenchError, unknown
 from bench.metrics.cache import keep
 from bench.reporting import tables
-from bench.reporting.summary import TEXTS, Summary
+from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.spec import TREATMENT
 from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import load_suite
 
@@ -29,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="e.g. table2, or claims")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
     parser.add_argument("--format", choices=FORMS, default="md")
-    parser.add_argument("--text", choices=TEXTS, default=TEXTS[0], help="text treatment")
+    parser.add_argument(
+        "--treatment", "--text", choices=tuple(TREATMENTS), default=TREATMENT,
+        help="text treatment (--text: its old name)",
+    )  # fmt: skip
     parser.add_argument(
         "--rescored",
         action="append",
@@ -60,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         from bench.reporting.rescored import rescored
 
         keep(arguments.cache)
-        again = rescored(arguments.rescored, table, summary.data, arguments.text)
-    grid = summary.grid(table, arguments.text, rescored=again)
+        again = rescored(arguments.rescored, table, summary.data, arguments.treatment)
+    grid = summary.grid(table, arguments.treatment, rescored=again)
     print(tables.render(grid, arguments.format), end="")
     return 0
 

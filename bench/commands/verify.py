@@ -16,9 +16,10 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.identity import code_of
-from bench.metrics import predictions
+from bench.metrics import predictions, registry
 from bench.metrics.cache import keep
 from bench.metrics.predictions import PREDICTIONS
+from bench.metrics.scoring import read_scores
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace, default_cache, default_out
@@ -93,14 +94,12 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     if not (folder / "scores.json").exists():
         said.append("not scored")
         return []
-    sealed = {_key(row): row for row in read_json(folder / "scores.json")}
+    sealed = {_key(row): row for row in read_scores(folder / "scores.json")}
     # What comes from a model's features is in no file of reports.
-    families = list(
-        dict.fromkeys(r["family"] for r in sealed.values() if r["protocol"] != FEATURES)
-    )
+    families = registry.families(r["family"] for r in sealed.values() if r["treatment"] != FEATURES)
     absent = [f for f in families if absence(f)]
     if absent:
-        said.append(f"not scored again, for want of their weights: {', '.join(absent)}")
+        said.append(f"not scored again because weights are missing: {', '.join(absent)}")
         sealed = {key: row for key, row in sealed.items() if row["family"] not in absent}
     rows = rows_of(load_spec(folder), work, folder, [f for f in families if f not in absent])
     now = {_key(row): row for row in rows}
@@ -114,7 +113,7 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    return row["metric"], row["protocol"], row["stratum"], row["control"]
+    return row["metric"], row["treatment"], row["stratum"], row["control"]
 
 
 def _figures(row: dict[str, Any] | None) -> str:

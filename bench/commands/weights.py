@@ -18,6 +18,7 @@ from typing import Any
 from bench import weights
 from bench.errors import BenchError, DataError, unknown
 from bench.model import resolve
+from bench.terminal import counting
 
 # kind -> function (kind, source, target) of the package that knows the layout
 IMPORTERS = {
@@ -59,13 +60,10 @@ def _add(given: list[str]) -> int:
 def _fetch(given: list[str]) -> int:
     if len(given) != 1:
         raise BenchError("fetch takes one name", "bench weights fetch NAME")
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
     from bench.weights.fetch import fetch
 
-    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn()) as bar:
-        task = bar.add_task(given[0], total=None)
-        found = fetch(given[0], lambda done, total: bar.update(task, completed=done, total=total))
+    with counting(given[0], "MB", 1e6) as progress:
+        found = fetch(given[0], progress)
     _say(given[0], found)
     return 0
 

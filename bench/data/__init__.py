@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
+from bench.model import resolve
 
 if TYPE_CHECKING:
     from bench.data.study import Dataset
@@ -28,14 +28,8 @@ def load(target: str, root: Path | None = None, **params: Any) -> Dataset:
     `sample`, which every dataset takes, keeps that many studies of each split, drawn by hash.
     """
     count = params.pop("sample", 0)
-    module, _, name = target.rpartition(".")
-    try:
-        reader = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BenchError(
-            f"no dataset reader {target!r}: {error}",
-            "`_target_` must name a function (root, **params) -> Dataset",
-        ) from error
+    hint = "`_target_` must be the path of a function (root, **params) -> Dataset"
+    reader = resolve(target, "dataset reader", hint)
     signature = inspect.signature(reader)
     try:
         call = signature.bind(root or data_root(), **params)

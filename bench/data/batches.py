@@ -164,16 +164,11 @@ class Split:
     def _order(self, seed: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([seed, 1, epoch]).permutation(len(self))
 
-    def batches(self, size: int, device: str, order: np.ndarray | None = None) -> Iterator[Batch]:
-        """All studies in manifest order, unaugmented.
-
-        `order`, a permutation, shows study i the images of study order[i]: the control in which
-        images are shuffled between studies.
-        """
+    def batches(self, size: int, device: str) -> Iterator[Batch]:
+        """All studies in manifest order, unaugmented."""
         for first in range(0, len(self), size):
             rows = np.arange(first, min(first + size, len(self)))
-            images = self.views.fixed(rows if order is None else order[rows])
-            yield self._batch(rows, images, 1.0, device)
+            yield self._batch(rows, self.views.fixed(rows), 1.0, device)
 
     def _batch(self, rows: np.ndarray, images: Tensor, progress: float, device: str) -> Batch:
         lengths = self.lengths[rows]

@@ -16,6 +16,7 @@ import torch
 from bench.data.batches import Codes, random_places, views_of
 from bench.data.images import ImageStore, exclusive, open_store
 from bench.data.study import Dataset, Study
+from bench.files import write_atomic
 from bench.model import ImageSpec, Tokenizer
 from bench.spec import digest
 
@@ -101,13 +102,7 @@ def _missing(
         rows = np.arange(first, min(first + CHUNK, shape[0]))
         yield rows, codes
         codes.flush()
-        _advance(counter, int(rows[-1]) + 1)
-
-
-def _advance(counter: Path, done: int) -> None:
-    part = counter.with_suffix(".part")
-    part.write_text(json.dumps(done))
-    part.replace(counter)
+        write_atomic(counter, json.dumps(int(rows[-1]) + 1))
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,9 @@ from PIL import UnidentifiedImageError
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
 from bench.errors import BenchError, DataError
+from bench.files import replacing
 from bench.model import ImageSpec
+from bench.terminal import counting
 
 CHUNK = 256  # images decoded, written and recorded at once
 AHEAD = 16 * CHUNK  # images that a dataset is told of at once
@@ -217,9 +218,8 @@ class _Builder:
     def _finish(self) -> None:
         np.save(self.folder / "index.npy", self._index())
         facts = {"key": self.key, "rule": asdict(self.rule), "images": len(self.images)}
-        part = self.folder / "store.json.part"
-        part.write_text(json.dumps(facts, indent=1) + "\n")
-        part.replace(self.folder / "store.json")
+        with replacing(self.folder / "store.json") as part:
+            part.write_text(json.dumps(facts, indent=1) + "\n")
         self.rows.unlink()
 
 
@@ -249,21 +249,13 @@ def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
         raise BenchError(
             f"cannot write the image cache {folder}: {error.strerror}; "
             f"{images:,} images need {needs}",
-            "free some space or choose another cache folder, and run again: it goes on",
+            "free some space or choose another cache folder, and run again: it continues there",
         ) from error
 
 
 @contextmanager
 def _reporting(progress: Progress | None, name: str, total: int) -> Iterator[Callable[[int], None]]:
     """A function to call with the number of images done."""
-    if progress is not None:
-        yield lambda done: progress(done, total)
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-
-        with Bar(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"{name}: images", total=total)
-            yield lambda done: bar.update(task, completed=done)
-    else:
-        yield lambda done: None
+    with counting(name, "images") as shown:
+        report = progress or shown
+        yield lambda done: report(done, total)

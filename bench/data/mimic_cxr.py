@@ -28,6 +28,7 @@ import numpy as np
 from bench.data.images import read_grey
 from bench.data.study import Dataset, Image, Study
 from bench.errors import BenchError, DataError, unknown
+from bench.files import replacing
 
 NAME = "mimic_cxr"
 CLEANING, MIN_COUNT, MAX_LENGTH = "mimic", 10, 100  # R2Gen's, for this dataset
@@ -195,7 +196,7 @@ def _written(known: Mapping[str, dict[str, str]], study: str) -> dict[str, str]:
     if study not in known:
         raise DataError(
             f"{SECTIONS} lacks study {study}",
-            f"delete {SECTIONS}; `bench data prepare mimic_cxr` writes it anew",
+            f"delete {SECTIONS}; `bench data prepare mimic_cxr` writes it again",
         )
     return {k: v for k, v in known[study].items() if k != "study_id" and v}
 
@@ -231,19 +232,20 @@ def prepare(root: Path) -> Path:
             f"{folder} needs no preparation", "annotation.json holds the reports already"
         )
     reports, path = _reports(folder), folder / SECTIONS
-    part = path.with_suffix(".part")
     studies = {(r["subject_id"], r["study_id"]): None for r in _rows(folder / SPLIT_FILE)}
     try:
-        with gzip.open(part, "wt", encoding="utf-8", newline="", compresslevel=6) as file:
+        with (
+            replacing(path) as part,
+            gzip.open(part, "wt", encoding="utf-8", newline="", compresslevel=6) as file,
+        ):
             writer = csv.DictWriter(file, ["study_id", "findings", "impression"])
             writer.writeheader()
             for patient, study in studies:
                 writer.writerow({"study_id": study, **sections(_report(reports, patient, study))})
-        part.replace(path)
     except OSError as error:
         raise BenchError(
             f"cannot write {path}: {error.strerror}",
-            "free some space, or make the folder writable; reports can be read singly, too",
+            "free some space, or make the folder writable; reports can also be read one by one",
         ) from error
     finally:
         part.unlink(missing_ok=True)  # of a report that cannot be read as well

@@ -16,6 +16,7 @@ from bench.data import iu_xray
 from bench.data.iu_xray import NAME
 from bench.data.study import SPLITS, Study
 from bench.errors import BenchError
+from bench.files import replacing
 
 
 def prepare_iu_xray(root: Path, out: Path, copy: bool = False) -> Path:
@@ -33,9 +34,8 @@ def prepare_iu_xray(root: Path, out: Path, copy: bool = False) -> Path:
         annotation = {s: [_entry(x, files) for x in data.split(s)] for s in SPLITS}
         for entry in (e for split in annotation.values() for e in split):
             _place(entry, files, target / "images", copy)
-        part = target / "annotation.json.part"
-        part.write_text(json.dumps(annotation, indent=1), encoding="utf-8")
-        part.replace(target / "annotation.json")
+        with replacing(target / "annotation.json") as part:
+            part.write_text(json.dumps(annotation, indent=1), encoding="utf-8")
     except OSError as error:
         raise BenchError(
             f"cannot write {target}: {error.strerror}", "choose another folder with --out"

@@ -81,6 +81,6 @@ def split_overrides(overrides: Sequence[str]) -> dict[str, str]:
     for text in overrides:
         key, sign, value = text.partition("=")
         if not sign:
-            raise BenchError(f"{text!r} is no setting", "write key=value")
+            raise BenchError(f"{text!r} is not a setting", "write key=value")
         pairs[key] = value
     return pairs

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.data.study import Dataset
 from bench.errors import BenchError, unknown
+from bench.spec import TREATMENT
 
 UNK = "<unk>"
 CLEANINGS = ("iu", "mimic")
@@ -91,7 +92,7 @@ def clean_hypothesis(report: str, cleaning: str) -> str:
 class Vocabulary:
     """R2Gen's vocabulary: words in code-point order, `<unk>` among them, ids from 1.
 
-    Id 0 is at once BOS, EOS and padding and is no word, so a model has `len(vocabulary) + 1`
+    Id 0 is at once BOS, EOS and padding and is not a word, so a model has `len(vocabulary) + 1`
     outputs.
     """
 
@@ -191,7 +192,7 @@ class Treatment:
 
 # name -> (limited to what R2Gen's ids hold, PTB). A changed rule is a new name: `r2gen@2`.
 TREATMENTS: dict[str, tuple[bool, bool]] = {
-    "r2gen@1": (True, False),
+    TREATMENT: (True, False),
     "full@1": (False, True),
 }
 

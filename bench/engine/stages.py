@@ -31,7 +31,7 @@ def weighted(terms: dict[str, Tensor], stage: StageSpec) -> Tensor:
         raise RunError(
             f"stage {stage.name!r} weights the loss {missing[0]!r}, "
             f"but the model gives only {', '.join(sorted(terms))}",
-            "mend the stage's `losses`",
+            "fix the stage's `losses`",
         )
     used = [stage.losses[name] * value for name, value in terms.items() if stage.losses.get(name)]
     return torch.stack(used).sum()

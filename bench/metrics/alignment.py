@@ -35,9 +35,6 @@ class Alignment(Metric):
             "it is part of every run whose model has a common image-report space",
         )
 
-    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        return np.asarray(sums / np.asarray(n)[..., None])
-
     def implementation(self) -> str:
         return f"impl:bench|cosine>{THRESHOLD}|scaled:all-pairs"
 

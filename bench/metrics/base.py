@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bench.data.text import TREATMENTS
+
 if TYPE_CHECKING:
     from bench.metrics.references import ReferenceSet
 
@@ -29,7 +31,7 @@ class Metric(ABC):
     scores: tuple[str, ...]
     higher_is_better: ClassVar[bool] = True
     # Which text it reads: a treatment of `bench.data.text`, or "raw" for the untouched report.
-    treatments: ClassVar[tuple[str, ...]] = ("r2gen@1", "full@1")
+    treatments: ClassVar[tuple[str, ...]] = tuple(TREATMENTS)
     # What a resample approximates; part of the signature of an interval ("" = nothing).
     resampling: ClassVar[str] = ""
     # What a report's statistics owe to the other reports of the set they were computed in ("idf");
@@ -47,9 +49,13 @@ class Metric(ABC):
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """Float64 array (n, k) of one row per pair, in order."""
 
-    @abstractmethod
     def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        """Scores (..., len(self.scores)) of summed statistics (..., k) over n reports (...)."""
+        """Scores (..., len(self.scores)) of summed statistics (..., k) over n reports (...).
+
+        Here the means of the statistics; a metric whose scores are something else overrides it.
+        """
+        means: np.ndarray = sums / np.asarray(n)[..., None]
+        return means
 
     @abstractmethod
     def implementation(self) -> str:

@@ -42,9 +42,6 @@ class CIDEr(Metric):
         values = 10 * np.mean(cosines, axis=0) * np.exp(-(gap**2) / (2 * SIGMA**2))
         return np.asarray(values).reshape(-1, 1)
 
-    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        return np.asarray(sums / np.asarray(n)[..., None])
-
     def implementation(self) -> str:
         return f"order:{ORDER}|sigma:{SIGMA:g}|impl:bench|as:pycocoevalcap-1.2"
 

@@ -71,7 +71,7 @@ def environment() -> dict[str, str]:
 
 
 class ChildError(Exception):
-    """The child ended or fell silent; `answers` are those it gave before."""
+    """The child ended or stopped answering; `answers` are those it gave before."""
 
     def __init__(self, reason: str, answers: list[str]) -> None:
         super().__init__(reason)

@@ -20,7 +20,7 @@ class ReferenceSet:
 
     dataset: Dataset
     split: str
-    protocol: str
+    treatment: str
     words: Vocabulary | None = None  # built from the train split when it is needed and not given
 
     @property
@@ -30,30 +30,30 @@ class ReferenceSet:
     def references(self, split: str = "") -> list[str]:
         """Treated references of this split (or another one), before PTB."""
         raw = [study.report for study in studies(self.dataset, split or self.split)]
-        if self.protocol == RAW:
+        if self.treatment == RAW:
             return raw
-        rule = treatment(self.protocol, self.dataset)
+        rule = treatment(self.treatment, self.dataset)
         words = self.words or vocabulary(self.dataset)
         return [rule.reference(report, words) for report in raw]
 
     def pairs(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
         """Hypotheses and references as a metric reads them."""
-        if self.protocol == RAW:
+        if self.treatment == RAW:
             return list(reports), self.references()
-        rule = treatment(self.protocol, self.dataset)
+        rule = treatment(self.treatment, self.dataset)
         texts = self._tokens([*(rule.hypothesis(r) for r in reports), *self.references()])
         return texts[: len(reports)], texts[len(reports) :]
 
     def train(self) -> list[str]:
         """Texts that count as copied from train: as references are treated, and as reports are."""
         raw = [study.report for study in studies(self.dataset, "train")]
-        if self.protocol == RAW:
+        if self.treatment == RAW:
             return raw
-        rule = treatment(self.protocol, self.dataset)
+        rule = treatment(self.treatment, self.dataset)
         return self._tokens([*self.references("train"), *(rule.hypothesis(r) for r in raw)])
 
     def _tokens(self, texts: list[str]) -> list[str]:
-        return ptb.tokenize(texts) if treatment(self.protocol, self.dataset).ptb else texts
+        return ptb.tokenize(texts) if treatment(self.treatment, self.dataset).ptb else texts
 
 
 def studies(dataset: Dataset, split: str) -> tuple[Any, ...]:

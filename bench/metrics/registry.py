@@ -7,7 +7,7 @@ package of one's own is a file `metric/NAME.yaml` in a folder of $BENCH_CONF wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -105,10 +105,12 @@ FAMILIES: dict[str, Family] = {
         "radgraph.ModernRadGraphXLF1", HERE, "Modern-RadGraph-XL", "modern-radgraph-xl", _PARTIAL
     ),
 }  # fmt: skip
+RANKED_BY = "BLEU-4"  # what the best row, and the best floor, is the best by
+BRIEF = ("BLEU-4", "CIDEr")  # where there is room for two
 NLG = tuple(name for name, family in FAMILIES.items() if family.kind == LANGUAGE)
 
 
-def families() -> dict[str, Family]:
+def known_families() -> dict[str, Family]:
     """The project's families, and those of $BENCH_CONF; a name that both have is an error."""
     found = dict(FAMILIES)
     for name, path in files(METRIC).items():
@@ -129,12 +131,12 @@ def _foreign(name: str, path: Path) -> Family:
 
 def of_kind(kind: str) -> tuple[str, ...]:
     """The families of a kind, in the order of tables."""
-    return tuple(name for name, family in families().items() if family.kind == kind)
+    return tuple(name for name, family in known_families().items() if family.kind == kind)
 
 
 def scored(*when: str) -> tuple[str, ...]:
     """The families that are computed `when`: ALWAYS, EXPECTED, HERE."""
-    return tuple(name for name, family in families().items() if family.scored in when)
+    return tuple(name for name, family in known_families().items() if family.scored in when)
 
 
 @dataclass(frozen=True)
@@ -149,27 +151,40 @@ class Column:
 def columns(kind: str) -> Iterator[Column]:
     """What tables show of the families of a kind."""
     for name in of_kind(kind):
-        for score, head in families()[name].columns.items():
+        for score, head in known_families()[name].columns.items():
             yield Column(head or score, name, score)
 
 
 def compared() -> tuple[str, ...]:
     """The scores that rows are tested on."""
-    return tuple(s for name in of_kind(LANGUAGE) for s in families()[name].compared)
+    return tuple(s for name in of_kind(LANGUAGE) for s in known_families()[name].compared)
 
 
 def names() -> tuple[str, ...]:
     """All families, in the order of tables."""
-    return tuple(families())
+    return tuple(known_families())
 
 
 def family(name: str) -> str:
     """The family of a family's or a score's name, in any case: "bleu-4" -> "BLEU"."""
-    known = families()
+    known = known_families()
     fitting = [f for f in known if f"{name}-".lower().startswith(f"{f}-".lower())]
     if not fitting:
         raise unknown("metric", name, known)
     return max(fitting, key=len)
+
+
+def listed(text: str) -> list[str]:
+    """The names in what a user gave by commas; an unknown metric is an error."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        family(name)
+    return names
+
+
+def families(scores: Iterable[str]) -> list[str]:
+    """Scores or families -> their families, each once, in that order."""
+    return list(dict.fromkeys(family(name) for name in scores))
 
 
 @cache
@@ -178,7 +193,7 @@ def load(name: str) -> Metric:
 
     MissingError when a package that it needs is not installed.
     """
-    known = families()
+    known = known_families()
     if name not in known:
         raise unknown("metric", name, known)
     target = known[name].target

@@ -54,8 +54,5 @@ class RougeL(Metric):
         values = [rouge_l(h, r) for h, r in zip(hypotheses, references, strict=True)]
         return np.array(values, np.float64).reshape(-1, 1)
 
-    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        return np.asarray(sums / np.asarray(n)[..., None])
-
     def implementation(self) -> str:
         return "beta:1.2|impl:bench|as:pycocoevalcap-1.2"

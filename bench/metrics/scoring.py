@@ -19,10 +19,12 @@ import numpy as np
 from bench.data.study import Dataset
 from bench.data.text import TREATMENTS, Vocabulary
 from bench.errors import DataError, MissingError, some, unknown
+from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.base import Metric
 from bench.metrics.references import RAW, ReferenceSet, studies
+from bench.store import read_json
 
 
 def ids_digest(ids: Iterable[str]) -> str:
@@ -34,7 +36,7 @@ def ids_digest(ids: Iterable[str]) -> str:
 class Score:
     """One number, or why there is none: then `value` is None and `unavailable` says why and how."""
 
-    protocol: str  # the text treatment
+    treatment: str  # of predictions and references
     metric: str
     value: float | None
     n: int
@@ -44,7 +46,7 @@ class Score:
 
     def as_json(self) -> dict[str, Any]:
         """As in `bench score --json`; an unavailable metric has no `value` key."""
-        row: dict[str, Any] = {"protocol": self.protocol, "metric": self.metric}
+        row: dict[str, Any] = {"treatment": self.treatment, "metric": self.metric}
         if self.value is None:
             return {**row, "n": self.n, "unavailable": self.unavailable}
         counts = {"n": self.n, "n_missing": self.n_missing}
@@ -55,7 +57,7 @@ class Score:
 class Scored:
     """All scores of one prediction file, with the statistics they are computed from.
 
-    Iterates over `scores`. `statistics[protocol, family]` is (n, k), rows in the order of `ids`.
+    Iterates over `scores`. `statistics[treatment, family]` is (n, k), rows in the order of `ids`.
     """
 
     dataset: str
@@ -71,15 +73,15 @@ class Scored:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def value(self, metric: str, protocol: str) -> float:
+    def value(self, metric: str, treatment: str) -> float:
         """The value of one score; MissingError when it could not be computed here."""
         for score in self.scores:
-            if score.protocol == protocol and score.metric == metric and score.value is not None:
+            if score.treatment == treatment and score.metric == metric and score.value is not None:
                 return score.value
             same_family = score.metric == registry.family(metric)
-            if score.protocol == protocol and same_family and score.unavailable:
-                raise MissingError(f"{metric} under {protocol}: {score.unavailable}")
-        raise unknown("score", f"{metric} under {protocol}", (s.metric for s in self.scores))
+            if score.treatment == treatment and same_family and score.unavailable:
+                raise MissingError(f"{metric} under {treatment}: {score.unavailable}")
+        raise unknown("score", f"{metric} under {treatment}", (s.metric for s in self.scores))
 
     def subset(self, ids: Iterable[str]) -> tuple[Score, ...]:
         """The scores of some of the reports, from the same statistics.
@@ -97,11 +99,11 @@ class Scored:
         chosen = [self.ids[i] for i in rows]
         n_missing = len(wanted.intersection(self.missing))
         out: list[Score] = []
-        for (protocol, family), table in self.statistics.items():
+        for (treatment, family), table in self.statistics.items():
             metric = registry.load(family)
             origin = f"{metric.context}:{len(self.ids)}-{ids_digest(self.ids)}"
             digest = ids_digest(chosen) + (f"|{origin}" if metric.context else "")
-            out += _scores(metric, protocol, table[rows], digest, n_missing)
+            out += _scores(metric, treatment, table[rows], digest, n_missing)
         return tuple(out)
 
     def as_json(self) -> dict[str, Any]:
@@ -114,14 +116,14 @@ class Scored:
         }
 
     def save(self, path: Path) -> None:
-        """One npz file without pickled objects."""
+        """One npz file without pickled objects, whole or not at all."""
         facts = {
             **{k: getattr(self, k) for k in ("dataset", "split", "ids", "missing")},
             "scores": [vars(score) for score in self.scores],
             "tables": list(self.statistics),
         }
         tables = {f"table{i}": table for i, table in enumerate(self.statistics.values())}
-        with path.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, facts=np.array(json.dumps(facts)), **tables)  # type: ignore[arg-type]
 
     @classmethod
@@ -129,16 +131,30 @@ class Scored:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as saved:
             facts = json.loads(str(saved["facts"]))
-            keys = [(protocol, family) for protocol, family in facts["tables"]]
+            keys = [(treatment, family) for treatment, family in facts["tables"]]
             tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
         return cls(
             facts["dataset"],
             facts["split"],
             tuple(facts["ids"]),
             tuple(facts["missing"]),
-            tuple(Score(**score) for score in facts["scores"]),
+            tuple(Score(**score) for score in _named_now(facts["scores"])),
             tables,
         )
+
+
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run's scores.json: each score with its family, stratum and control."""
+    return _named_now(read_json(path))
+
+
+def _named_now(scores: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    # Files sealed before November 2026, all of board v0 among them, call the treatment
+    # `protocol`. They are never rewritten: this stays for as long as v0 can be validated.
+    return [
+        {"treatment" if key == "protocol" else key: value for key, value in score.items()}
+        for score in scores
+    ]
 
 
 def score(
@@ -166,35 +182,34 @@ def score(
     reports, absent = files.align(given, ids, missing, source)
     scores: list[Score] = []
     tables: dict[tuple[str, str], np.ndarray] = {}
-    for protocol, families in _plan(metrics, treatments).items():
-        references = ReferenceSet(dataset, split, protocol, words)
+    for treatment, families in _plan(metrics, treatments).items():
+        references = ReferenceSet(dataset, split, treatment, words)
         for name, result in _measure(references, reports, families):
             if isinstance(result, MissingError):
                 reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
-                scores.append(Score(protocol, name, None, len(ids), len(absent), "", reason))
+                scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
                 continue
-            tables[protocol, name] = result
+            tables[treatment, name] = result
             digest = ids_digest(ids)
-            scores += _scores(registry.load(name), protocol, result, digest, len(absent))
+            scores += _scores(registry.load(name), treatment, result, digest, len(absent))
     return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
 
 
 def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str, list[str]]:
-    """Protocol -> families to compute under it, both in the order asked for."""
+    """Treatment -> families to compute under it, both in the order asked for."""
     for name in treatments or ():
         if name != RAW and name not in TREATMENTS:
             raise unknown("text treatment", name, [RAW, *TREATMENTS])
-    families = list(dict.fromkeys(registry.family(name) for name in metrics))
     plan: dict[str, list[str]] = {name: [] for name in treatments or ()}  # keeps their order
-    for name in families:
+    for name in registry.families(metrics):
         try:
             own = registry.load(name).treatments
         except MissingError:  # reported where it would have been computed
             own = (RAW,)
         # A metric that reads the raw report only has no choice of treatment to be filtered by.
         fixed = treatments is None or own == (RAW,)
-        for protocol in own if fixed else [t for t in own if t in (treatments or ())]:
-            plan.setdefault(protocol, []).append(name)
+        for treatment in own if fixed else [t for t in own if t in (treatments or ())]:
+            plan.setdefault(treatment, []).append(name)
     return plan
 
 
@@ -214,10 +229,10 @@ def _measure(
 
 
 def _scores(
-    metric: Metric, protocol: str, table: np.ndarray, ids: str, n_missing: int
+    metric: Metric, treatment: str, table: np.ndarray, ids: str, n_missing: int
 ) -> list[Score]:
     n = len(table)
     return [
-        Score(protocol, name, value, n, n_missing, metric.signature(name, protocol, n, ids))
+        Score(treatment, name, value, n, n_missing, metric.signature(name, treatment, n, ids))
         for name, value in metric.corpus(table).items()
     ]

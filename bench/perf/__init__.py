@@ -1,1 +1,1 @@
-"""Timings of this machine: `python -m bench perf`."""
+"""Timings of this machine: `bench perf`."""

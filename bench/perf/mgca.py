@@ -88,7 +88,7 @@ def alignments(made: Built) -> Callable[[], None]:
 
 
 def _trained(value: Tensor | None) -> bool:
-    """Embeddings have three or two axes and are no weights: those sum to 1, these have length 1."""
+    """Embeddings (three or two axes, length 1) are not weights, which sum to 1."""
     return value is not None and value.is_floating_point() and bool((value < 0).any())
 
 

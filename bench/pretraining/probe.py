@@ -29,10 +29,6 @@ class Probe:
     penalty: float
     scores: np.ndarray
 
-    def aurocs(self, truth: np.ndarray) -> np.ndarray:
-        """AUROC (findings,) on the test split; NaN where it has one class only."""
-        return auroc(self.scores, truth)
-
 
 def linear_probe(
     train: tuple[np.ndarray, np.ndarray],
@@ -190,16 +186,6 @@ def spread(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float
 
 
 # --- retrieval ------------------------------------------------------------------------------------
-
-
-def retrieval(
-    images: np.ndarray,
-    reports: np.ndarray,
-    texts: Sequence[str] | None = None,
-    ranks: Sequence[int] = RANKS,
-) -> dict[str, float]:
-    """Recall and precision at `ranks`, both directions: means over queries of `answers`."""
-    return {k: float(v.mean()) for k, v in answers(images, reports, texts, ranks).items()}
 
 
 def answers(

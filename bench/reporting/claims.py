@@ -15,9 +15,9 @@ from html import escape
 
 from bench.config import load_yaml
 from bench.errors import unknown
-from bench.reporting.summary import TEXTS, Summary
+from bench.reporting.summary import Summary
 from bench.runs.score import FEATURES
-from bench.spec import from_dict
+from bench.spec import TREATMENT, from_dict
 from bench.stats.compare import NOT_RUN, VERDICTS, Comparison, corrected
 from bench.terminal import interval, number, p_value
 
@@ -67,7 +67,7 @@ def ledger(suite: Summary, name: str = "uar") -> list[Entry]:
 def _compare(suite: Summary, claim: Claim) -> Comparison | None:
     if claim.a not in suite.keys or claim.b not in suite.keys:
         return None
-    text = FEATURES if claim.metric == "alignment" else TEXTS[0]
+    text = FEATURES if claim.metric == "alignment" else TREATMENT
     if not suite.has(claim.metric, text, (claim.a, claim.b)):
         return None
     return suite.compare(claim.a, claim.b, claim.metric, text)
@@ -97,7 +97,7 @@ def notes(entries: Sequence[Entry], dataset: str, name: str = "uar") -> list[str
         f"{len(entries)} claims of {source['source']}: "
         + ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
         + ".",
-        f"Ours: difference of the two rows on {dataset}, test split, {TEXTS[0]}, 95 % bootstrap "
+        f"Ours: difference of the two rows on {dataset}, test split, {TREATMENT}, 95 % bootstrap "
         f"interval; approximate randomization, Holm over the {len(found)} claims that could be "
         "tested. Confirmed and contradicted need both p <= .05 and an interval on one side of 0.",
         f"Paper: the difference printed there, on {source['dataset']}, single runs.",

@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
+from bench.data.text import TREATMENTS
 from bench.reporting import clinical_tables, costs, sections, tables
 from bench.reporting.selection import Selection
-from bench.reporting.summary import TEXTS, Summary
+from bench.reporting.summary import Summary
 from bench.runs.controls import SHUFFLED, WITHIN
+from bench.spec import TREATMENT
 from bench.stats.compare import Comparison
 from bench.store import write_atomic
 from bench.suites.suite import Table
@@ -52,8 +54,8 @@ def origin(suite: Summary, selection: Selection | None = None) -> str:
             f"`{selection.command}`."
         )
     return (
-        f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
-        f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
+        f"Dataset: {suite.dataset}. Regenerate: `bench run {suite.name} "
+        f"dataset={suite.dataset}`, or from the published runs `bench report "
         f"{suite.name} dataset={suite.dataset}`."
     )
 
@@ -68,12 +70,12 @@ def figures(suite: Summary, folder: Path) -> list[Path]:
 
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
     parts = []
-    for text in TEXTS:
+    for text in TREATMENTS:
         grid = suite.grid(table, text, brief=True)
-        stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
+        stem = name if text == TREATMENT else f"{name}-{text.partition('@')[0]}"
         for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
             write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
-        if text == TEXTS[0]:
+        if text == TREATMENT:
             parts.append(tables.markdown(grid))
     parts += clinical_tables.sections(suite, name, table, folder)
     tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")

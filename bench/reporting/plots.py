@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from bench.figures import pyplot, save
 from bench.metrics import registry
+from bench.spec import TREATMENT
 from bench.suites.suite import floor_title
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-TEXT = "r2gen@1"
 # Of floors, in turn: a coarser one over a finer one leaves both to be seen.
 DASHES = ("-", (0, (6, 3)), (0, (3, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 
@@ -26,7 +26,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
 
     plt = pyplot()
     rows = suite.trained
-    metrics = [m for m in registry.compared() if suite.has(m, TEXT, [*rows, *suite.floors])]
+    metrics = [m for m in registry.compared() if suite.has(m, TREATMENT, [*rows, *suite.floors])]
     if not rows or not metrics:
         return []
     data = pd.DataFrame(
@@ -34,7 +34,7 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
             {"row": r, "metric": m, "value": f.value, "low": f.low, "high": f.high}
             for m in metrics
             for r in rows
-            for f in [suite.figure(r, m, TEXT)]
+            for f in [suite.figure(r, m, TREATMENT)]
         ]
     )
     floors = coinciding(suite, metrics)
@@ -52,14 +52,16 @@ def ladder(suite: Summary, folder: Path) -> list[Path]:
         axis.hlines(range(len(rows)), part["low"], part["high"], color="black", linewidth=1.2)
         for names, (colour, dashes) in styles.items():
             axis.axvline(
-                suite.figure(names[0], metric, TEXT).value, color=colour, linewidth=1.2,
+                suite.figure(names[0], metric, TREATMENT).value, color=colour, linewidth=1.2,
                 linestyle=dashes, label=" = ".join(floor_title(n) for n in names), zorder=0,
             )  # fmt: skip
         axis.set(title=metric, xlabel="", ylabel="")
         sns.despine(ax=axis, left=True)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(styles), frameon=False)
-    figure.suptitle(f"{suite.suite.title}: {suite.dataset}, {TEXT}, 95 % intervals", fontsize=10)
+    figure.suptitle(
+        f"{suite.suite.title}: {suite.dataset}, {TREATMENT}, 95 % intervals", fontsize=10
+    )
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     return save(figure, folder / "ladder")
 
@@ -68,6 +70,6 @@ def coinciding(suite: Summary, metrics: Sequence[str]) -> list[tuple[str, ...]]:
     """Floors with the same value in every metric, together: they share one line."""
     groups: dict[tuple[float, ...], list[str]] = {}
     for floor in suite.floors:
-        values = tuple(suite.figure(floor, m, TEXT).value for m in metrics)
+        values = tuple(suite.figure(floor, m, TREATMENT).value for m in metrics)
         groups.setdefault(values, []).append(floor)
     return [tuple(names) for names in groups.values()]

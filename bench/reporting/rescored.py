@@ -26,7 +26,7 @@ def rescored(
     for item in given:
         row, sign, path = item.partition("=")
         if not sign or not path:
-            raise BenchError(f"{item!r} names no file", "write --rescored ROW=FILE.csv")
+            raise BenchError(f"{item!r} does not name a file", "write --rescored ROW=FILE.csv")
         if row not in table.rows:
             raise unknown("row of this table", row, table.rows)
         scored = score(Path(path), dataset, "test", registry.of_kind(registry.LANGUAGE), [text])

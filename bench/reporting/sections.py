@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import BoardRow
+from bench.metrics.registry import BRIEF, RANKED_BY
 from bench.runs.controls import SHUFFLED
+from bench.spec import TREATMENT
 from bench.stats.compare import Comparison, corrected
 from bench.suites.suite import floor_title
 from bench.terminal import interval, number, p_value
@@ -14,9 +16,6 @@ from bench.terminal import interval, number, p_value
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-TEXT = "r2gen@1"
-RANKED_BY = "BLEU-4"
-GAIN_METRICS = ("BLEU-4", "CIDEr")
 STRATA = ("seen", "unseen", "normal", "abnormal")
 WORDS = {
     "diversity-unique": "distinct reports",
@@ -47,7 +46,7 @@ def summary(
     harder: Mapping[tuple[str, str], Comparison],
 ) -> str:
     """The findings in plain words, most important first; "" where nothing was scored."""
-    rows = [r for r in suite.trained if suite.has(RANKED_BY, TEXT, [r])]
+    rows = [r for r in suite.trained if suite.has(RANKED_BY, TREATMENT, [r])]
     if not rows:
         return ""
     lines = [_best(suite, rows)]
@@ -59,14 +58,14 @@ def summary(
 
 
 def _best(suite: Summary, rows: Sequence[str]) -> str:
-    top = max(rows, key=lambda r: suite.figure(r, RANKED_BY, TEXT).value)
-    tied = [r for r in rows if r != top and r in suite.best(rows, RANKED_BY, TEXT)]
+    top = max(rows, key=lambda r: suite.figure(r, RANKED_BY, TREATMENT).value)
+    tied = [r for r in rows if r != top and r in suite.best(rows, RANKED_BY, TREATMENT)]
     also = f"; not distinguishable from it: {', '.join(tied)}" if tied else ""
     return f"Best trained row by {RANKED_BY}: **{top}**, {_value(suite, top)}{also}."
 
 
 def _value(suite: Summary, row: str) -> str:
-    figure = suite.figure(row, RANKED_BY, TEXT)
+    figure = suite.figure(row, RANKED_BY, TREATMENT)
     return f"{number(figure.value)} {interval(figure.low, figure.high)}"
 
 
@@ -85,9 +84,9 @@ def _against_floor(suite: Summary, rows: Sequence[str], floor: str) -> list[str]
         if key in by_words
     ]
     others = "; ".join(
-        f"{name_of(f)} {number(suite.figure(f, RANKED_BY, TEXT).value)}"
+        f"{name_of(f)} {number(suite.figure(f, RANKED_BY, TREATMENT).value)}"
         for f in suite.floors
-        if f != floor and suite.has(RANKED_BY, TEXT, [f])
+        if f != floor and suite.has(RANKED_BY, TREATMENT, [f])
     )
     return [
         f"Best floor: {name_of(floor)}, {_value(suite, floor)}"
@@ -126,10 +125,10 @@ def _gain_words(
         if within is not None:
             lines.append(
                 f"Given to other studies with the same labels, {top}'s reports lose "
-                f"{_size(within)}: so much of the gain is not in the labels."
+                f"{_size(within)}: this part of the gain is not explained by the labels."
             )
     if idle:
-        lines.append(f"No gain from images can be told: {', '.join(idle)}.")
+        lines.append(f"No detectable image gain: {', '.join(idle)}.")
     return lines
 
 
@@ -206,9 +205,9 @@ def image_gain(suite: Summary, control: str = SHUFFLED) -> dict[tuple[str, str],
         own, contrasts = suite.keys[row], suite.contrasts
         shown = (control, *own)
         names = (row, f"{row}, {control}")
-        for metric in GAIN_METRICS:
-            if contrasts.has(own, metric, TEXT) and contrasts.has(shown, metric, TEXT):
-                found[row, metric] = contrasts.compare(own, shown, names, metric, TEXT)
+        for metric in BRIEF:
+            if contrasts.has(own, metric, TREATMENT) and contrasts.has(shown, metric, TREATMENT):
+                found[row, metric] = contrasts.compare(own, shown, names, metric, TREATMENT)
     return found
 
 
@@ -248,7 +247,9 @@ def _gain_table(gains: Mapping[tuple[str, str], Comparison]) -> str:
 def strata(suite: Summary, rows: Iterable[BoardRow]) -> str:
     """BLEU-4 on the parts of the split, and what the reports look like."""
     known = [*suite.trained, *suite.floors]
-    shown = [r for r in rows if r.text == TEXT and r.origin != "control" and r.variant in known]
+    shown = [
+        r for r in rows if r.treatment == TREATMENT and r.origin != "control" and r.variant in known
+    ]
     counts = {r.stratum: r.n for r in shown if r.metric == RANKED_BY and r.stratum in STRATA}
     parts = [s for s in STRATA if s in counts]
     cells: dict[tuple[str, str], list[BoardRow]] = {}

@@ -11,17 +11,16 @@ from bench.boards.rows import active, has_scores, read_rows
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
+from bench.metrics.registry import RANKED_BY
 from bench.reporting import tables
 from bench.reporting.contrasts import Contrasts, Key
 from bench.reporting.tables import Figure, Grid
 from bench.runs.workspace import Workspace
+from bench.spec import TREATMENT
 from bench.stats.compare import Comparison, corrected
 from bench.store import RunFolder, load_spec
 from bench.suites.plan import Plan
 from bench.suites.suite import Suite, Table, load_suite
-
-TEXTS = ("r2gen@1", "full@1")
-RANKED_BY = "BLEU-4"  # among floors, the one that rows are held against
 
 
 @dataclass
@@ -115,7 +114,7 @@ class Summary:
         others = [self.compare(top, r, metric, text) for r in rows if r != top]
         return frozenset({top, *(c.b for c in corrected(others) if not c.distinguishable)})
 
-    def compare(self, a: str, b: str, metric: str, text: str = TEXTS[0]) -> Comparison:
+    def compare(self, a: str, b: str, metric: str, text: str = TREATMENT) -> Comparison:
         seeded = b not in self.suite.floors
         return self.contrasts.compare(self.keys[a], self.keys[b], (a, b), metric, text, seeded)
 
@@ -125,8 +124,8 @@ class Summary:
 
     def best_floor(self) -> list[str]:
         """The floor that rows are held against; none where no floor was ranked."""
-        ranked = [f for f in self.floors if self.has(RANKED_BY, TEXTS[0], [f])]
-        best = max(ranked, key=lambda f: self.figure(f, RANKED_BY, TEXTS[0]).value, default="")
+        ranked = [f for f in self.floors if self.has(RANKED_BY, TREATMENT, [f])]
+        best = max(ranked, key=lambda f: self.figure(f, RANKED_BY, TREATMENT).value, default="")
         return [best] if best else []
 
     def comparisons(self, table: Table) -> tuple[Comparison, ...]:
@@ -142,7 +141,7 @@ class Summary:
                 self.compare(a, b, m)
                 for a, b in pairs
                 for m in registry.compared()
-                if self.has(m, TEXTS[0], (a, b))
+                if self.has(m, TREATMENT, (a, b))
             ]
         )
 

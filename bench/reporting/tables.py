@@ -23,9 +23,9 @@ NOT_RUN = "not run"
 NONE = "–"
 # Measured by `bench.scripts.coverage`; a test holds these figures to its record.
 MACRO_NOTE = (
-    "Intervals of macro averages are too short where observations are rare: in made cases with "
-    "known truth, 74 % of the 95 % intervals held it at 100 studies and 91 % at 590. Intervals "
-    "of paired differences kept their level (94 %)."
+    "Intervals of macro averages are too short where observations are rare: in simulated cases "
+    "with known truth, 74 % of the 95 % intervals held it at 100 studies and 91 % at 590. "
+    "Intervals of paired differences kept their level (94 %)."
 )
 
 

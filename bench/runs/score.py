@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,18 @@ from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.available import absence
 from bench.metrics.predictions import PREDICTIONS
-from bench.metrics.scoring import Score, Scored, ids_digest, score
+from bench.metrics.scoring import Score, Scored, ids_digest, read_scores, score
 from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
 from bench.runs.prediction import ALIGNMENT
 from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec, digest
+from bench.spec import TREATMENT, RunSpec, digest
 from bench.stats import Plan, intervals, signature
-from bench.store import RunFolder, file_digest, is_whole, read_json, write_json
+from bench.store import RunFolder, file_digest, is_whole, write_json
 
 SPLIT = "test"
 FEATURES = "features"  # the pseudo-treatment of scores that do not read text
-CONTROL_TREATMENTS = ("r2gen@1",)  # the control asks for a difference, not for every treatment
+CONTROL_TREATMENTS = (TREATMENT,)  # the control asks for a difference, not for every treatment
 TABLES = "scores.npz"
 CONTROLS = {SHUFFLED: "scores_shuffled.npz", WITHIN: "scores_within.npz"}
 # Part of the studies that a control's rows are of: those whose labels another study shares.
@@ -77,16 +76,9 @@ def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[
     for name in CONTROLS.values():  # of families that are not asked for now
         (folder / name).unlink(missing_ok=True)
     for name, scored in tables.items():
-        _save(scored, folder / name)
+        scored.save(folder / name)
     write_json(folder / "scores.json", rows)
     folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
-
-
-def _save(scored: Scored, path: Path) -> None:
-    """Whole or not at all: a table's writer may read while this run is scored again."""
-    part = path.with_name(f".{path.name}.part")  # what a killed process leaves is swept
-    scored.save(part)
-    part.replace(path)
 
 
 def _with_earlier(
@@ -101,7 +93,7 @@ def _with_earlier(
     if not lost:
         return rows, scored
     tables = {k: v for k, v in before.statistics.items() if k[1] in lost}
-    kept = [r for r in read_json(folder / "scores.json") if r["family"] in lost]
+    kept = [r for r in read_scores(folder / "scores.json") if r["family"] in lost]
     old = [s for s in before.scores if registry.family(s.metric) in lost]
     new = [s for s in scored.scores if registry.family(s.metric) not in lost]
     whole = replace(scored, scores=(*new, *old), statistics={**scored.statistics, **tables})
@@ -186,14 +178,14 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Scores with their intervals, or with the reason why there is none."""
     ends = {
-        (protocol, name): interval
-        for (protocol, family), table in scored.statistics.items()
+        (treatment, name): interval
+        for (treatment, family), table in scored.statistics.items()
         for name, interval in _intervals(family, table, scored.ids, patients).items()
     }
     return [
         {
             **score.as_json(),
-            **ends.get((score.protocol, score.metric), {}),
+            **ends.get((score.treatment, score.metric), {}),
             "family": registry.family(score.metric),
             "stratum": stratum,
             "control": control,
@@ -225,7 +217,7 @@ def _part(scored: Scored, ids: Sequence[str]) -> Scored:
         tuple(
             s
             for s in scored.subset(ids)
-            if s.protocol in CONTROL_TREATMENTS and registry.family(s.metric) in language
+            if s.treatment in CONTROL_TREATMENTS and registry.family(s.metric) in language
         ),
         {
             key: table[rows]

@@ -87,9 +87,6 @@ class MeanMetric(Metric):
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         raise NotImplementedError
 
-    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        return sums / np.asarray(n)[..., None]
-
     def implementation(self) -> str:
         return "made"
 

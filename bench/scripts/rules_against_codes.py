@@ -92,7 +92,7 @@ class Agreement(Metric):
     scores = (*OBSERVATIONS, "micro, the ten (\\*)", "micro, all 14")
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-        raise BenchError("the references are codes, not reports", "use rules_mesh.compare")
+        raise BenchError("the references are codes, not reports", "use rules_against_codes.compare")
 
     def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
         return f1s(sums)

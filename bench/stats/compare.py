@@ -159,22 +159,6 @@ def corrected(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
     )
 
 
-def best(
-    systems: Sequence[System], metric: Metric, score: str, resamples: int = RESAMPLES
-) -> frozenset[str]:
-    """Names of the rows of a column to print in bold: the best, and all that tie with it.
-
-    Each row is compared with the row of the best value, Holm over those comparisons. A row that
-    is truly best is left out in at most about 5 % of tables; a row in bold need not be good.
-    """
-    sign = 1 if metric.higher_is_better else -1
-    column = metric.scores.index(score)
-    values = [sign * _values(metric, s)[column] for s in systems]
-    top = systems[int(np.argmax(values))]
-    rest = [compare(top, s, metric, score, resamples) for s in systems if s is not top]
-    return frozenset({top.name, *(c.b for c in corrected(rest) if not c.distinguishable)})
-
-
 def verdict(direction: str, interval: tuple[float, float] | None, p_corrected: float | None) -> str:
     """What a comparison A - B says of the claim that A is "higher" or "lower" than B.
 

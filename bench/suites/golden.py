@@ -26,7 +26,7 @@ from bench.runs.execute import execute
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace
-from bench.spec import BudgetSpec, RunSpec, digest
+from bench.spec import TREATMENT, BudgetSpec, RunSpec, digest
 from bench.store import RunFolder, file_digest, write_atomic
 from bench.suites.plan import Composer
 from bench.suites.suite import Row
@@ -65,7 +65,7 @@ def _metric_scores(spec: RunSpec, work: Workspace) -> dict[str, dict[str, Any]]:
     predictions = {s.id: other.report for s, other in zip(studies, shifted, strict=True)}
     scored = score(predictions, dataset, "test", METRICS)
     return {
-        f"{s.metric} {s.protocol}": {"value": s.value, "signature": s.signature}
+        f"{s.metric} {s.treatment}": {"value": s.value, "signature": s.signature}
         for s in scored
         if s.value is not None
     }
@@ -77,7 +77,7 @@ def _floor_scores(spec: RunSpec, work: Workspace, shuffle: bool = False) -> dict
     order = derangement(len(ids), seed=0) if shuffle else None
     reports = floor_reports(spec, work, order)
     predictions = dict(zip(ids, reports, strict=True))
-    scored = score(predictions, dataset, "test", ("BLEU", "CIDEr"), ("r2gen@1",))
+    scored = score(predictions, dataset, "test", ("BLEU", "CIDEr"), (TREATMENT,))
     return {s.metric: s.value for s in scored if s.metric in ("BLEU-4", "CIDEr")}
 
 

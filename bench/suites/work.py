@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.metrics.cache import keep
+from bench.metrics.registry import BRIEF
+from bench.metrics.scoring import read_scores
 from bench.pretraining.appraise import appraise, is_appraised
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec
-from bench.store import RunFolder, is_whole, read_json
+from bench.spec import TREATMENT, RunSpec
+from bench.store import RunFolder, is_whole
 from bench.suites.plan import Plan, Planned
 from bench.terminal import Progress
 
@@ -131,15 +133,15 @@ def _outcome(folder: RunFolder) -> str:
     path = folder / "scores.json"
     if not path.exists():
         return "done"
-    scores = [s for s in read_json(path) if s["protocol"] == "r2gen@1" and "value" in s]
+    scores = [s for s in read_scores(path) if s["treatment"] == TREATMENT and "value" in s]
     whole = [s for s in scores if s["stratum"] == "all" and not s["control"]]
     shown = {s["metric"]: s["value"] for s in whole}
-    return " ".join(f"{m} {shown[m]:.3f}" for m in ("BLEU-4", "CIDEr") if m in shown)
+    return " ".join(f"{m} {shown[m]:.3f}" for m in BRIEF if m in shown)
 
 
 @contextmanager
 def workers(arguments: Sequence[str], jobs: int, plan: Plan, work: Workspace) -> Iterator[None]:
-    """`jobs` - 1 further processes (0: as the cores allow) that run `python -m bench *arguments`.
+    """`jobs` - 1 further processes (0: as the cores allow) that run `bench *arguments`.
 
     They work on the same suite, from its end. `plan`: its rows that wait for no pretraining. What
     a process fails at is left undone, so that this one meets the error itself.

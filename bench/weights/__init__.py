@@ -8,7 +8,6 @@ added; from then on a file that differs is refused.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -23,6 +22,7 @@ from typing import Any
 import yaml
 
 from bench.errors import BenchError, DataError, MissingError, unknown
+from bench.files import file_digest, replacing, write_atomic
 
 LOCK = Path(__file__).parents[1] / "conf" / "weights.lock"
 RECORDED = "recorded.yaml"
@@ -123,7 +123,7 @@ def resolve(name: str) -> Resolved:
     if problem := mismatch(found, path, digest):
         raise DataError(
             f"weights {name!r} are not what they should be: {problem}",
-            f"replace {path}; where to get it: {found.source}",
+            f"replace {path}; get it from: {found.source}",
         )
     return Resolved(path, digest)
 
@@ -137,7 +137,7 @@ def how(entry: Entry) -> str:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         return (
             f"get {listed} ({entry.source}) into one folder, then "
-            f"`bench weights add {entry.name} FOLDER/{names[0]}`: it takes the others along"
+            f"`bench weights add {entry.name} FOLDER/{names[0]}`: it copies the others, too"
         )
     ask = f"`bench weights fetch {entry.name}`, or " if entry.url else ""
     return f"{ask}get {names[0]} ({entry.source}), then `bench weights add {entry.name} FILE`"
@@ -165,12 +165,6 @@ def mismatch(entry: Entry, path: Path, digest: str) -> str:
     return ""
 
 
-def sha256(path: Path) -> str:
-    """sha256 hex of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest(path: Path) -> str:
     facts = path.stat()
     return _remembered(path.resolve(), facts.st_size, facts.st_mtime_ns)
@@ -178,7 +172,7 @@ def _digest(path: Path) -> str:
 
 @cache
 def _remembered(path: Path, size: int, modified: int) -> str:
-    return sha256(path)  # once per process and state of the file: some are gigabytes
+    return file_digest(path)  # once per process and state of the file: some are gigabytes
 
 
 def listing() -> list[Status]:
@@ -197,7 +191,7 @@ def _checked(entry: Entry) -> Status:
     path = locate(entry)
     if path is None:
         return Status(entry, "missing")
-    digest = sha256(path)
+    digest = file_digest(path)
     known = entry.sha256 or entry.sha256_prefix
     fine = "verified" if known else "here, no digest to compare with"
     return Status(entry, mismatch(entry, path, digest) or fine, path, digest)
@@ -215,7 +209,7 @@ def add(name: str, source: Path) -> Resolved:
     known = entries().get(name) or Entry(
         name, f"{name}{source.suffix}", f"added by the user from {source.name}", "not stated"
     )
-    digest = sha256(source)
+    digest = file_digest(source)
     if problem := mismatch(known, source, digest):
         raise DataError(f"{source} is not {name!r}: {problem}", f"get it from: {known.source}")
     _refuse_lone(known, source)
@@ -230,9 +224,8 @@ def add(name: str, source: Path) -> Resolved:
 
 def _copy(source: Path, target: Path) -> None:
     if source.resolve() != target.resolve():
-        part = target.with_name(target.name + ".part")
-        shutil.copyfile(source, part)
-        part.replace(target)
+        with replacing(target) as part:
+            shutil.copyfile(source, part)
 
 
 def _recorded() -> dict[str, dict[str, Any]]:
@@ -245,10 +238,7 @@ def _recorded() -> dict[str, dict[str, Any]]:
 def _record(entry: Entry, digest: str, size: int) -> None:
     fields = {"file": entry.file, "source": entry.source, "licence": entry.licence}
     table = _recorded() | {entry.name: {**fields, "sha256": digest, "size": size}}
-    path = folder() / RECORDED
-    part = path.with_name(path.name + ".part")
-    part.write_text(yaml.safe_dump(table, sort_keys=True), encoding="utf-8")
-    part.replace(path)
+    write_atomic(folder() / RECORDED, yaml.safe_dump(table, sort_keys=True))
 
 
 def unpacked(name: str) -> Path:

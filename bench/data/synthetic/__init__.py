@@ -1,4 +1,4 @@
-"""The embedded default dataset: drawn chest films and the reports that they determine.
+"""The embedded default dataset: synthetic chest radiographs and the reports that they determine.
 
 A phantom is not a patient: scores here say whether a pipeline works and whether a model looks
 at its images, nothing about clinical use. Its language and pictures owe nothing to any real

@@ -59,7 +59,9 @@ def _drawn(keys: Sequence[str], size: int) -> np.ndarray:
     done = subprocess.run(command, input="\n".join(keys).encode(), capture_output=True)
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").strip().split("\n")[-2:])
-        raise BenchError(f"a process that draws films ended with {done.returncode}: {said}")
+        raise BenchError(
+            f"a process that draws synthetic radiographs ended with {done.returncode}: {said}"
+        )
     return np.frombuffer(done.stdout, dtype=np.uint8).reshape(len(keys), size, size)
 
 

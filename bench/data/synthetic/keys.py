@@ -31,6 +31,6 @@ def film(key: str, size: int) -> np.ndarray:
     study, _, view = key.rpartition("/")
     if view not in VIEWS:
         raise DataError(
-            f"no film {key!r} in the synthetic data", "keys end in /frontal or /lateral"
+            f"no image {key!r} in the synthetic data", "keys end in /frontal or /lateral"
         )
     return draw(case_of(study), view, size)

@@ -16,6 +16,7 @@ import numpy as np
 from bench import weights
 from bench.metrics.cache import AnswerCache
 from bench.metrics.clinical.f1 import CONVENTIONS, ClinicalMetric, Convention
+from bench.spec import TREATMENT
 
 if TYPE_CHECKING:
     from bench.metrics.clinical.chexbert_model import Labeler
@@ -92,7 +93,7 @@ class CheXbertR2Gen(CheXbert):
 
     name: ClassVar[str] = "chexbert-r2gen"
     title: ClassVar[str] = "CheXbert-r2gen"
-    treatments: ClassVar[tuple[str, ...]] = ("r2gen@1",)
+    treatments: ClassVar[tuple[str, ...]] = (TREATMENT,)
     convention: ClassVar[Convention] = CONVENTIONS["r2gen"]
 
 

@@ -41,7 +41,7 @@ def load(path: Path) -> dict[str, Tensor]:
 def _check_heads(path: Path, tensors: Mapping[str, Tensor], hint: str) -> None:
     words = tensors.get("bert.embeddings.word_embeddings.weight")
     if words is None or words.ndim != 2:
-        raise DataError(f"{path} holds no BERT", hint)
+        raise DataError(f"{path} does not hold a BERT model", hint)
     for i in range(len(OBSERVATIONS)):
         head = tensors.get(f"linear_heads.{i}.weight")
         wanted = (2 if i == NO_FINDING else 4, words.shape[1])

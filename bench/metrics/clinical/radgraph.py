@@ -36,7 +36,7 @@ def require_local(folder: Path) -> None:
     """
     path = folder / "config.json"
     if not path.is_file() or not (folder / "weights.th").is_file():
-        raise DataError(f"{folder} holds no RadGraph model", HINT)
+        raise DataError(f"{folder} does not hold a RadGraph model", HINT)
     for name in encoders(path):
         if Path(name).is_dir():
             continue
@@ -56,7 +56,7 @@ def encoders(path: Path) -> set[str]:
         reader = config["dataset_reader"]["token_indexers"]["bert"]["model_name"]
         embedder = config["model"]["embedder"]["token_embedders"]["bert"]["model_name"]
     except (ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path} is no RadGraph configuration: {error!r}", HINT) from None
+        raise DataError(f"{path} is not a RadGraph configuration: {error!r}", HINT) from None
     return {str(reader), str(embedder)}
 
 
@@ -132,10 +132,6 @@ class RadGraphF1(Metric):
         pairs = zip(graphs[: len(hypotheses)], graphs[len(hypotheses) :], strict=True)
         rows = [rewards(hypothesis, reference) for hypothesis, reference in pairs]
         return np.array(rows, dtype=float).reshape(len(hypotheses), len(LEVELS))
-
-    def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
-        """The mean over reports."""
-        return sums / np.asarray(n)[..., None]
 
     def implementation(self) -> str:
         """Package, model type and weights."""

@@ -26,9 +26,9 @@ def read(path: Path, hint: str, key: str = "") -> dict[str, Tensor]:
         raise DataError(f"{path} holds more than tensors, or is damaged: {reason}", hint) from None
     except (RuntimeError, EOFError, OSError, BadZipFile, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or no checkpoint: {reason}", hint) from None
+        raise DataError(f"{path} is truncated or not a checkpoint: {reason}", hint) from None
     state = content.get(key) if key and isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} has no {key!r} of tensors" if key else f"{path} is no state dict",
-                        hint)  # fmt: skip
+        problem = f"has no {key!r} of tensors" if key else "is not a state dict"
+        raise DataError(f"{path} {problem}", hint)
     return dict(state)

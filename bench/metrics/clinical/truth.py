@@ -33,7 +33,7 @@ def observations(dataset: str, studies: Sequence[Study]) -> tuple[np.ndarray, np
     """
     if not (target := source(dataset)):
         raise MissingError(
-            f"dataset {dataset!r} has no labels but its reports",
+            f"dataset {dataset!r} has no labels apart from its reports",
             "name a function from a study to its observations as `labels` in its YAML",
         )
     labels: Callable[[Study], Labels] = resolve(target)
@@ -41,7 +41,7 @@ def observations(dataset: str, studies: Sequence[Study]) -> tuple[np.ndarray, np
     known = np.array([x is not None for x in found])
     if not known.any():
         raise MissingError(
-            f"none of the {len(studies)} studies of {dataset} carries labels",
+            f"none of the {len(studies)} studies of {dataset} has labels",
             "prepare the dataset from a release that has them: bench data prepare",
         )
     return known, np.array([[name in (x or ()) for name in OBSERVATIONS] for x in found], float)

@@ -1,4 +1,4 @@
-"""Board rows: full precision there and back, and lines that are no rows."""
+"""Board rows: full precision there and back, and lines that are not rows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from bench.store import RunFolder, file_digest
 from bench.suites.plan import Planned
 
 ROW = BoardRow(
-    protocol="v0", dataset="synthetic", split="test", stratum="all", text="r2gen@1", model="uar",
-    variant="UAR", origin="trained", run_id="ab-s0", spec_id="ab", seed=0, metric="BLEU-4",
+    protocol="v0", dataset="synthetic", split="test", stratum="all", treatment="r2gen@1",
+    model="uar", variant="UAR", origin="trained", run_id="ab-s0", spec_id="ab", seed=0,
+    metric="BLEU-4",
     value=0.1 + 0.2, ci_low=math.nextafter(0.25, 0), ci_high=1e-17, n=300, n_missing=0,
     higher_is_better=True, signature="BLEU-4|refs:r2gen@1|v:1", interval="percentile",
     initial="visual:random", budget="9600 examples", steps=300, examples=9600,
@@ -87,12 +88,12 @@ SPEC = RunSpec(
     budget=BudgetSpec("examples", 9600.0),
 )
 SCORES = [
-    {"protocol": "r2gen@1", "metric": "BLEU-4", "value": 1 / 3, "n": 6, "n_missing": 0,
+    {"treatment": "r2gen@1", "metric": "BLEU-4", "value": 1 / 3, "n": 6, "n_missing": 0,
      "signature": "s", "stratum": "all", "control": "", "ci_low": 0.3, "ci_high": 0.4,
      "interval": "i"},
-    {"protocol": "r2gen@1", "metric": "BLEU-4", "value": 0.25, "n": 6, "n_missing": 0,
+    {"treatment": "r2gen@1", "metric": "BLEU-4", "value": 0.25, "n": 6, "n_missing": 0,
      "signature": "s", "stratum": "all", "control": "shuffled images"},
-    {"protocol": "full@1", "metric": "METEOR", "n": 6, "unavailable": "not available: no Java",
+    {"treatment": "full@1", "metric": "METEOR", "n": 6, "unavailable": "not available: no Java",
      "stratum": "all", "control": ""},
 ]  # fmt: skip
 
@@ -150,7 +151,7 @@ def test_a_row_of_two_specs_is_named_with_what_differs() -> None:
     other = replace(SPEC, model=weights, tokenizer=None, seed=1)
     [problem] = beside(("UAR", SPEC), ("BASE", SPEC), ("UAR", other))
     assert problem == (
-        f"UAR has runs of 2 specs, which are no seeds of one row: {SPEC.run_id[:-3]} "
+        f"UAR has runs of 2 specs, so they are not seeds of the same row: {SPEC.run_id[:-3]} "
         f"(run {SPEC.run_id}); {other.run_id[:-3]} (run {other.run_id}); they differ in "
         "model.weights.visual (random, 01234567...), tokenizer.target (toy.Frozen, none), "
         "tokenizer.weights.dvae (run:ab12..., none), model.params.width (none, 8)"

@@ -12,8 +12,7 @@ import pytest
 
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder, write_json
-from bench.suites import work as jobs
-from bench.suites.work import Job
+from bench.suites.work import Job, side_by_side
 from bench.terminal import Progress
 
 
@@ -49,11 +48,11 @@ def work(tmp_path: Path) -> Workspace:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "WAIT", 0.01)
+    monkeypatch.setattr("bench.suites.work.WAIT", 0.01)
 
 
 def parents(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
-    monkeypatch.setattr(jobs.os, "getppid", lambda: pid)
+    monkeypatch.setattr("bench.suites.work.os.getppid", lambda: pid)
 
 
 def test_a_job_goes_from_the_start_and_a_helper_from_the_end(
@@ -116,7 +115,5 @@ def test_a_manifest_without_its_seal_is_no_finished_run(work: Workspace) -> None
 def test_runs_side_by_side(
     monkeypatch: pytest.MonkeyPatch, device: str, threads: int, count: int
 ) -> None:
-    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 8)
-    assert (
-        jobs.side_by_side(SimpleNamespace(threads=threads), SimpleNamespace(device=device)) == count
-    )
+    monkeypatch.setattr("bench.suites.work.os.cpu_count", lambda: 8)
+    assert side_by_side(SimpleNamespace(threads=threads), SimpleNamespace(device=device)) == count

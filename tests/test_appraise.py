@@ -15,9 +15,9 @@ from bench.config import load_yaml
 from bench.data.study import Image, Study
 from bench.data.synthetic import load
 from bench.errors import MissingError
-from bench.metrics.clinical import truth as labels
+from bench.metrics.clinical import truth
 from bench.metrics.clinical.observations import OBSERVATIONS
-from bench.pretraining import appraise as transfer
+from bench.pretraining import appraise
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder, file_digest
 
@@ -117,7 +117,7 @@ def test_probe_of_random_and_of_given_weights(
     main(["weights", "add", "mine", str(sealed / "weights.safetensors")])
     assert run(place, "probe", "mine", *SMALL, *TEXT) == 0
     given = capsys.readouterr().out
-    sealed_text = transfer.render(json.loads((sealed / "pretraining.json").read_text()))
+    sealed_text = appraise.render(json.loads((sealed / "pretraining.json").read_text()))
     assert sealed_text.splitlines()[-1] in given
     assert run(place, "probe", "mine", *SMALL, *TEXT, "model=mgca_vit") == 2
     assert "does not fit this image encoder" in capsys.readouterr().err
@@ -130,10 +130,10 @@ def test_random_controls_differ_by_seed_alone(sealed: RunFolder, place: Path) ->
 
     work = Workspace(place / "runs", place / "cache")
     spec = load_spec(sealed)
-    first, again, other = (transfer.frozen(spec, work, None, seed) for seed in (0, 0, 1))
+    first, again, other = (appraise.frozen(spec, work, None, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.features["test"], again.features["test"])
     assert not np.array_equal(first.features["test"], other.features["test"])
-    assert first.counts.shape == (transfer.RESAMPLES, 16)
+    assert first.counts.shape == (appraise.RESAMPLES, 16)
 
 
 # --- retrieval rows ----------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_random_controls_differ_by_seed_alone(sealed: RunFolder, place: Path) ->
 def test_retrieval_rows_of_a_perfect_space() -> None:
     texts = [f"report {i}" for i in range(20)]
     counts = np.random.default_rng(0).multinomial(20, np.full(20, 0.05), size=50)
-    rows = transfer.retrieval_rows(np.eye(20), np.eye(20), texts, counts)
+    rows = appraise.retrieval_rows(np.eye(20), np.eye(20), texts, counts)
     assert len(rows) == 6
     for row in rows:
         assert row["value"] == row["ci_low"] == row["ci_high"] == 1
@@ -154,7 +154,7 @@ def test_retrieval_rows_of_a_perfect_space() -> None:
 
 def test_labels_of_the_embedded_dataset_are_its_truth() -> None:
     studies = load(train=30, val=1, test=1).split("train")
-    known, values = labels.observations("synthetic", studies)
+    known, values = truth.observations("synthetic", studies)
     assert known.all()
     assert values.shape == (30, 14)
     normal = [study.labels == {"normal"} for study in studies]
@@ -180,19 +180,19 @@ def iu(*terms: str) -> Study:
     ],
 )
 def test_expert_codes(study: Study, expected: set[str] | None) -> None:
-    assert labels.expert_codes(study) == expected
+    assert truth.expert_codes(study) == expected
 
 
 def test_expert_codes_know_every_term_of_the_mapping() -> None:
     mapping = load_yaml("labels", "iu_mesh")
     for name, entry in mapping["observations"].items():
         for term in entry["problems"]:
-            assert name in (labels.expert_codes(iu(term.lower())) or ())
+            assert name in (truth.expert_codes(iu(term.lower())) or ())
 
 
 def test_no_labels_are_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingError, match="'mimic_cxr' has no labels but its reports"):
-        labels.observations("mimic_cxr", [iu()])
+    with pytest.raises(MissingError, match="'mimic_cxr' has no labels apart from its reports"):
+        truth.observations("mimic_cxr", [iu()])
     with pytest.raises(MissingError, match="none of the 1 studies of iu_xray"):
-        labels.observations("iu_xray", [iu()])
-    assert "no linear probe: none here" in transfer.render({"probe": {"unavailable": "none here"}})
+        truth.observations("iu_xray", [iu()])
+    assert "no linear probe: none here" in appraise.render({"probe": {"unavailable": "none here"}})

@@ -15,6 +15,7 @@ from bench.__main__ import main
 from bench.commands import board as leaderboard
 from bench.commands import table
 from bench.errors import BenchError
+from bench.metrics import registry
 from bench.metrics.predictions import write_predictions
 from bench.reporting import rescored
 from bench.runs.workspace import Workspace
@@ -43,7 +44,9 @@ def call(
     for module in (table, bench.reporting.summary):
         monkeypatch.setattr(module, "load_suite", lambda _: SUITE)
     monkeypatch.setattr(table, "names", lambda _: ["toys"])
-    few = SimpleNamespace(LANGUAGE="language", of_kind=lambda kind: ("BLEU", "CIDEr"))
+    few = SimpleNamespace(
+        LANGUAGE="language", of_kind=lambda kind: ("BLEU", "CIDEr"), load=registry.load
+    )
     monkeypatch.setattr(rescored, "registry", few)  # those of the made runs, which need no Java
     monkeypatch.chdir(tmp_path)
     assert main(["board", "publish", "toys", "--board", "b", "--out", str(work.out)]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made import DATASET, SUITE, make, reports
@@ -42,7 +43,10 @@ def call(
     for module in (table, bench.reporting.summary):
         monkeypatch.setattr(module, "load_suite", lambda _: SUITE)
     monkeypatch.setattr(table, "names", lambda _: ["toys"])
-    monkeypatch.setattr(registry, "NLG", ("BLEU", "CIDEr"))
+    few = SimpleNamespace(
+        LANGUAGE="language", of_kind=lambda kind: ("BLEU", "CIDEr"), load=registry.load
+    )
+    monkeypatch.setattr(rescored, "registry", few)  # those of the made runs, which need no Java
     monkeypatch.chdir(tmp_path)
     assert main(["board", "publish", "toys", "--board", "b", "--out", str(work.out)]) == 0
 

@@ -75,6 +75,6 @@ def test_without_the_package_the_error_says_where_to_put_it(
     monkeypatch.setenv("BENCH_CONF", str(outside))
     assert bench(outside, "run", "single", "model=lost", "--dry-run") == 2
     error = capsys.readouterr().err
-    assert "no module 'nowhere' to be found" in error
+    assert "no module 'nowhere' was found" in error
     assert "`_target_`" in error
     assert "PYTHONPATH" in error

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.cache import Cache
+from baselines.likelihood import TeacherForced
 from baselines.transformer import (
     Decoder,
     Dropout,
@@ -79,7 +80,7 @@ def image_places(kind: str, d: int, dropout: float, length: int = 1024) -> nn.Mo
     raise ValueError(f"image_positions {kind!r}: not one of sinusoidal, learned, none")
 
 
-class Captioner(nn.Module):
+class Captioner(TeacherForced, nn.Module):
     """A `visual` module and a Transformer: 13.4 M parameters beside it at the defaults, 761 words.
 
     visual: images of a batch to visual tokens (B, L, d). image: the whole image declaration.
@@ -138,6 +139,10 @@ class Captioner(nn.Module):
 
     def encode(self, images: Tensor) -> Any:
         return self.decoder.start(self.look(images)[1])
+
+    def follow(self, tokens: Tensor, state: Any) -> Tensor:
+        states, _ = self.decoder(self.place_text(self.read(tokens)), state)
+        return self.head(states)
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         cache: Cache = state

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from baselines.base import Studies
 from baselines.cache import Cache
+from baselines.likelihood import TeacherForced
 from baselines.relational_memory import (
     ConditionalNorm,
     MemoryNorms,
@@ -40,7 +41,7 @@ IMAGE: Mapping[str, Any] = {
 }
 
 
-class Published(nn.Module):
+class Published(TeacherForced, nn.Module):
     """What R2Gen and R2GenCMN share: CNN and projection, words, encoder, head, loss.
 
     backbone: a name or import path (see `baselines.visual`) with its own `backbone_params`; its

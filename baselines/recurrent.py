@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.base import Studies
+from baselines.likelihood import TeacherForced
 from baselines.r2gen import IMAGE, rate_groups
 from baselines.transformer import token_loss
 from baselines.visual import Visual
@@ -65,7 +66,7 @@ def lstm(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return leave.sigmoid() * c.tanh(), c
 
 
-class Recurrent(nn.Module):
+class Recurrent(TeacherForced, nn.Module):
     """CNN and RNN. A subclass gives `inputs`, `cell` and, if it needs one, `finish`.
 
     hidden: how many tensors its hidden state has. Other options: see `baselines.r2gen.Published`.

@@ -18,6 +18,8 @@ FAMILIES: dict[str, str] = {
     "ROUGE-L": "bench.metrics.rouge:RougeL",
     "CIDEr": "bench.metrics.cider:CIDEr",
     "alignment": "bench.metrics.alignment:Alignment",
+    "image-information": "bench.metrics.image_information:ImageInformation",
+    "image-information-within": "bench.metrics.image_information:WithinLabels",
     "diversity": "bench.metrics.diversity:Diversity",
     "chexpert-rules": "bench.metrics.clinical.rules:ChexpertRules",
     "chexpert-rules-uncertain": "bench.metrics.clinical.rules:ChexpertRulesUncertain",

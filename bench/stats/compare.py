@@ -167,7 +167,7 @@ def best(
     Each row is compared with the row of the best value, Holm over those comparisons. A row that
     is truly best is left out in at most about 5 % of tables; a row in bold need not be good.
     """
-    sign = 1 if metric.higher_is_better else -1
+    sign = 1 if metric.higher_is_better(score) else -1
     column = metric.scores.index(score)
     values = [sign * _values(metric, s)[column] for s in systems]
     top = systems[int(np.argmax(values))]
@@ -221,7 +221,7 @@ def _comparison(
         unit=plan.unit,
         runs=(a.count, b.count),
         lone=tuple(s.name for s in (a, b) if s.lone),
-        higher_is_better=metric.higher_is_better,
+        higher_is_better=metric.higher_is_better(score),
         signature=f"{score}|{test}",
     )
 

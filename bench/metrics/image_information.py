@@ -28,7 +28,9 @@ TIE = 1e-3
 TEMPERATURES = tuple(float(t) for t in 2.0 ** (np.arange(-8, 41) / 4))  # 1/4 to 1024
 
 
-class _Likelihoods(Metric):
+class Likelihoods(Metric):
+    """What these families share: they come from a run's model, with its reports' tokens."""
+
     version: ClassVar[int] = 1
     treatments: ClassVar[tuple[str, ...]] = ("features",)
 
@@ -45,7 +47,7 @@ class _Likelihoods(Metric):
         )
 
 
-class ImageInformation(_Likelihoods):
+class ImageInformation(Likelihoods):
     """Own images against those of other studies, whatever they show."""
 
     name: ClassVar[str] = "image-information"
@@ -56,7 +58,7 @@ class ImageInformation(_Likelihoods):
         return np.asarray(sums[..., :4] / np.asarray(n)[..., None])
 
 
-class WithinLabels(_Likelihoods):
+class WithinLabels(Likelihoods):
     """Own images against those of studies with the same labels, where there are any.
 
     A study's bound is at most log of one more than its others, which may be fewer than K.

@@ -20,6 +20,7 @@ FAMILIES: dict[str, str] = {
     "alignment": "bench.metrics.alignment:Alignment",
     "image-information": "bench.metrics.image_information:ImageInformation",
     "image-information-within": "bench.metrics.image_information:WithinLabels",
+    "image-attribution": "bench.metrics.image_attribution:ImageAttribution",
     "diversity": "bench.metrics.diversity:Diversity",
     "chexpert-rules": "bench.metrics.clinical.rules:ChexpertRules",
     "chexpert-rules-uncertain": "bench.metrics.clinical.rules:ChexpertRulesUncertain",

@@ -10,32 +10,38 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.metrics import image_information, registry
+from bench.data.text import clean, normalise
+from bench.metrics import image_attribution, image_information, registry
+from bench.metrics.clinical.observations import POSITIVE
+from bench.metrics.clinical.rules import labeler
 from bench.metrics.scoring import Score, Scored, ids_digest
 from bench.runs.information import LIKELIHOODS
 from bench.runs.prediction import ALIGNMENT
+from bench.runs.workspace import Workspace
+from bench.spec import RunSpec
 from bench.store import RunFolder
 
 PROTOCOL = "features"
 SMALLEST_PART = 10  # studies; an interval over fewer says nothing
 INFORMATION, WITHIN = image_information.ImageInformation.name, image_information.WithinLabels.name
+ATTRIBUTION = image_attribution.ImageAttribution.name
 
 
 def families(folder: RunFolder) -> tuple[str, ...]:
     """Those whose version decides whether the run is to be scored again."""
-    return (INFORMATION, WITHIN) if (folder / LIKELIHOODS).exists() else ()
+    return (INFORMATION, WITHIN, ATTRIBUTION) if (folder / LIKELIHOODS).exists() else ()
 
 
-def added(scored: Scored, folder: RunFolder) -> Scored:
+def added(scored: Scored, spec: RunSpec, work: Workspace, folder: RunFolder) -> Scored:
     """The scores with those that the run's model gave."""
-    found = _tables(folder)
+    found = _tables(spec, work, folder)
     rows = [row for family, table in found.items() for row in _scores(family, table, scored.ids)]
     tables = {(PROTOCOL, family): table for family, table in found.items()}
     statistics = {**scored.statistics, **tables}
     return replace(scored, scores=(*scored.scores, *rows), statistics=statistics)
 
 
-def _tables(folder: RunFolder) -> dict[str, np.ndarray]:
+def _tables(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, np.ndarray]:
     """Family -> statistics per study, in manifest order."""
     found = {}
     if (folder / ALIGNMENT).exists():
@@ -43,6 +49,7 @@ def _tables(folder: RunFolder) -> dict[str, np.ndarray]:
     if (folder / LIKELIHOODS).exists():
         with np.load(folder / LIKELIHOODS, allow_pickle=False) as arrays:
             found |= image_information.tables(arrays)
+            found[ATTRIBUTION] = _attribution(arrays["own"] - arrays["mean"], spec, work)
     if WITHIN in found and _count(WITHIN, found[WITHIN]) < SMALLEST_PART:
         del found[WITHIN]
     return found
@@ -59,3 +66,15 @@ def _scores(family: str, table: np.ndarray, ids: tuple[str, ...]) -> list[Score]
 def _count(family: str, table: np.ndarray) -> int:
     """Studies that take part."""
     return image_information.taking(table) if family == WITHIN else len(table)
+
+
+def _attribution(gaps: np.ndarray, spec: RunSpec, work: Workspace) -> np.ndarray:
+    """By the classes of the reports' words, and by what the rules read in the reports."""
+    dataset, vocabulary = work.dataset_of(spec.data), work.vocabulary(spec.data)
+    reports = [study.report for study in dataset.split("test")]
+    cleaned = (normalise(clean(report, dataset.cleaning)) for report in reports)
+    ids = [vocabulary.encode(text, spec.data.max_length)[1:] for text in cleaned]
+    names = (image_attribution.END, *vocabulary.words)
+    words = [[names[i] for i in row] for row in ids]
+    shown = (labeler()(reports) == POSITIVE).astype(np.float64)
+    return image_attribution.statistics(gaps[:, 1:], words, shown)

@@ -122,7 +122,7 @@ def _assessed(
     dataset = work.dataset_of(spec.data)
     patients = tuple(s.patient for s in dataset.split(SPLIT))
     own = files.read(folder / PREDICTIONS)
-    scored = features.added(_score(own, spec, work, metrics, None), folder)
+    scored = features.added(_score(own, spec, work, metrics, None), spec, work, folder)
     rows = _rows(scored, patients, "all", "")
     for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)

@@ -41,13 +41,20 @@ def likelihoods(
     free, tied = pair_tokens(model, test, list(drawn.values()), device)
     [held] = pair_tokens(model, val, [_with_own(others(val.studies))], device)
     found = {"val": held.sum(-1), "test": free.sum(-1), "within": tied.sum(-1)}
-    tokens = {"own": free[:, 0], "mean": np.nanmean(free[:, 1:], axis=1)}
+    tokens = {"own": free[:, 0], "mean": _mean_of_others(free)}
     rows = {f"{name}_studies": studies.astype(np.int32) for name, studies in drawn.items()}
     return {**found, **rows, **{k: v.astype(np.float32) for k, v in tokens.items()}}
 
 
 def _with_own(drawn: np.ndarray) -> np.ndarray:
     return np.column_stack([np.arange(len(drawn)), drawn])
+
+
+def _mean_of_others(tokens: np.ndarray) -> np.ndarray:
+    """(n, T) of (n, 1 + OTHERS, T); the own where a study has no others."""
+    there = (~np.isnan(tokens[:, 1:, 0])).sum(axis=1)[:, None]
+    mean = np.nansum(tokens[:, 1:], axis=1) / np.maximum(there, 1)
+    return np.where(there > 0, mean, tokens[:, 0])
 
 
 def pair_tokens(

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_execute import SPEC, run
-from toy import Toy
+from reading import ReadingToy
 
 from baselines.likelihood import TeacherForced
 from bench.data.pairings import ABSENT, OTHERS, others
@@ -30,20 +28,11 @@ from bench.metrics.image_information import (
     temperature,
 )
 from bench.perf.models import Built
-from bench.runs.features import SMALLEST_PART
-from bench.runs.information import LIKELIHOODS, pair_tokens
-from bench.runs.score import FEATURES, assess, is_scored
-from bench.runs.workspace import Workspace
-from bench.spec import DataSpec, PartSpec
+from bench.runs.information import pair_tokens
 from bench.stats import Plan, intervals
-from bench.store import read_json
 
 GENERATORS = ("base", "uar", "r2gen", "r2gencmn", "st", "att2in", "adaatt", "topdown")
 VOCABULARY, LENGTH = 12, 10
-
-
-class Reading(TeacherForced, Toy):
-    """A toy that scores reports."""
 
 
 class Films:
@@ -71,9 +60,9 @@ def studies(count: int, each: int = 1) -> list[Study]:
     return [Study(f"s{i}", f"p{i // each}", "test", (), "") for i in range(count)]
 
 
-def toy(seed: int = 0, kind: type[Reading] = Reading) -> Reading:
+def toy(seed: int = 0) -> ReadingToy:
     torch.manual_seed(seed)
-    return kind(VOCABULARY).eval()
+    return ReadingToy(VOCABULARY).eval()
 
 
 # --- what a model gives -------------------------------------------------------------------------
@@ -308,37 +297,3 @@ def test_attribution_sums_by_class_and_observation() -> None:
     assert found["image-attribution-other"] == (4 + 16) / 2
     assert found["image-attribution-in-pleural-effusion"] == 24
     assert found["image-attribution-in-edema"] == 0
-
-
-# --- in a run -----------------------------------------------------------------------------------
-
-
-def test_a_run_seals_and_scores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCH_DEVICE", "cpu")
-    from toy import load
-
-    params = {"train": 14, "val": 12, "test": 20}
-    data = DataSpec("made", "toy.load", load(**params).manifest, params, max_length=60, min_count=1)
-    spec = replace(SPEC, data=data, model=PartSpec("test_image_information.Reading"))
-    folder = run(tmp_path, spec)
-    with np.load(folder / LIKELIHOODS) as arrays:
-        found = dict(arrays)
-    assert found["test"].shape == (20, 1 + OTHERS)
-    assert np.isfinite(found["test"][:, :20]).all()  # 19 others there are
-    assert found["own"].sum(axis=1) == pytest.approx(found["test"][:, 0], abs=1e-4)
-    work = Workspace(tmp_path / "runs", tmp_path / "cache")
-    monkeypatch.setattr("bench.metrics.ptb.tokenize", lambda texts: texts)
-    assess(spec, work, folder, ("BLEU",))
-    assert is_scored(spec, folder, ("BLEU",))
-    rows = {r["metric"]: r for r in read_json(folder / "scores.json") if r["protocol"] == FEATURES}
-    position = rows["image-information-rank"]
-    assert position["value"] == pytest.approx(rank(found["test"]).mean())
-    assert position["ci_low"] < position["value"] < position["ci_high"]
-    assert position["higher_is_better"] is False
-    assert "higher_is_better" not in rows["image-information-bound"]
-    assert "others:24" in position["signature"]
-    taking = int((~np.isnan(found["within"][:, 1:])).any(axis=1).sum())
-    assert ("image-information-within-rank" in rows) == (taking >= SMALLEST_PART)
-    assert rows["image-attribution-place"]["n"] == 20
-    monkeypatch.setattr(ImageInformation, "version", 2)
-    assert not is_scored(spec, folder, ("BLEU",))

@@ -5,9 +5,9 @@ other studies (`bench.data.pairings`). Nothing is decoded. See docs/image-inform
 
 rank:  share of the K under which y is likelier than under its own; ties count one half.
 bound: mean of l_0 / t - log(mean over j = 0..K of exp(l_j / t)), nats: InfoNCE (van den Oord et
-       al., arXiv:1807.03748, Eq. 5; Poole et al., arXiv:1905.06922, Eq. 10), a lower bound on the
-       mutual information of images and report, at most log(K + 1). A lower bound for any fixed
-       critic, so for every temperature t; t is that of the largest bound on validation.
+       al., arXiv:1807.03748, section 2.3; Poole et al., arXiv:1905.06922, section 2.3), a lower
+       bound on the mutual information of images and report, at most log(K + 1). A lower bound for
+       any fixed critic, so for every temperature t; t is that of the largest bound on validation.
 gap:   mean of l_0 - mean of l_1..l_K, nats a report, for attribution only: overconfidence
        inflates it.
 """
@@ -33,6 +33,9 @@ class Likelihoods(Metric):
 
     version: ClassVar[int] = 1
     treatments: ClassVar[tuple[str, ...]] = ("features",)
+    # A resample of studies keeps whose images each report was held against.
+    context: ClassVar[str] = "others"
+    resampling: ClassVar[str] = "others of the whole split"
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         raise BenchError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from bench.boards.rows import run_rows
 from bench.data.pairings import OTHERS
 from bench.metrics import ptb
 from bench.metrics.image_information import ImageInformation, rank
-from bench.reporting import image_information
+from bench.reporting import image_information, plots_images
 from bench.reporting.summary import Summary
 from bench.runs.features import SMALLEST_PART
 from bench.runs.information import LIKELIHOODS
@@ -106,7 +107,16 @@ def test_the_section_of_a_report(made: Made) -> None:
     assert not compared.higher_is_better
 
 
-def test_without_likelihoods_there_is_no_section(made: Made) -> None:
+def test_the_figure_is_drawn_the_same_again(made: Made, tmp_path: Path) -> None:
+    summary = Summary.of(plan(made), made[1])
+    drawn = [plots_images.image_information(summary, tmp_path / name) for name in ("a", "b")]
+    first, second = ([path.read_bytes() for path in paths] for paths in drawn)
+    assert first == second
+    assert first
+
+
+def test_without_likelihoods_there_is_neither(made: Made, tmp_path: Path) -> None:
     summary = Summary.of(plan(made), made[1])
     summary.keys = {}
     assert image_information.section(summary) == ""
+    assert plots_images.image_information(summary, tmp_path) == []

@@ -54,8 +54,9 @@ def figures(suite: Summary, folder: Path) -> list[Path]:
     """Draw every figure of a suite into `folder`, as SVG and PNG; returns the PNGs."""
     from bench.reporting.plots import ladder
     from bench.reporting.plots_clinical import clinical
+    from bench.reporting.plots_images import image_information as reading
 
-    return [*ladder(suite, folder), *clinical(suite, folder)]
+    return [*ladder(suite, folder), *reading(suite, folder), *clinical(suite, folder)]
 
 
 def report_folder(reports: Path, suite: str, dataset: str) -> Path:

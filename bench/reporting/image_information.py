@@ -61,9 +61,10 @@ def _cell(suite: Summary, row: str, score: str) -> str:
     if not suite.has(score, FEATURES, [row]):
         return ""
     figure = suite.figure(row, score, FEATURES)
-    if figure.value == figure.low == figure.high:
-        return number(figure.value) if figure.value else ""
-    return f"{number(figure.value)} {interval(figure.low, figure.high)}"
+    value, low, high = (number(x) for x in (figure.value, figure.low, figure.high))
+    if low == high:  # the same whatever the studies: a temperature, or nothing to divide by
+        return value if figure.value else ""
+    return f"{value} {interval(figure.low, figure.high)}"
 
 
 def _notes() -> list[str]:
@@ -71,9 +72,9 @@ def _notes() -> list[str]:
         f"- Each test report is scored, word by word and without decoding, given its own images "
         f"and those of {OTHERS} studies of other patients, the same for every row.",
         "- Rank: share of them under which the report is likelier than under its own (0 best, .5 "
-        "chance). Bound: a lower bound on the information that the model reads from images about "
-        f"reports, in nats, at most {number(math.log(1 + OTHERS))}; 0 or less: none is shown. At "
-        "the temperature that is best on validation: above 1, the model is surer than it may be.",
+        "chance). Bound: a lower bound on the information about reports that the model reads from "
+        f"images, in nats, at most {number(math.log(1 + OTHERS))}; 0 or less shows none. It is "
+        "taken at the temperature that is best on validation: above 1, the model is overconfident.",
         "- Same labels: only images of studies with the same labels. Gap: own less mean of "
         "others, nats a report; it grows with overconfidence, and is for attribution only.",
     ]
@@ -87,10 +88,10 @@ def _ceiling(suite: Summary, rows: Sequence[str]) -> list[str]:
     bounds = {r: suite.figure(r, "image-information-bound", FEATURES).value for r in rows}
     shares = ", ".join(f"{row} {100 * value / most:.0f} %" for row, value in bounds.items())
     return [
-        f"- Who knew findings, readers and the generator's probabilities would have rank "
-        f"{number(position)} and bound {number(most)} on these studies; of that bound the rows "
-        f"read: {shares}. The films say {number(ceiling())} nats of the reports in all, more than "
-        f"{1 + OTHERS} candidates can show."
+        f"- Someone who knew findings, reader and the generator's probabilities would have rank "
+        f"{number(position)} and bound {number(most)} on these studies. Share of that bound which "
+        f"the rows read: {shares}. In all, the films say {number(ceiling())} nats of the reports, "
+        f"more than {1 + OTHERS} candidates can show."
     ]
 
 

@@ -36,7 +36,7 @@ def image_information(suite: Summary, folder: Path) -> list[Path]:
     for i, (axis, (score, (title, chance))) in enumerate(zip(axes, PANELS.items(), strict=True)):
         axis.axvline(chance, color="grey", linestyle=(0, (3, 3)), label="chance", zorder=0)
         if best:
-            label = "who knows the generator"
+            label = "who knows the generator (all studies)"
             axis.axvline(best[i], color="tab:green", label=label, zorder=0)
         for place, (family, (colour, name)) in enumerate(DRAWN.items()):
             _points(axis, suite, rows, f"{family}-{score}", colour, name, 0.18 * (2 * place - 1))
@@ -44,7 +44,9 @@ def image_information(suite: Summary, folder: Path) -> list[Path]:
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.title.set_fontsize(10)
     axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4, frameon=False)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=9, frameon=False
+    )
     figure.suptitle(f"{suite.suite.title}: {suite.dataset}, 95 % intervals", fontsize=10)
     figure.tight_layout(rect=(0, 0.5 / size[1], 1, 1))
     return save(figure, folder / "image-information")

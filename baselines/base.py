@@ -111,6 +111,10 @@ class Captioner(Generator):
     def encode(self, images: Tensor) -> Any:
         return self.decoder.start(self.look(images)[1])
 
+    def follow(self, tokens: Tensor, state: Any) -> Tensor:
+        states, _ = self.decoder(self.place_text(self.read(tokens)), state)
+        return self.head(states)
+
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         cache: Cache = state
         text = self.place_text(self.read(tokens.unsqueeze(1)), cache.length)

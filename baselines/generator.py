@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from baselines.likelihood import TeacherForced
 from baselines.transformer import token_loss
 from baselines.visual import Visual
 
@@ -48,7 +49,7 @@ class Studies(Protocol):
     lengths: Tensor
 
 
-class Generator(nn.Module):
+class Generator(TeacherForced, nn.Module):
     """Images of a study to the words of its report.
 
     vocab_size: words and id 0, which is at once BOS, EOS and padding. max_length: ids a report has

@@ -276,8 +276,12 @@ def token_loss(logits: Tensor, tokens: Tensor, lengths: Tensor, reduction: str =
     logits (B, T - 1, V + 1) of the tokens after each of tokens[:, :-1]; tokens (B, T) start with
     BOS; lengths (B,) count BOS and EOS.
     """
-    target = tokens[:, 1:]
-    position = torch.arange(target.shape[1], device=target.device)
-    target = target.masked_fill(position >= lengths.unsqueeze(1) - 1, -100)
+    target = tokens[:, 1:].masked_fill(~predicted(tokens, lengths), -100)
     loss = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction=reduction)
     return loss / len(tokens) if reduction == "sum" else loss
+
+
+def predicted(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T - 1) which of tokens[:, 1:] a model is to predict: words and EOS, not padding."""
+    position = torch.arange(tokens.shape[1] - 1, device=tokens.device)
+    return position < lengths.unsqueeze(1) - 1

@@ -134,6 +134,18 @@ class Aligned(Protocol):
         """Pooled image and report features (B, d) each."""
 
 
+class Scoring(Protocol):
+    """Optional: a model that scores given reports, so that its use of the images is measured."""
+
+    def log_probs(self, batch: Batch, state: Any = None, studies: Tensor | None = None) -> Tensor:
+        """Log-probabilities (B, T) of each token given those before it and the images.
+
+        0 for BOS and padding; EOS counts. `state`, of `encode`, stands for the batch's images, and
+        `studies` (B,) says which of its studies each report is held against (default: its own),
+        in any order and any number of times.
+        """
+
+
 class Tokenizer(Protocol):
     """An image tokenizer (UAR's LSU). Built as `target(weights={"dvae": Path}, **params)`."""
 

@@ -25,7 +25,7 @@ MEAN = MeanMetric()
 
 
 class Loss(MeanMetric):
-    higher_is_better = False
+    lower_is_better = ("mean",)
 
 
 def system(name: str, shift: float = 0.0, n: int = 60, seed: int = 0, **more) -> System:

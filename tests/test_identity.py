@@ -208,7 +208,8 @@ def codes() -> dict[str, str]:
     "file",
     ["metrics/registry", "metrics/cider", "metrics/scoring", "reporting/tables", "commands/run",
      "commands/score", "boards/rows", "stats/infer", "errors", "store", "config",
-     "data/iu_xray", "data/registry", "suites/plan", "runs/score", "runs/execute"],
+     "data/iu_xray", "data/registry", "suites/plan", "runs/score", "runs/execute",
+     "runs/features", "metrics/image_information"],
 )  # fmt: skip
 def test_what_cannot_change_a_run_leaves_its_identity(copy: Path, file: str) -> None:
     before = codes()
@@ -222,6 +223,7 @@ def test_what_cannot_change_a_run_leaves_its_identity(copy: Path, file: str) -> 
     [
         ("bench/runs/training", {"train"}),
         ("bench/runs/prediction", {"train"}),
+        ("bench/runs/information", {"train"}),
         ("bench/engine/decode", {"train"}),
         ("bench/engine/train", {"train"}),
         ("bench/engine/optimiser", {"train"}),
@@ -250,12 +252,12 @@ def test_the_code_of_a_training_is_this() -> None:
     """An import that brings more into a run's identity is a decision: add it here, or settle it."""
     found = {name.removeprefix("bench.") for name in closure(*TRAINING)}
     assert found == {
-        "data", "data.batches", "data.codes", "data.images", "data.leakage", "data.resize",
-        "data.study", "data.text", "engine", "engine.checkpoint", "engine.decode", "engine.flops",
-        "engine.meter", "engine.optimiser", "engine.stages", "engine.train",
-        "engine.validation", "metrics", "metrics.alignment",
-        "metrics.base", "metrics.bleu", "metrics.ngrams", "model", "runs", "runs.prediction",
-        "runs.training", "runs.workspace", "spec",
+        "data", "data.batches", "data.codes", "data.images", "data.leakage", "data.pairings",
+        "data.resize", "data.study", "data.text", "engine", "engine.checkpoint", "engine.decode",
+        "engine.flops", "engine.meter", "engine.optimiser", "engine.stages", "engine.train",
+        "engine.validation", "metrics", "metrics.alignment", "metrics.base", "metrics.bleu",
+        "metrics.ngrams", "model", "runs", "runs.information", "runs.prediction", "runs.training",
+        "runs.workspace", "spec",
     }  # fmt: skip
 
 

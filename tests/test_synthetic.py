@@ -284,6 +284,8 @@ def test_pixels_use_exactly_rounded_operations_only() -> None:
     inexact = {"exp", "log", "sin", "cos", "tan", "tanh", "power", "arctan2", "hypot", "normal"}
     inexact |= {"standard_normal", "dot", "matmul", "einsum", "sum", "mean"}
     for path in Path(synthetic.__file__).parent.glob("*.py"):
+        if path.stem == "information":  # it draws nothing
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.Attribute) and node.attr in inexact), path
             assert not isinstance(node, ast.Pow | ast.MatMult), path

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.base import Captioner, average
 from baselines.cache import Cache
 from baselines.generator import Studies
-from baselines.transformer import Attention, CrossBias, Words, token_loss
+from baselines.transformer import Attention, CrossBias, Words, predicted, token_loss
 from uar.cra import CRA
 from uar.losses import Triplet
 from uar.lsu import LSU
@@ -180,7 +180,7 @@ class UAR(Captioner):
         if self.triplet is not None:
             terms["align"] = self.triplet(*self.pooled(features, text, batch), batch.tokens)
         if self.tir is not None and masks:
-            terms["mask"] = self.tir.loss(masks, predicting(batch))
+            terms["mask"] = self.tir.loss(masks, predicted(batch.tokens, batch.lengths))
         return terms
 
     def _read_all(self, batch: Studies) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
@@ -211,6 +211,10 @@ class UAR(Captioner):
         basis = self._basis()
         visual = self.look(images, basis)[1]
         return State(self.decoder.start(visual), basis, self._seen(visual))
+
+    def follow(self, tokens: Tensor, state: State) -> Tensor:
+        text = self.place_text(self.read(tokens, state.basis))
+        return self.head(self.decoder(text, state.cache, self._refined(state.seen))[0])
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         text = self.read(tokens.unsqueeze(1), state.basis)
@@ -249,7 +253,7 @@ class UAR(Captioner):
         self, visual: Tensor, basis: Tensor | None, batch: Studies
     ) -> dict[str, float]:
         cache, seen = self.decoder.start(visual), self._seen(visual)
-        real = predicting(batch)
+        real = predicted(batch.tokens, batch.lengths)
         variation: list[Tensor] = []
         entropy: list[Tensor] = []
         masks: list[Tensor] = []
@@ -276,12 +280,6 @@ class UAR(Captioner):
             figures["tir/total_variation"] = moved
             figures["tir/inert"] = float(moved < INERT)
         return figures
-
-
-def predicting(batch: Studies) -> Tensor:
-    """(B, T - 1): positions that predict a target token, the last of them EOS."""
-    position = torch.arange(batch.tokens.shape[1] - 1, device=batch.tokens.device)
-    return position < batch.lengths.unsqueeze(1) - 1
 
 
 def attention_pair(

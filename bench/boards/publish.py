@@ -23,7 +23,7 @@ from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, edits
 from bench.errors import BenchError, some, unknown
 from bench.files import replacing
 from bench.metrics import registry
-from bench.runs.score import FEATURES
+from bench.runs.features import FEATURES
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder
 from bench.suites.plan import Plan

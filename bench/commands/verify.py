@@ -89,7 +89,8 @@ def _unlike(folder: RunFolder, other: RunFolder, said: list[str]) -> list[str]:
 def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     """Differences between the sealed scores and those computed now."""
     from bench.metrics.available import absence
-    from bench.runs.score import FEATURES, rows_of
+    from bench.runs.features import FEATURES
+    from bench.runs.score import rows_of
 
     if not (folder / "scores.json").exists():
         said.append("not scored")

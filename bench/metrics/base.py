@@ -29,7 +29,8 @@ class Metric(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     scores: tuple[str, ...]
-    higher_is_better: ClassVar[bool] = True
+    # Scores of which less is better.
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
     # Which text it reads: a treatment of `bench.data.text`, or "raw" for the untouched report.
     treatments: ClassVar[tuple[str, ...]] = tuple(TREATMENTS)
     # What a resample approximates; part of the signature of an interval ("" = nothing).
@@ -37,6 +38,10 @@ class Metric(ABC):
     # What a report's statistics owe to the other reports of the set they were computed in ("idf");
     # the signature of a subset then names that set. "" = nothing.
     context: ClassVar[str] = ""
+
+    def higher_is_better(self, score: str) -> bool:
+        """Whether more of one of the scores is better."""
+        return score not in self.lower_is_better
 
     def given(self, references: ReferenceSet) -> Metric:
         """This metric for that set of references; most need nothing of it but the texts."""

@@ -85,6 +85,9 @@ FAMILIES: dict[str, Family] = {
     "ROUGE-L": _language("rouge.RougeL", "ROUGE-L"),
     "CIDEr": _language("cider.CIDEr", "CIDEr"),
     "alignment": Family("bench.metrics.alignment.Alignment"),
+    "image-information": Family("bench.metrics.image_information.ImageInformation"),
+    "image-information-within": Family("bench.metrics.image_information.WithinLabels"),
+    "image-attribution": Family("bench.metrics.image_attribution.ImageAttribution"),
     "diversity": Family("bench.metrics.diversity.Diversity", scored=ALWAYS),
     "chexpert-rules": _clinical(
         "rules.ChexpertRules", ALWAYS, "chexpert-rules", "chexpert-rules", _AVERAGES

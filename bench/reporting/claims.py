@@ -16,7 +16,7 @@ from html import escape
 from bench.config import load_yaml
 from bench.errors import unknown
 from bench.reporting.summary import Summary
-from bench.runs.score import FEATURES
+from bench.runs.features import FEATURES
 from bench.spec import TREATMENT, from_dict
 from bench.stats.compare import NOT_RUN, VERDICTS, Comparison, corrected
 from bench.terminal import interval, number, p_value

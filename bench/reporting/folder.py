@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
 from bench.data.text import TREATMENTS
-from bench.reporting import clinical_tables, costs, sections, tables
+from bench.reporting import clinical_tables, costs, image_information, sections, tables
 from bench.reporting.selection import Selection
 from bench.reporting.summary import Summary
 from bench.runs.controls import SHUFFLED, WITHIN
@@ -39,7 +39,12 @@ def write_suite(
     ]
     for name, table in suite.suite.tables.items():
         parts += _table_sections(suite, name, table, folder)
-    parts += [sections.gain(*gains), sections.strata(suite, rows), costs.section(suite)]
+    parts += [
+        sections.gain(*gains),
+        image_information.section(suite),
+        sections.strata(suite, rows),
+        costs.section(suite),
+    ]
     write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
     parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
     write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
@@ -64,8 +69,9 @@ def figures(suite: Summary, folder: Path) -> list[Path]:
     """Draw every figure of a suite into `folder`, as SVG and PNG; returns the PNGs."""
     from bench.reporting.plots import ladder
     from bench.reporting.plots_clinical import clinical
+    from bench.reporting.plots_images import image_information as reading
 
-    return [*ladder(suite, folder), *clinical(suite, folder)]
+    return [*ladder(suite, folder), *reading(suite, folder), *clinical(suite, folder)]
 
 
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.metrics.predictions import PREDICTIONS
 from bench.provenance import environment
+from bench.runs.controls import label_groups
 from bench.runs.floors import write_floor
 from bench.runs.prediction import predict
 from bench.runs.training import trained_model
@@ -32,7 +33,8 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
 def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     model = trained_model(spec, work, folder)
     if spec.kind == "train" and not (folder / PREDICTIONS).exists():
-        predict(spec, model, work, folder)
+        groups = label_groups(work.open(spec).dataset, "test")
+        predict(spec, model, work, folder, groups)
 
 
 def _remove_checkpoints(folder: RunFolder) -> None:

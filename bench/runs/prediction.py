@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.metrics.predictions import PREDICTIONS, write_predictions
 from bench.model import image_spec
+from bench.runs.information import LIKELIHOODS, likelihoods
 from bench.runs.training import open_split
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
@@ -20,13 +24,28 @@ ALIGNMENT = "alignment.txt"  # per study 1 or 0, of models with a common image-r
 PREDICT_BATCH = 64
 
 
-def predict(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder) -> None:
-    """Test reports, and what the model's own features say of them."""
+def predict(
+    spec: RunSpec, model: Any, work: Workspace, folder: RunFolder, groups: Sequence[Hashable]
+) -> None:
+    """Test reports, and what the model's own features and likelihoods say of them.
+
+    groups: per test study what it shows, for others that show the same.
+    """
     split = open_split(spec, image_spec(model), work, "test", train=False)
     if hasattr(model, "features"):
         marks = _alignment(model, split, work)
         write_atomic(folder / ALIGNMENT, "".join(f"{int(mark)}\n" for mark in marks[:, 0]))
-    write_predictions(folder / PREDICTIONS, split.studies, write_reports(spec, model, split, work))
+    reports = write_reports(spec, model, split, work)
+    if hasattr(model, "log_probs"):
+        val = open_split(spec, image_spec(model), work, "val", train=False)
+        _write_arrays(folder / LIKELIHOODS, likelihoods(model, val, split, groups, work.device))
+    write_predictions(folder / PREDICTIONS, split.studies, reports)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, data.getvalue())
 
 
 def _alignment(model: Any, split: Split, work: Workspace) -> np.ndarray:

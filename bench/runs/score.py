@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from bench.data.study import Dataset
+from bench.errors import MissingError
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.available import absence
 from bench.metrics.predictions import PREDICTIONS
-from bench.metrics.scoring import Score, Scored, ids_digest, read_scores, score
+from bench.metrics.scoring import Scored, read_scores, score
+from bench.runs import features
 from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
-from bench.runs.prediction import ALIGNMENT
 from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec, digest
@@ -27,13 +28,11 @@ from bench.stats import Plan, intervals, signature
 from bench.store import RunFolder, file_digest, is_whole, write_json
 
 SPLIT = "test"
-FEATURES = "features"  # the pseudo-treatment of scores that do not read text
 CONTROL_TREATMENTS = (TREATMENT,)  # the control asks for a difference, not for every treatment
 TABLES = "scores.npz"
 CONTROLS = {SHUFFLED: "scores_shuffled.npz", WITHIN: "scores_within.npz"}
 # Part of the studies that a control's rows are of: those whose labels another study shares.
 PARTS = {SHUFFLED: "all", WITHIN: "grouped"}
-SMALLEST_STRATUM = 10  # studies; an interval over fewer says nothing
 
 
 def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str:
@@ -42,7 +41,7 @@ def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str
         {
             "predictions": file_digest(folder / PREDICTIONS),
             "references": spec.data.manifest,
-            "metrics": [_identity(name) for name in metrics],
+            "metrics": [_identity(name) for name in (*metrics, *features.families(folder))],
             "format": 4,
         }
     )
@@ -114,7 +113,7 @@ def _assessed(
     dataset = work.open(spec).dataset
     patients = tuple(s.patient for s in dataset.split(SPLIT))
     own = files.read(folder / PREDICTIONS)
-    scored = _with_alignment(_score(own, spec, work, metrics, None), folder)
+    scored = features.added(_score(own, spec, work, metrics, None), spec, work, folder)
     rows = _rows(scored, patients, "all", "")
     for stratum, ids in strata(dataset, SPLIT).items():
         rows += _stratum_rows(scored, patients, stratum, ids)
@@ -133,7 +132,7 @@ def _orders(spec: RunSpec, dataset: Dataset) -> dict[str, np.ndarray]:
     """Control -> whose images each study is shown; one that few studies can join is left out."""
     seed, groups = spec.derived_seed("shuffle"), label_groups(dataset, SPLIT)
     orders = {SHUFFLED: derangement(len(groups), seed), WITHIN: within(groups, seed)}
-    return {k: v for k, v in orders.items() if _moved(v).sum() >= SMALLEST_STRATUM}
+    return {k: v for k, v in orders.items() if _moved(v).sum() >= features.SMALLEST_PART}
 
 
 def _moved(order: np.ndarray) -> np.ndarray:
@@ -156,23 +155,6 @@ def _control(
     return _part(scored, [study for study, m in zip(scored.ids, moved, strict=True) if m])
 
 
-def _with_alignment(scored: Scored, folder: RunFolder) -> Scored:
-    """The scores with those that come from the model's features, where it has them."""
-    path = folder / ALIGNMENT
-    if not path.exists():
-        return scored
-    table = np.loadtxt(path, ndmin=2)
-    metric = registry.load("alignment")
-    digest_of_ids = ids_digest(scored.ids)
-    rows = [
-        Score(FEATURES, name, value, len(table), 0,
-              metric.signature(name, FEATURES, len(table), digest_of_ids))
-        for name, value in metric.corpus(table).items()
-    ]  # fmt: skip
-    tables = {**scored.statistics, (FEATURES, "alignment"): table}
-    return replace(scored, scores=(*scored.scores, *rows), statistics=tables)
-
-
 def _rows(
     scored: Scored, patients: tuple[str, ...], stratum: str, control: str
 ) -> list[dict[str, Any]]:
@@ -189,16 +171,26 @@ def _rows(
             "family": registry.family(score.metric),
             "stratum": stratum,
             "control": control,
+            **_direction(score.metric),
         }
         for score in scored
     ]
+
+
+def _direction(score: str) -> dict[str, bool]:
+    """Said of scores of which less is better."""
+    try:
+        higher = registry.load(registry.family(score)).higher_is_better(score)
+    except MissingError:  # its package is not installed: a row without a value
+        return {}
+    return {} if higher else {"higher_is_better": False}
 
 
 def _stratum_rows(
     scored: Scored, patients: tuple[str, ...], stratum: str, ids: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The language scores of a part of the studies, under the published treatment."""
-    if len(ids) < SMALLEST_STRATUM:
+    if len(ids) < features.SMALLEST_PART:
         return []
     part = _part(scored, ids)
     return _rows(part, _of(part.ids, scored.ids, patients), stratum, "")

@@ -205,7 +205,7 @@ def _comparison(
         unit=plan.unit,
         runs=(a.count, b.count),
         lone=tuple(s.name for s in (a, b) if s.lone),
-        higher_is_better=metric.higher_is_better,
+        higher_is_better=metric.higher_is_better(score),
         signature=f"{score}|{test}",
     )
 

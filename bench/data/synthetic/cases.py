@@ -53,6 +53,14 @@ ZONES = {  # upper, mid, lower
     "fracture": {"upper": 0.2, "mid": 0.4, "lower": 0.4},
 }
 GRADES = {"mild": 0.42, "moderate": 0.35, "severe": 0.23}
+BILATERAL = {"effusion": 0.3, "atelectasis": 0.2}
+RIGHT = 0.52  # else, of a finding that has a side
+# Batteries mostly lie left, ports and lines right; a tube drains the side that is drawn here.
+RIGHT_DEVICES = {"pacemaker": 0.15, "port": 0.8, "line": 0.8, "tube": 0.5}
+SIDELESS = ("cardiomegaly", "device")  # devices but those of RIGHT_DEVICES
+GRADELESS = ("device", "fracture")
+FEMALE = 0.5
+COLLIMATED = 0.2  # of the films
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def visits(patient: str) -> int:
 @lru_cache(maxsize=8192)
 def anatomy(patient: str) -> Anatomy:
     rng = generator(VERSION, "anatomy", patient)
-    female = bool(rng.random() < 0.5)
+    female = bool(rng.random() < FEMALE)
     return Anatomy(
         female=female,
         scale=bell(rng, 1.06 if female else 1.11, 0.05),
@@ -178,17 +186,16 @@ def exposure(study: str, view: str) -> Exposure:
         curve=bell(rng, 0.0, 0.15),
         grain=max(0.006, bell(rng, 0.016, 0.006)),
         breath=bell(rng, 0.0, 0.02),
-        collimated=bool(rng.random() < 0.2),
+        collimated=bool(rng.random() < COLLIMATED),
     )
 
 
 def _sides(rng: np.random.Generator, name: str) -> list[str]:
-    if name == "cardiomegaly" or name == "device":
+    if name in SIDELESS:
         return [""]
-    both = {"effusion": 0.3, "atelectasis": 0.2}.get(name, 0.0)
-    if rng.random() < both:
+    if rng.random() < BILATERAL.get(name, 0.0):
         return ["right", "left"]
-    return ["right" if rng.random() < 0.52 else "left"]
+    return ["right" if rng.random() < RIGHT else "left"]
 
 
 def _place(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -198,10 +205,9 @@ def _place(rng: np.random.Generator) -> tuple[float, float, float]:
 
 def _make(rng: np.random.Generator, name: str, illness: str) -> list[Finding]:
     zone = pick(rng, ZONES[name]) if name in ZONES else ""
-    grade = "" if name in ("device", "fracture") else pick(rng, GRADES)
+    grade = "" if name in GRADELESS else pick(rng, GRADES)
     kind = pick(rng, DEVICES[illness]) if name == "device" else ""
-    # Batteries mostly lie left, ports and lines right; a tube drains the side that is drawn here.
-    right = {"pacemaker": 0.15, "port": 0.8, "line": 0.8, "tube": 0.5}.get(kind)
+    right = RIGHT_DEVICES.get(kind)
     sides = _sides(rng, name)
     if right is not None:
         sides = ["right" if rng.random() < right else "left"]

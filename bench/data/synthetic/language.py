@@ -175,6 +175,11 @@ def reader(case: Case) -> int:
     return 1 if case.anatomy.female else 0
 
 
+def favourite(habit: int, phrasings: int) -> int:
+    """Which of a sentence's phrasings a reader is used to."""
+    return min(habit, phrasings - 1)
+
+
 class Writer:
     """Chooses phrasings for one report; random numbers come from the study's own generator."""
 
@@ -186,7 +191,11 @@ class Writer:
         loyal = float(self.rng.random()) < LOYALTY
         weights = dict(zip(phrases, SKEW, strict=False))
         other = pick(self.rng, weights)
-        phrase = phrases[min(self.habit, len(phrases) - 1)] if loyal else other
+        phrase = phrases[favourite(self.habit, len(phrases))] if loyal else other
+        return self.filled(phrase, finding)
+
+    @staticmethod
+    def filled(phrase: str, finding: Finding | None) -> str:
         return phrase.format(**_words(finding)) if finding else phrase
 
     def chance(self, probability: float) -> bool:
@@ -270,7 +279,11 @@ def _devices(w: Writer, case: Case) -> list[str]:
 
 def findings_section(case: Case) -> str:
     """The report that a model is asked to write."""
-    w = Writer(generator(VERSION, "report", case.study), reader(case))
+    return compose(Writer(generator(VERSION, "report", case.study), reader(case)), case)
+
+
+def compose(w: Writer, case: Case) -> str:
+    """The sentences of a report, as the writer chooses them."""
     heart, lungs, pleura = _heart(w, case), _lungs(w, case), _pleura(w, case)
     bones, devices = _bones(w, case), _devices(w, case)
     parts = [lungs, pleura, heart, bones] if w.chance(0.12) else [heart, lungs, pleura, bones]

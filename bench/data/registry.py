@@ -15,7 +15,7 @@ from bench.errors import BenchError, unknown
 EMBEDDED = "synthetic"
 PART = "dataset."
 # Keys of a dataset's YAML that are not parameters of its reader.
-NOT_PARAMETERS = ("name", "_target_", "image_views", "labels")
+NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "folds")
 
 
 def parameters(entry: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.errors import BenchError, unknown
 from bench.metrics.base import Metric
+from bench.stats.power import critical
 from bench.stats.resampling import Plan
 
 METHODS = ("percentile", "bca")
@@ -111,11 +112,7 @@ class Spread:
         Satterthwaite's degrees of freedom for studies and seeds together cover less: they are
         large, and the variance small, whenever few runs happen to lie close together.
         """
-        from scipy.special import stdtrit
-
-        still = self.variance == 0
-        shares = np.where(still, [[1.0], [0.0]], self.parts / np.where(still, 1.0, self.variance))
-        return -(stdtrit(self.df, tail) * shares).sum(axis=0)
+        return critical(self.parts, self.df, tail)
 
     @property
     def seeded(self) -> bool:

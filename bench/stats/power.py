@@ -1,0 +1,119 @@
+"""What difference a design can detect: the smallest true difference that its test finds.
+
+Pure arithmetic on variances: no run is read here. `bench.reporting` takes the variances of
+finished runs, `bench power` those of pilot runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.errors import BenchError
+
+ALPHA = 0.05
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a contrast is measured.
+
+    `seeds` trainings of each row (in each fold), scored on `studies` test studies (of each fold).
+    `rows`: how many rows the contrast averages, with equal weights on both sides: 2 for A - B,
+    4 for a main effect of a 2 x 2 factorial. `family`: tests that Holm's correction is over.
+    """
+
+    seeds: int
+    studies: int
+    folds: int = 1
+    family: int = 1
+    rows: int = 2
+    alpha: float = ALPHA
+    power: float = POWER
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "studies", "folds", "family"):
+            if getattr(self, name) < 1:
+                raise BenchError(f"{name}={getattr(self, name)}", f"{name} is at least 1")
+        if self.rows < 2 or self.rows % 2:
+            raise BenchError(f"rows={self.rows}", "a contrast has as many rows on either side")
+        for name in ("alpha", "power"):
+            if not 0 < getattr(self, name) < 1:
+                raise BenchError(f"{name}={getattr(self, name)}", f"{name} lies between 0 and 1")
+
+    def variances(self, seed_sd: float, study_sd: float) -> tuple[float, float]:
+        """Variance of the contrast over studies, and over seeds.
+
+        Each row has weight 2 / rows, and the contrast's study part is that of the average report
+        of either side, so that it does not fall with `rows`.
+        """
+        tested, trained = self.studies * self.folds, self.seeds * self.folds
+        return study_sd**2 / tested, (2 / self.rows) ** 2 * self.rows * seed_sd**2 / trained
+
+    def degrees(self) -> tuple[float, float]:
+        """Degrees of freedom of either variance; folds are blocks, compared within."""
+        seeds = self.rows * (self.seeds - 1) if self.folds == 1 else self.folds - 1
+        return self.studies * self.folds - 1, seeds
+
+
+def minimum_detectable_effect(
+    design: Design, seed_sd: float, study_sd: float, overlap: float = 0.0
+) -> float:
+    """The smallest true difference that the design's two-sided test finds with its power.
+
+    `seed_sd`: standard deviation of one row's score over its trainings (rows are taken to be
+    alike). `study_sd`: standard deviation of the contrast over studies for one study, that is,
+    the standard error over studies of pilot runs times the root of their number of studies.
+    `overlap`: test over training studies of a fold; above 0, the variance over trainings is
+    Nadeau and Bengio's (2003) for folds whose training parts overlap: 1 / trainings becomes
+    1 / trainings + overlap. Holm's first and hardest step is the one that counts: alpha / family.
+
+    Infinite where one training a row leaves no degree of freedom.
+    """
+    if min(seed_sd, study_sd, overlap) < 0:
+        raise BenchError("a standard deviation or overlap below 0", "give what pilot runs show")
+    studies, seeds = design.variances(seed_sd, study_sd)
+    seeds *= 1 + overlap * design.seeds * design.folds
+    tail = design.alpha / design.family
+    return detectable((studies, seeds), design.degrees(), tail, design.power)
+
+
+def detectable(
+    variances: tuple[float, float],
+    degrees: tuple[float, float],
+    alpha: float = ALPHA,
+    power: float = POWER,
+) -> float:
+    """The same from the contrast's two variances (over studies, over seeds) and their degrees
+    of freedom: what the test of `bench.stats.infer` would find with this power.
+
+    The test rejects beyond Cochran and Cox's critical value; its statistic is taken to follow a
+    noncentral t with Satterthwaite's degrees of freedom.
+    """
+    from scipy.special import nctdtrinc
+
+    total = sum(variances)
+    if total == 0:
+        return 0.0
+    if any(v > 0 and d < 1 for v, d in zip(variances, degrees, strict=True)):
+        return float("inf")
+    parts = np.array(variances)[:, None]
+    df = np.maximum(np.array(degrees, float), 1.0)[:, None]
+    t = float(critical(parts, df, alpha / 2)[0])
+    effective = total**2 / float((parts**2 / df).sum())
+    return float(nctdtrinc(effective, 1 - power, t) * np.sqrt(total))
+
+
+def critical(parts: np.ndarray, df: np.ndarray, tail: np.ndarray | float) -> np.ndarray:
+    """(m,) Cochran and Cox's (1950) critical value: each part's t, weighted by its variance.
+
+    `parts` and `df` (p, m): variances and their degrees of freedom; `tail`: chance in one tail.
+    """
+    from scipy.special import stdtrit
+
+    total = parts.sum(axis=0)
+    equal = np.eye(len(parts))[0][:, None]  # nothing varies: the first part's t
+    shares = np.where(total == 0, equal, parts / np.where(total == 0, 1.0, total))
+    return np.asarray(-(stdtrit(df, tail) * shares).sum(axis=0))

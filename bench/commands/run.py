@@ -150,7 +150,7 @@ def describe(plan: Plan, work: Workspace) -> str:
         status = manifest["status"] if manifest else "to do"
         budget = f"{spec.budget.amount:,.0f} {spec.budget.unit}" if spec.kind == "train" else "-"
         start = ", ".join(f"{k}: {v[:40]}" for k, v in _initial(spec).items()) or "-"
-        rows.append([planned.name, planned.model, spec.run_id, budget, start, status])
+        rows.append([planned.label, planned.model, spec.run_id, budget, start, status])
     head = ["row", "model", "run", "budget", "initial weights", "status"]
     count = len(plan.distinct())
     title = f"{plan.suite.title}\n{plan.dataset}: {len(plan.runs)} rows, {count} runs in {work.out}"

@@ -15,6 +15,7 @@ from bench.runs.score import CONTROLS, TABLES
 from bench.spec import digest
 from bench.stats import RESAMPLES, intervals
 from bench.stats import Plan as Resampling
+from bench.stats.blocks import joined
 from bench.stats.compare import Comparison, System, compare_all
 from bench.stats.infer import VERSION
 from bench.store import RunFolder, file_digest, read_json, write_json
@@ -71,8 +72,22 @@ class Contrasts:
         return value, low, high
 
     def statistics(self, key: Key, family: str, text: str) -> np.ndarray:
-        """(S, n, k) the per-report statistics of a row, one table a seed."""
-        return np.stack([self._scored(p).statistics[text, family] for p in self._paths(key)])
+        """(S, n, k) the per-report statistics of a row, one table a seed, of all folds together."""
+        return joined(self._tables(key, family, text))[1]
+
+    def folds(self, key: Key, name: str, family: str, text: str) -> list[System]:
+        """A row's runs of each fold, as a system of its own."""
+        tables = self._tables(key, family, text)
+        patients = dict(zip(joined(tables)[0], self.patients, strict=True))
+        found = []
+        for ids in dict.fromkeys(ids for ids, _ in tables):
+            runs = np.stack([table for own, table in tables if own == ids])
+            found.append(System(name, runs, ids, tuple(patients[i] for i in ids)))
+        return found
+
+    def _tables(self, key: Key, family: str, text: str) -> list[tuple[Key, np.ndarray]]:
+        scored = [self._scored(p) for p in self._paths(key)]
+        return [(s.ids, s.statistics[text, family]) for s in scored]
 
     def has(self, key: Key, score: str, text: str) -> bool:
         """Whether every run of a row was scored so: a metric may not have been able to run."""
@@ -108,8 +123,7 @@ class Contrasts:
         seeded: bool = True,
         only: tuple[str, ...] | None = None,
     ) -> System:
-        stacked = self.statistics(key, family, text)
-        ids, patients = self._scored(self._paths(key)[0]).ids, self.patients
+        (ids, stacked), patients = joined(self._tables(key, family, text)), self.patients
         if only is not None and only != ids:
             wanted = set(only)
             rows = [i for i, study in enumerate(ids) if study in wanted]

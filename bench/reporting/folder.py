@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
 from bench.data.registry import EMBEDDED
-from bench.reporting import clinical_tables, costs, sections, tables
+from bench.reporting import by_fold, clinical_tables, costs, sections, tables
 from bench.reporting.summary import TEXTS, Summary
 from bench.runs.controls import SHUFFLED, WITHIN
 from bench.stats.compare import Comparison
@@ -29,7 +29,12 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
     parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
     for name, table in suite.suite.tables.items():
         parts += _table_sections(suite, name, table, folder)
-    parts += [sections.gain(*gains), sections.strata(suite, rows), costs.section(suite)]
+    parts += [
+        by_fold.section(suite),
+        sections.gain(*gains),
+        sections.strata(suite, rows),
+        costs.section(suite),
+    ]
     write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
     parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
     write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
@@ -38,9 +43,10 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
 
 def origin(suite: Summary) -> str:
     """What the report is of, and the commands that make it again."""
+    folds = " dataset.fold=all" if suite.overlap else ""
     return (
         f"Dataset: {suite.dataset}. Regenerate: `python -m bench run {suite.name} "
-        f"dataset={suite.dataset}`, or from the published runs `python -m bench report "
+        f"dataset={suite.dataset}{folds}`, or from the published runs `python -m bench report "
         f"{suite.name} dataset={suite.dataset}`."
     )
 

@@ -10,10 +10,11 @@ from bench.boards.comparable import refuse_mixed
 from bench.boards.rows import active, has_scores, read_rows
 from bench.data.study import Dataset
 from bench.errors import BenchError
-from bench.reporting import tables
+from bench.reporting import by_fold, tables
 from bench.reporting.contrasts import Contrasts, Key
 from bench.reporting.tables import Figure, Grid
 from bench.runs.workspace import Workspace
+from bench.spec import RunSpec
 from bench.stats.compare import Comparison, corrected
 from bench.store import RunFolder, load_spec
 from bench.suites.plan import Plan
@@ -32,19 +33,39 @@ class Summary:
     suite: Suite
     dataset: str
     contrasts: Contrasts
-    keys: dict[str, Key]  # row -> its run ids, one a seed
+    keys: dict[str, Key]  # row -> its run ids, one a seed (in each fold)
     data: Dataset
+    overlap: float = 0.0  # of folds: test over training studies of one; 0 for one division
 
     @classmethod
     def of(cls, plan: Plan, work: Workspace) -> Summary:
         """From the sealed runs of a plan."""
-        keys: dict[str, Key] = {}
-        for planned in plan.runs:
-            if has_scores(RunFolder(work.out, planned.spec.run_id)):
-                keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
-        data = work.dataset_of(plan.runs[0].spec.data)
-        contrasts = Contrasts(work.out, work.cache, _patients(data))
-        return cls(plan.name, plan.suite, plan.dataset, contrasts, keys, data)
+        scored = [
+            (planned.name, planned.spec)
+            for planned in plan.runs
+            if has_scores(RunFolder(work.out, planned.spec.run_id))
+        ]
+        every = [planned.spec for planned in plan.runs]
+        return cls._of_runs(plan.name, plan.suite, plan.dataset, scored, every, work, work.out)
+
+    @classmethod
+    def _of_runs(
+        cls,
+        name: str,
+        suite: Suite,
+        dataset: str,
+        scored: Sequence[tuple[str, RunSpec]],
+        every: Sequence[RunSpec],
+        work: Workspace,
+        out: Path,
+    ) -> Summary:
+        """`every`: specs whose folds a row must have, scored or not."""
+        folds = {by_fold.fold_of(spec): spec for spec in every}
+        datasets = [work.dataset_of(spec.data) for spec in folds.values()]
+        data = by_fold.all_tested(datasets)
+        overlap = by_fold.overlap(datasets) if len(datasets) > 1 else 0.0
+        contrasts = Contrasts(out, work.cache, _patients(data))
+        return cls(name, suite, dataset, contrasts, by_fold.keys(scored, folds), data, overlap)
 
     @classmethod
     def of_board(cls, name: str, dataset: str, board: Path, work: Workspace) -> Summary:
@@ -59,14 +80,10 @@ class Summary:
                 f"{board} has no row of suite {name} on {dataset}", "bench board publish first"
             )
         refuse_mixed(board, rows)  # so that the runs of a name are its seeds, and the data one
-        keys: dict[str, Key] = {}
-        for row in rows:
-            if row.run_id not in keys.get(row.variant, ()):
-                keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
-        spec = load_spec(RunFolder(board / "runs", rows[0].run_id))
-        data = work.dataset_of(spec.data)
-        contrasts = Contrasts(board / "runs", work.cache, _patients(data))
-        return cls(name, suite, dataset, contrasts, keys, data)
+        runs = dict.fromkeys((row.variant, row.run_id) for row in rows)
+        scored = [(row, load_spec(RunFolder(board / "runs", run))) for row, run in runs]
+        specs = sorted((spec for _, spec in scored), key=lambda s: by_fold.fold_of(s) or 0)
+        return cls._of_runs(name, suite, dataset, scored, specs, work, board / "runs")
 
     @property
     def trained(self) -> list[str]:

@@ -1,0 +1,108 @@
+"""Rows that were run in every fold of a dataset: their runs, their studies, and the comparison of
+rows within folds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from bench.data.study import Dataset
+from bench.metrics import registry
+from bench.spec import RunSpec, digest
+from bench.stats.blocks import BlockComparison, compare_folds
+from bench.terminal import interval, number, p_value
+
+if TYPE_CHECKING:
+    from bench.reporting.contrasts import Key
+    from bench.reporting.summary import Summary
+
+TEXT = "r2gen@1"
+METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+HEAD = ("row", "against", "score", "difference [95 %]", "p", "folds higher",
+        "Nadeau-Bengio [95 %]", "p")  # fmt: skip
+
+
+def fold_of(spec: RunSpec) -> int | None:
+    """The fold that a run is of; None where its dataset is one division."""
+    return spec.data.params.get("fold")
+
+
+def keys(runs: Iterable[tuple[str, RunSpec]], folds: Collection[int | None]) -> dict[str, Key]:
+    """Row -> its run ids in order of folds, as many in each fold.
+
+    Seeds that not all `folds` have are left out, and so is a row without a run in each: what is
+    averaged over folds must be over the same studies.
+    """
+    rows: dict[str, dict[int | None, list[str]]] = {}
+    for name, spec in runs:
+        own = rows.setdefault(name, {fold: [] for fold in folds}).setdefault(fold_of(spec), [])
+        if spec.run_id not in own:
+            own.append(spec.run_id)
+    seeds = {name: min(map(len, own.values())) for name, own in rows.items()}
+    return {
+        name: tuple(run for runs in own.values() for run in runs[: seeds[name]])
+        for name, own in rows.items()
+        if seeds[name]
+    }
+
+
+def all_tested(datasets: Sequence[Dataset]) -> Dataset:
+    """The test studies of all folds as one dataset; one dataset is what it is."""
+    if len(datasets) == 1:
+        return datasets[0]
+    studies = tuple(study for d in datasets for study in d.split("test"))
+    return replace(datasets[0], studies=studies, manifest=digest([d.manifest for d in datasets]))
+
+
+def overlap(datasets: Sequence[Dataset]) -> float:
+    """Test over training studies of a fold, on average."""
+    return fmean(len(d.split("test")) / len(d.split("train")) for d in datasets)
+
+
+# --- the report's section ----------------------------------------------------------------------
+
+
+def comparisons(suite: Summary) -> list[BlockComparison]:
+    """Every trained row against the suite's baseline and the best floor, within folds."""
+    against = [suite.suite.baseline] if suite.suite.baseline in suite.keys else []
+    pairs = [(a, b) for b in [*against, *suite.best_floor()] for a in suite.trained if a != b]
+    return [found for a, b in pairs for found in _compare(suite, a, b)]
+
+
+def _compare(suite: Summary, a: str, b: str) -> list[BlockComparison]:
+    found = []
+    for family in dict.fromkeys(map(registry.family, METRICS)):
+        scores = [m for m in METRICS if registry.family(m) == family]
+        if suite.has(scores[0], TEXT, (a, b)):
+            of_a, of_b = (suite.contrasts.folds(suite.keys[x], x, family, TEXT) for x in (a, b))
+            every = compare_folds(of_a, of_b, registry.load(family), suite.overlap)
+            found += [every[score] for score in scores]
+    return found
+
+
+def section(suite: Summary) -> str:
+    """The report's part on folds; "" where the dataset is one division."""
+    found = comparisons(suite) if suite.overlap else []
+    if not found:
+        return ""
+    lines = [_line(c) for c in found]
+    count = len(found[0].folds)
+    return (
+        f"### Within folds\n\nDifferences within each of {count} folds, averaged; {found[0].n:,} "
+        "studies, each tested once. The interval is the wider of that over folds (t with "
+        f"{count - 1} degrees of freedom: studies, seeds and training sets) and that over studies "
+        "and seeds. Training sets of folds overlap; Nadeau and Bengio's (2003) corrected t allows "
+        "for it and is conservative. p is not corrected for the number of rows.\n\n"
+        f"| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _line(c: BlockComparison) -> str:
+    ways = f"{sum(d > 0 for d in c.folds)} of {len(c.folds)}"
+    return (
+        f"| {c.a} | {c.b} | {c.score} | {number(c.difference)} {interval(c.low, c.high)} | "
+        f"{p_value(c.p)} | {ways} | {interval(c.overlap_low, c.overlap_high)} | "
+        f"{p_value(c.overlap_p)} |"
+    )

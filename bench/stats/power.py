@@ -6,7 +6,8 @@ finished runs, `bench power` those of pilot runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 
@@ -53,31 +54,96 @@ class Design:
         return study_sd**2 / tested, (2 / self.rows) ** 2 * self.rows * seed_sd**2 / trained
 
     def degrees(self) -> tuple[float, float]:
-        """Degrees of freedom of either variance; folds are blocks, compared within."""
-        seeds = self.rows * (self.seeds - 1) if self.folds == 1 else self.folds - 1
-        return self.studies * self.folds - 1, seeds
+        """Degrees of freedom of either variance; folds are blocks, which differ in both."""
+        if self.folds > 1:
+            return self.folds - 1, self.folds - 1
+        return self.studies - 1, self.rows * (self.seeds - 1)
 
 
 def minimum_detectable_effect(
-    design: Design, seed_sd: float, study_sd: float, overlap: float = 0.0
+    design: Design,
+    seed_sd: float,
+    study_sd: float,
+    overlap: float = 0.0,
+    evenness: float = 1.0,
 ) -> float:
     """The smallest true difference that the design's two-sided test finds with its power.
 
     `seed_sd`: standard deviation of one row's score over its trainings (rows are taken to be
     alike). `study_sd`: standard deviation of the contrast over studies for one study, that is,
     the standard error over studies of pilot runs times the root of their number of studies.
-    `overlap`: test over training studies of a fold; above 0, the variance over trainings is
-    Nadeau and Bengio's (2003) for folds whose training parts overlap: 1 / trainings becomes
-    1 / trainings + overlap. Holm's first and hardest step is the one that counts: alpha / family.
+    `overlap`: test over training studies of a fold; above 0, the variance over folds is Nadeau
+    and Bengio's (2003) for folds whose training parts overlap: 1 / folds becomes
+    1 / folds + overlap. `evenness` (see there): below 1 where rows differ in their spread over
+    trainings, of which `seed_sd` is the root mean square. Holm's first and hardest step is the
+    one that counts: alpha / family.
 
     Infinite where one training a row leaves no degree of freedom.
     """
     if min(seed_sd, study_sd, overlap) < 0:
         raise BenchError("a standard deviation or overlap below 0", "give what pilot runs show")
-    studies, seeds = design.variances(seed_sd, study_sd)
-    seeds *= 1 + overlap * design.seeds * design.folds
+    studies, seeds = design.degrees()
+    degrees = studies, seeds * (evenness if design.folds == 1 else 1.0)
+    return _by_design(design, design.variances(seed_sd, study_sd), degrees, overlap)
+
+
+def evenness(seed_sds: tuple[float, float]) -> float:
+    """Welch's degrees of freedom of two rows as a share of those of rows of equal spread.
+
+    1 for equal standard deviations, 1/2 where only one row varies.
+    """
+    a, b = (sd**2 for sd in seed_sds)
+    return (a + b) ** 2 / (2 * (a**2 + b**2)) if a + b > 0 else 1.0
+
+
+def detectable_between(
+    design: Design, seed_sds: tuple[float, float], study_sd: float, overlap: float = 0.0
+) -> float:
+    """`minimum_detectable_effect` of A - B, whose trainings differ by a standard deviation each.
+
+    The seeds have Welch's degrees of freedom: the row that varies more decides.
+    """
+    both = sqrt(sum(sd**2 for sd in seed_sds) / 2)
+    even = evenness(seed_sds)
+    return minimum_detectable_effect(replace(design, rows=2), both, study_sd, overlap, even)
+
+
+def _by_design(
+    design: Design, variances: tuple[float, float], degrees: tuple[float, float], overlap: float
+) -> float:
     tail = design.alpha / design.family
-    return detectable((studies, seeds), design.degrees(), tail, design.power)
+    if design.folds > 1:  # one t-test over the folds, which counts both (`bench.stats.blocks`)
+        variances = (0.0, sum(variances) * (1 + overlap * design.folds))
+    return detectable(variances, degrees, tail, design.power)
+
+
+def seeds_for(
+    difference: float,
+    design: Design,
+    seed_sd: float,
+    study_sd: float,
+    overlap: float = 0.0,
+    evenness: float = 1.0,
+    most: int = 1000,
+) -> int | None:
+    """The fewest trainings a row (in each fold) with which the design finds the difference.
+
+    None where not even `most` do: the studies, or the folds, are too few. The inverse of
+    `minimum_detectable_effect`, which falls with every training.
+    """
+
+    def found(seeds: int) -> bool:
+        given = replace(design, seeds=seeds)
+        smallest = minimum_detectable_effect(given, seed_sd, study_sd, overlap, evenness)
+        return smallest <= difference
+
+    if not found(most):
+        return None
+    low, high = 0, most  # not enough, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
 
 
 def detectable(

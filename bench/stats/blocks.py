@@ -9,9 +9,9 @@ differences, and two things are known of its spread:
 - the studies, resampled within each fold, and the seeds of each fold, where it has several: many
   degrees of freedom, but nothing of what another training set would change.
 
-Few folds happen to lie close together now and then, and the second is there for that: the
-interval is the wider of the two, p the larger. `bench.scripts.coverage_folds` measures how often
-it is right.
+The first is of all that matters, the second is the least that there can be: few folds lie close
+together now and then. So the interval is that of the larger of the two variances, each with its
+own degrees of freedom. `bench.scripts.coverage_folds` measures how often it is right.
 
 What all folds have in common is not in either: training sets that overlap share their luck. As a
 sensitivity figure stands beside it the corrected resampled t-test of Nadeau and Bengio (2003,
@@ -42,7 +42,8 @@ Ids = tuple[str, ...]
 class Estimate:
     """What folds say of a difference; arrays (m,), one entry a score.
 
-    `by_folds`: whether the folds' own spread gave the wider interval. `overlap_low`,
+    `by_folds`: whether the folds differ by more than their studies and seeds explain, so that the
+    interval is theirs. `overlap_low`,
     `overlap_high`, `overlap_p`: Nadeau and Bengio's, around the same value.
     """
 
@@ -72,20 +73,20 @@ def combine(
         raise BenchError("one fold has no spread over folds", "run further folds: dataset.fold=all")
     value, tail = values.mean(axis=0), (1 - level) / 2
     between, few = values.var(axis=0, ddof=1), np.full_like(value, folds - 1)
-    within, many = parts.sum(axis=(0, 1)) / folds**2, _fewest(parts, df)
-    reach = np.stack([_reach(between / folds, few, tail), _reach(within, many, tail)])
-    p = np.stack([_two_sided(value, between / folds, few), _two_sided(value, within, many)])
-    corrected = between * (1 / folds + overlap)
-    far = _reach(corrected, few, tail)
+    within = parts.sum(axis=(0, 1)) / folds**2
+    by_folds = between / folds > within
+    variance = np.where(by_folds, between / folds, within)
+    degrees = np.where(by_folds, few, _fewest(parts, df))
+    reach, far = _reach(variance, degrees, tail), _reach(between * (1 / folds + overlap), few, tail)
     return Estimate(
         value,
-        value - reach.max(axis=0),
-        value + reach.max(axis=0),
-        p.max(axis=0),
-        reach[0] >= reach[1],
+        value - reach,
+        value + reach,
+        _two_sided(value, variance, degrees),
+        by_folds,
         value - far,
         value + far,
-        _two_sided(value, corrected, few),
+        _two_sided(value, between * (1 / folds + overlap), few),
     )
 
 

@@ -97,7 +97,7 @@ def test_the_table_of_metrics(
     assert main(["perf", "score", "--pairs", "4,5"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
     lines = {row[0]: row[1:] for row in rows}
-    assert set(registry.names()) - set(lines) == {"alignment"}
+    assert set(registry.names()) - set(lines) == {"alignment", "alignment-control"}
     assert lines["chexbert"] == lines["radgraph-xl"] == lines["METEOR"] == ["-"] * 6
     assert all(float(x) >= 0 for x in lines["CIDEr"] + lines["chexpert-rules"])
     assert main(["perf", "score", "--only", "alignment"]) == 2

@@ -7,6 +7,7 @@ determines the score of that multiset. Intervals, paired tests and strata need n
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from bench.metrics.references import ReferenceSet
 
 
@@ -28,6 +31,8 @@ class Metric(ABC):
     version: ClassVar[int]
     scores: tuple[str, ...]
     higher_is_better: ClassVar[bool] = True
+    # Smallest and largest value of all scores, or of each: no interval reaches beyond.
+    bounds: ClassVar[tuple[ArrayLike, ArrayLike]] = (-math.inf, math.inf)
     # Which text it reads: a treatment of `bench.data.text`, or "raw" for the untouched report.
     treatments: ClassVar[tuple[str, ...]] = ("r2gen@1", "full@1")
     # What a resample approximates; part of the signature of an interval ("" = nothing).

@@ -18,6 +18,7 @@ FAMILIES: dict[str, str] = {
     "ROUGE-L": "bench.metrics.rouge:RougeL",
     "CIDEr": "bench.metrics.cider:CIDEr",
     "alignment": "bench.metrics.alignment:Alignment",
+    "alignment-control": "bench.metrics.alignment:AlignmentControl",
     "diversity": "bench.metrics.diversity:Diversity",
     "chexpert-rules": "bench.metrics.clinical.rules:ChexpertRules",
     "chexpert-rules-uncertain": "bench.metrics.clinical.rules:ChexpertRulesUncertain",

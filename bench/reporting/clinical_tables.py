@@ -83,7 +83,7 @@ def grid(suite: Summary, table: Table) -> Grid | None:
         for row in shown
         if suite.has(c.score, c.text, [row])
     }
-    best = {c.head: suite.best(shown, c.score, c.text) for c in chosen}
+    best = {c.head: suite.outstanding(shown, c.score, c.text) for c in chosen}
     ticks = {row.name: row.ticks for row in suite.suite.rows}
     titled = replace(table, title=f"Clinical efficacy: {table.title}", paper="")
     heads = [c.head for c in chosen]
@@ -132,4 +132,4 @@ def sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]
         return []
     for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
         write_atomic(folder / f"{name}-clinical.{suffix}", tables.render(found, form))
-    return [tables.markdown(found)]
+    return [tables.render(found, "md")]

@@ -67,12 +67,12 @@ def report_folder(reports: Path, suite: str, dataset: str) -> Path:
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
     parts = []
     for text in TEXTS:
-        grid = suite.grid(table, text, brief=True)
+        grid = suite.grid(table, text)
         stem = name if text == TEXTS[0] else f"{name}-{text.partition('@')[0]}"
         for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
             write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
         if text == TEXTS[0]:
-            parts.append(tables.markdown(grid))
+            parts.append(tables.render(grid, "md"))
     parts += clinical_tables.sections(suite, name, table, folder)
     tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
     return [*parts, tests]

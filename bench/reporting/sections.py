@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from bench.boards.rows import BoardRow
 from bench.reporting.tables import FLOOR_NAMES
 from bench.runs.controls import SHUFFLED
-from bench.stats.compare import Comparison, corrected
+from bench.stats.compare import TESTS, Comparison, corrected
+from bench.stats.seeds import LIMIT
 from bench.terminal import interval, number, p_value
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
+STAR = "*"  # after what holds for a whole family, by Holm
 TEXT = "r2gen@1"
 RANKED_BY = "BLEU-4"
 GAIN_METRICS = ("BLEU-4", "CIDEr")
@@ -26,12 +28,26 @@ WORDS = {
 
 
 def words(c: Comparison) -> str:
-    """The finding of a comparison; without any spread the two hold the same reports."""
+    """The finding of a comparison in words, with a star where it holds for a whole family.
+
+    Without any spread the two hold the same reports. One training a side says nothing of methods.
+    """
+    kind = _kind(c, c.separate)
+    if kind in ("higher", "lower") and c.lone:
+        return f"{kind} in this training"
+    return kind + STAR if _starred(c) else kind
+
+
+def _kind(c: Comparison, told_apart: bool) -> str:
     if c.difference == c.low == c.high == 0:
         return "equal"
-    if not c.distinguishable:
+    if not told_apart:
         return "not distinguishable"
     return "higher" if c.difference > 0 else "lower"
+
+
+def _starred(c: Comparison) -> bool:
+    return c.family > 1 and c.distinguishable
 
 
 def name_of(row: str) -> str:
@@ -73,7 +89,7 @@ def _value(suite: Summary, row: str) -> str:
 def _against_floor(suite: Summary, rows: Sequence[str], floor: str) -> list[str]:
     by_words: dict[str, list[str]] = {}
     for row, c in _held_against(suite, rows, floor).items():
-        by_words.setdefault(words(c), []).append(row)
+        by_words.setdefault(_kind(c, c.distinguishable), []).append(row)
     told = [
         f"{kind}: {', '.join(by_words[key])}"
         for key, kind in (
@@ -161,25 +177,34 @@ def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
 def comparisons(found: Sequence[Comparison]) -> str:
     """One table per row that others are held against: differences, and the finding in words."""
     parts = []
+    tests = " or ".join(dict.fromkeys(TESTS[c.test] for c in found))
+    family = max(c.family for c in found)
+    holm = f"; {STAR} also after Holm over {family} contrasts in {RANKED_BY}" if family > 1 else ""
     for against in dict.fromkeys(c.b for c in found):
         mine = [c for c in found if c.b == against]
         metrics = list(dict.fromkeys(c.score for c in mine))
         lines = [
-            f"**Comparisons with {name_of(against)}**: difference [95 %], p (Holm over "
-            f"{len(found)} tests of this table); bold: distinguishable\n",
+            f"**Comparisons with {name_of(against)}**: difference [95 %], p ({tests}), not "
+            f"corrected{holm}\n",
             f"| row | {' | '.join(metrics)} | in words |\n|{'---|' * (len(metrics) + 2)}",
         ]
         for row in dict.fromkeys(c.a for c in mine):
             each = {c.score: c for c in mine if c.a == row}
             cells = [_difference(each[m]) if m in each else "–" for m in metrics]
             lines.append(f"| {row} | {' | '.join(cells)} | {in_words(each)} |")
-        parts.append("\n".join(lines) + "\n")
+        parts.append("\n".join([*lines, *_seeds(mine)]) + "\n")
     return "\n".join(parts)
 
 
+def _seeds(found: Sequence[Comparison]) -> list[str]:
+    """Where the spread of the seeds should be looked at, and what is known of such cases."""
+    warned = dict.fromkeys(w for c in found if c.score == RANKED_BY for w in c.warnings)
+    return [f"\nSeeds to look at, in {RANKED_BY}: {'; '.join(warned)}. {LIMIT}"] if warned else []
+
+
 def _difference(c: Comparison) -> str:
-    size = f"**{number(c.difference)}**" if c.distinguishable else number(c.difference)
-    return f"{size} {interval(c.low, c.high)}, {p_value(c.p_corrected)}"
+    star = STAR if _starred(c) else ""
+    return f"{number(c.difference)} {interval(c.low, c.high)}, {p_value(c.p)}{star}"
 
 
 def in_words(each: Mapping[str, Comparison]) -> str:

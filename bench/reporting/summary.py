@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from bench.boards.comparable import refuse_mixed
 from bench.boards.rows import active, has_scores, read_rows
@@ -95,16 +97,36 @@ class Summary:
         return [f for f in self.suite.floors if f in self.keys]
 
     def figure(self, row: str, metric: str, text: str) -> Figure:
-        return Figure(*self.contrasts.interval(self.keys[row], metric, text))
+        key = self.keys[row]
+        ends = self.contrasts.interval(key, metric, text)
+        return Figure(*ends, self.contrasts.next_run(key, metric, text))
+
+    def per_run(self, row: str, metric: str, text: str) -> np.ndarray:
+        """(S,) the score of each training of a row; empty where it has none."""
+        if row not in self.keys or not self.has(metric, text, [row]):
+            return np.empty(0)
+        return self.contrasts.per_run(self.keys[row], metric, text)
+
+    def shared(self, rows: Sequence[str]) -> list[str]:
+        """Which rows' trainings all began with the same pretrained weights."""
+        groups: dict[str, list[str]] = {}
+        for row in rows:
+            several = row in self.keys and row not in self.floors and len(self.keys[row]) > 1
+            for weights in self.contrasts.pretrained(self.keys[row]) if several else ():
+                groups.setdefault(weights, []).append(row)
+        return [
+            f"All trainings of {', '.join(known)} began with one pretraining ({weights}): what is "
+            "said of them holds for it, and how another would come out is not counted."
+            for weights, known in groups.items()
+        ]
 
     def grid(
         self,
         table: Table,
         text: str,
-        brief: bool = False,
         rescored: Mapping[tuple[str, str], Figure] | None = None,
     ) -> Grid:
-        """A paper table as `bench.reporting.tables.build` takes `brief` and `rescored`."""
+        """A paper table as `bench.reporting.tables.build` takes `rescored`."""
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
         figures = {
             (r, m): self.figure(r, m, text)
@@ -112,12 +134,17 @@ class Summary:
             for r in shown
             if self.has(m, text, [r])
         }
-        best = {m: self.best(shown, m, text) for m in tables.METRICS}
+        best = {m: self.outstanding(shown, m, text) for m in tables.METRICS}
         ticks = {row.name: row.ticks for row in self.suite.rows}
-        return tables.build(
-            table, ticks, figures, self.floors, best, self.dataset, text,
-            rescored=rescored, brief=brief,
-        )  # fmt: skip
+        found = tables.build(
+            table, ticks, figures, self.floors, best, self.dataset, text, rescored=rescored
+        )
+        return replace(found, notes=(*found.notes, *self.shared(table.rows)))
+
+    def outstanding(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
+        """The one row that is better than every other beyond doubt; empty where there is none."""
+        best = self.best(rows, metric, text)
+        return best if len(best) == 1 and len(rows) > 1 else frozenset()
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""
@@ -143,21 +170,25 @@ class Summary:
         return [best] if best else []
 
     def comparisons(self, table: Table) -> tuple[Comparison, ...]:
-        """Every trained row against the table's first row and the best floor, Holm over all."""
+        """Every trained row against the table's first row and the best floor.
+
+        Holm is over the contrasts, in the metric that ranks; the others, which are almost the
+        same test again, stand beside it as they are.
+        """
         rows = [r for r in table.rows if r in self.keys]
         if not rows:
             return ()
         against = [rows[0]] if len(rows) > 1 else []
         against += self.best_floor()
-        pairs = [(a, b) for b in against for a in rows if a != b]
-        return corrected(
-            [
-                self.compare(a, b, m)
-                for a, b in pairs
-                for m in COMPARED
-                if self.has(m, TEXTS[0], (a, b))
-            ]
-        )
+        found = [
+            self.compare(a, b, m)
+            for b in against
+            for a in rows
+            for m in COMPARED
+            if a != b and self.has(m, TEXTS[0], (a, b))
+        ]
+        primary = iter(corrected([c for c in found if c.score == RANKED_BY]))
+        return tuple(next(primary) if c.score == RANKED_BY else c for c in found)
 
 
 def _patients(data: Dataset) -> tuple[str, ...]:

@@ -169,16 +169,21 @@ def _with_alignment(scored: Scored, folder: RunFolder) -> Scored:
     path = folder / ALIGNMENT
     if not path.exists():
         return scored
-    table = np.loadtxt(path, ndmin=2)
-    metric = registry.load("alignment")
-    digest_of_ids = ids_digest(scored.ids)
+    columns = np.loadtxt(path, ndmin=2)
+    tables = {"alignment": columns[:, :1]}
+    if columns.shape[1] > 1:  # runs from before the control have the marks alone
+        tables["alignment-control"] = columns[:, 1:]
+    digest_of_ids, n = ids_digest(scored.ids), len(columns)
     rows = [
-        Score(FEATURES, name, value, len(table), 0,
-              metric.signature(name, FEATURES, len(table), digest_of_ids))
+        Score(FEATURES, name, value, n, 0, metric.signature(name, FEATURES, n, digest_of_ids))
+        for family, table in tables.items()
+        for metric in [registry.load(family)]
         for name, value in metric.corpus(table).items()
-    ]  # fmt: skip
-    tables = {**scored.statistics, (FEATURES, "alignment"): table}
-    return replace(scored, scores=(*scored.scores, *rows), statistics=tables)
+    ]
+    found = {(FEATURES, family): table for family, table in tables.items()}
+    return replace(
+        scored, scores=(*scored.scores, *rows), statistics={**scored.statistics, **found}
+    )
 
 
 def _rows(

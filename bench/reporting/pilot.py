@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.config import names
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.metrics import registry
 from bench.reporting import claims
 from bench.reporting.costs import costs
+from bench.runs.score import FEATURES
 from bench.runs.workspace import RUN
 from bench.stats.compare import System
 from bench.stats.power import evenness
@@ -25,9 +26,9 @@ from bench.store import RunFolder, load_spec, read_json
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-TEXT = "r2gen@1"
+# The first treatment that a score has: most read a text, some the report as it is, some none.
+TEXTS = ("r2gen@1", "full@1", "raw", FEATURES)
 RESAMPLES = 2000  # a standard error to within 2 %: a design needs no more
-COMPARED = 4  # scores that a table tests
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Pilot:
     metric: str
     rows: tuple[str, ...]
     pairs: tuple[Pair, ...]
+    largest: float  # the largest difference that the score can have
     seed_sd: float
     study_sd: float
     evenness: float  # of a pair's spreads over trainings, on average
@@ -84,6 +86,7 @@ def measure(suite: Summary, metric: str) -> Pilot:
         metric,
         tuple(used),
         pairs,
+        _largest(metric),
         _rms(_seed_sd(systems[row], metric) for row in used),
         _rms(p.study_sd for p in pairs),
         fmean(evenness(p.seed_sds) for p in pairs),
@@ -101,10 +104,12 @@ def measure(suite: Summary, metric: str) -> Pilot:
 def _systems(suite: Summary, metric: str) -> dict[str, list[System]]:
     """The trained rows of several trainings, one system a fold."""
     family = registry.family(metric)
+    if metric not in registry.load(family).scores:
+        raise unknown("score", metric, registry.load(family).scores)
     found = {
-        row: suite.contrasts.folds(suite.keys[row], row, family, TEXT)
+        row: suite.contrasts.folds(suite.keys[row], row, family, text)
         for row in suite.trained
-        if suite.has(metric, TEXT, [row])
+        for text in [t for t in TEXTS if suite.has(metric, t, [row])][:1]
     }
     return {row: folds for row, folds in found.items() if all(s.count > 1 for s in folds)}
 
@@ -114,7 +119,7 @@ def _pairs(suite: Summary, rows: Iterable[str]) -> list[tuple[str, str]]:
     tables = [
         (row, table.rows[0]) for table in suite.suite.tables.values() for row in table.rows[1:]
     ]
-    named = [(c.a, c.b) for ledger in names("claims") for c in claims.claims(ledger)]
+    named = [p for ledger in names("claims") for c in claims.claims(ledger) for p in c.pairs]
     known = set(rows)
     return [p for p in dict.fromkeys([*tables, *named]) if known.issuperset(p)]
 
@@ -145,15 +150,21 @@ def _seed_sd(folds: list[System], metric: str) -> float:
     return _rms(float(np.std(values, ddof=1)) for values in scores)
 
 
+def _largest(metric: str) -> float:
+    scorer = registry.load(registry.family(metric))
+    low, high = (np.broadcast_to(end, len(scorer.scores)) for end in scorer.bounds)
+    return float((high - low)[scorer.scores.index(metric)])
+
+
 def _families(suite: Summary) -> dict[str, int]:
-    """Families that p-values are corrected over: a ledger's claims, each table's tests."""
+    """Families that p-values are corrected over: the contrasts of a ledger, and of each table."""
     found = {}
     for ledger in names("claims"):
-        count = len(claims.claims(ledger))
-        found[f"Holm over {count} claims (ledger {ledger})"] = count
+        count = sum(c.family and not c.unmeasured for c in claims.claims(ledger))
+        found[f"Holm over {count} contrasts (ledger {ledger})"] = count
     for name, table in suite.suite.tables.items():
-        count = (2 * len(table.rows) - 1) * COMPARED  # against the first row, and the best floor
-        found[f"Holm over {count} tests ({name})"] = count
+        count = 2 * len(table.rows) - 1  # against the first row, and against the best floor
+        found[f"Holm over {count} contrasts ({name})"] = count
     return found
 
 

@@ -90,7 +90,9 @@ def minimum_detectable_effect(
 def evenness(seed_sds: tuple[float, float]) -> float:
     """Welch's degrees of freedom of two rows as a share of those of rows of equal spread.
 
-    1 for equal standard deviations, 1/2 where only one row varies.
+    1 for equal standard deviations, 1/2 where only one row varies. The test must estimate both,
+    so a design's evenness is the average of what pilots show, not that of the true ones. Simulated
+    power is then 75-80 % instead of 80 % from five trainings a row on, 63-77 % with three.
     """
     a, b = (sd**2 for sd in seed_sds)
     return (a + b) ** 2 / (2 * (a**2 + b**2)) if a + b > 0 else 1.0

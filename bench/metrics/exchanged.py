@@ -20,14 +20,15 @@ class Exchanged:
     def statistics(self, family: str, orders: np.ndarray) -> np.ndarray:
         """(D, n, k) for orders (D, n): row i is of study i with the report of orders[d, i].
 
-        Many studies get the same report, word for word: each pair of texts is scored once.
+        Many studies get the same report, word for word: each pair of texts is scored once, unless
+        a pair's statistics owe something to the set that it is scored in.
         """
-        pairs = [
-            (self.hypotheses[j], self.truths[i])
-            for order in orders
-            for i, j in enumerate(order.tolist())
-        ]
+        metric = registry.load(family).given(self.references)
+        said = [[self.hypotheses[j] for j in order.tolist()] for order in orders]
+        if metric.context:
+            return np.stack([metric.statistics(texts, self.truths) for texts in said])
+        pairs = [pair for texts in said for pair in zip(texts, self.truths, strict=True)]
         once = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
-        said, true = zip(*once, strict=True)
-        found = registry.load(family).given(self.references).statistics(list(said), list(true))
+        hypotheses, truths = zip(*once, strict=True)
+        found = metric.statistics(list(hypotheses), list(truths))
         return found[[once[pair] for pair in pairs]].reshape(*orders.shape, -1)

@@ -16,8 +16,10 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from bench.data.study import Dataset
+from bench.metrics.scoring import Scored
 
 DERANGEMENTS = 30
+_MARK = "derangements:"
 SHUFFLED = "shuffled images"
 WITHIN = "images shuffled within labels"
 
@@ -66,6 +68,17 @@ def averaged(statistics: np.ndarray, orders: np.ndarray) -> np.ndarray:
     back = np.argsort(orders, axis=1)
     gave = np.mean([s[b] for s, b in zip(statistics, back, strict=True)], axis=0)
     return np.asarray(got + gave - got.mean(axis=0))
+
+
+def signed(signature: str, count: int) -> str:
+    """The signature of a score that is averaged over `count` derangements."""
+    return f"{signature}|{_MARK}{count}" if signature else ""
+
+
+def drawn_of(scored: Scored) -> int:
+    """How many derangements a control's scores are averaged over: 1 where it does not say."""
+    signature = next((s.signature for s in scored if s.signature), "")
+    return int(signature.partition(f"|{_MARK}")[2] or 1)
 
 
 def label_groups(dataset: Dataset, split: str) -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from bench.metrics.exchanged import Exchanged
 from bench.metrics.predictions import PREDICTIONS
 from bench.metrics.references import ReferenceSet
 from bench.metrics.scoring import Score, Scored, ids_digest, score
-from bench.runs.controls import SHUFFLED, WITHIN, averaged, label_groups, orders, permuted
+from bench.runs.controls import SHUFFLED, WITHIN, averaged, label_groups, orders, permuted, signed
 from bench.runs.prediction import ALIGNMENT
 from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
@@ -192,8 +192,7 @@ def _rescored(
     }
     for row in one.subset(ids) if len(ids) < len(one.ids) else one.scores:
         value = values.get((row.protocol, row.metric))
-        how = f"{row.signature}|derangements:{count}" if row.signature else ""
-        scores.append(replace(row, value=value, signature=how))
+        scores.append(replace(row, value=value, signature=signed(row.signature, count)))
     return Scored(one.dataset, one.split, ids, _in(one.missing, ids), tuple(scores), tables)
 
 

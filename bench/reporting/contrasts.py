@@ -12,7 +12,7 @@ import numpy as np
 from bench.metrics import registry
 from bench.metrics.scoring import Scored
 from bench.runs.score import CONTROLS, TABLES
-from bench.spec import digest
+from bench.spec import RunSpec, digest
 from bench.stats import LEVEL, RESAMPLES, intervals
 from bench.stats import Plan as Resampling
 from bench.stats.blocks import joined
@@ -99,8 +99,7 @@ class Contrasts:
     def pretrained(self, key: Key) -> frozenset[str]:
         """Weights of a run of this harness with which every training of a row began."""
         specs = [load_spec(RunFolder(self.out, run_id)) for run_id in key]
-        parts = [{**s.model.weights, **(s.tokenizer.weights if s.tokenizer else {})} for s in specs]
-        own = [{f"{k} {v[:-56]}" for k, v in p.items() if v.startswith(MADE_HERE)} for p in parts]
+        own = [{f"{part} {w}" for part, w in made_here(spec).items()} for spec in specs]
         return frozenset.intersection(*map(frozenset, own))
 
     def effect(
@@ -197,6 +196,12 @@ class Contrasts:
         if path not in self._loaded:
             self._loaded[path] = Scored.load(path)
         return self._loaded[path]
+
+
+def made_here(spec: RunSpec) -> dict[str, str]:
+    """Part -> the run of this harness, and the digest, of the weights that it begins with."""
+    parts = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
+    return {k: v[: v.find("@") + 9] for k, v in parts.items() if v.startswith(MADE_HERE)}
 
 
 def _own_control(a: Key, b: Key) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.metrics import registry
 from bench.metrics.scoring import Scored
+from bench.runs.controls import drawn_of
 from bench.runs.score import CONTROLS, TABLES
 from bench.spec import RunSpec, digest
 from bench.stats import LEVEL, RESAMPLES, intervals
@@ -95,6 +96,10 @@ class Contrasts:
         metric = registry.load(registry.family(score))
         runs = self.statistics(key, metric.name, text)
         return np.array([list(metric.corpus(run).values()) for run in runs])
+
+    def derangements(self, key: Key) -> set[int]:
+        """Over how many the runs of a control are averaged."""
+        return {drawn_of(self._scored(path)) for path in self._paths(key)}
 
     def pretrained(self, key: Key) -> frozenset[str]:
         """Weights of a run of this harness with which every training of a row began."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
 from bench.data.registry import EMBEDDED
-from bench.reporting import by_fold, clinical_tables, costs, sections, tables
+from bench.reporting import alignment_tables, by_fold, clinical_tables, costs, sections, tables
 from bench.reporting.summary import TEXTS, Summary
 from bench.runs.controls import SHUFFLED, WITHIN
 from bench.stats.compare import Comparison
@@ -29,12 +29,8 @@ def write_suite(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> list[
     parts = [f"# {suite.suite.title}\n\n{origin(suite)}\n", sections.summary(suite, *gains)]
     for name, table in suite.suite.tables.items():
         parts += _table_sections(suite, name, table, folder)
-    parts += [
-        by_fold.section(suite),
-        sections.gain(*gains),
-        sections.strata(suite, rows),
-        costs.section(suite),
-    ]
+    parts.append(by_fold.section(suite))
+    parts += [sections.gain(suite, *gains), sections.strata(suite, rows), costs.section(suite)]
     write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
     parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
     write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
@@ -56,7 +52,11 @@ def figures(suite: Summary, folder: Path) -> list[Path]:
     from bench.reporting.plots import ladder
     from bench.reporting.plots_clinical import clinical
 
-    return [*ladder(suite, folder), *clinical(suite, folder)]
+    return [
+        *ladder(suite, folder),
+        *clinical(suite, folder),
+        *alignment_tables.figure(suite, folder),
+    ]
 
 
 def report_folder(reports: Path, suite: str, dataset: str) -> Path:
@@ -74,6 +74,7 @@ def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> li
         if text == TEXTS[0]:
             parts.append(tables.render(grid, "md"))
     parts += clinical_tables.sections(suite, name, table, folder)
+    parts += alignment_tables.sections(suite, name, table, folder)
     tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
     return [*parts, tests]
 

@@ -238,12 +238,21 @@ def image_gain(suite: Summary, control: str = SHUFFLED) -> dict[tuple[str, str],
 
 
 def gain(
-    plain: Mapping[tuple[str, str], Comparison], harder: Mapping[tuple[str, str], Comparison]
+    suite: Summary,
+    plain: Mapping[tuple[str, str], Comparison],
+    harder: Mapping[tuple[str, str], Comparison],
 ) -> str:
     """Both controls: images of any other study, and of one that shows the same."""
     if not plain:
         return ""
-    text = "### Image gain: own images against images of other studies\n\n" + _gain_table(plain)
+    counts = sorted({n for row, _ in plain for n in suite.derangements(row, SHUFFLED)})
+    over = "one derangement" if counts == [1] else f"{' or '.join(map(str, counts))} derangements"
+    text = (
+        "### Image gain: own images against images of other studies\n\n"
+        f"Whom a study is paired with is averaged over {over}. 95 % intervals and p, not "
+        f"corrected, of a t-test over trainings and studies where there are several trainings; "
+        f"{STAR} also after Holm over {len(plain)} gains.\n\n{_gain_table(plain)}"
+    )
     if not harder:
         return text
     n = {c.n for c in harder.values()}
@@ -260,10 +269,10 @@ def _gain_table(gains: Mapping[tuple[str, str], Comparison]) -> str:
     found = dict(zip(gains, corrected(list(gains.values())), strict=True))
     lines = [
         f"| {row} | {metric} | {number(c.value_a)} | {number(c.value_b)} | "
-        f"{_size(c)} | {words(c)} |"
+        f"{_size(c)} | {p_value(c.p).removeprefix('p').strip(' =')} | {words(c)} |"
         for (row, metric), c in found.items()
     ]
-    head = "| row | metric | own | shuffled | gain [95 %] | in words |\n|---|---|---|---|---|---|\n"
+    head = "| row | metric | own | shuffled | gain [95 %] | p | in words |\n|" + "---|" * 7 + "\n"
     return head + "\n".join(lines) + "\n"
 
 

@@ -107,6 +107,10 @@ class Summary:
             return np.empty(0)
         return self.contrasts.per_run(self.keys[row], metric, text)
 
+    def derangements(self, row: str, control: str) -> set[int]:
+        """Over how many each training's control of a row is averaged."""
+        return self.contrasts.derangements((control, *self.keys[row]))
+
     def shared(self, rows: Sequence[str]) -> list[str]:
         """Which rows' trainings all began with the same pretrained weights."""
         groups: dict[str, list[str]] = {}

@@ -109,7 +109,7 @@ def build(
     for floor in floors:
         cells = tuple(_ours(figures.get((floor, m)), floor in best.get(m, ())) for m in metrics)
         lines.append(Line(FLOOR_NAMES.get(floor, floor), (), "floor", cells))
-    bold = any(cell.bold for line in lines for cell in line.cells)
+    bold = any(c.bold for line in lines for c in line.cells)
     notes = _notes(paper, others, dataset, text, bool(again), bold)
     if any("macro" in m for m in metrics):
         notes = (*notes, MACRO_NOTE)
@@ -159,6 +159,11 @@ def _plain(value: float | None) -> Cell:
 def _ours(figure: Figure | None, bold: bool) -> Cell:
     if figure is None:
         return Cell(NOT_RUN)
+    return cell(figure, bold)
+
+
+def cell(figure: Figure, bold: bool = False) -> Cell:
+    """.123 [.105, .140]"""
     ends = (figure.value, figure.low, figure.high)
     return Cell(f"{number(figure.value)} {interval(*ends[1:])}", bold, ends)
 

@@ -121,7 +121,7 @@ def test_rows_are_compared_within_folds() -> None:
     assert found.folds == pytest.approx(each)
     assert found.difference == pytest.approx(np.mean(each))
     assert (found.n, found.runs, found.a, found.b) == (120, (2, 2), "good", "poor")
-    assert found.sentence().startswith("good differs from poor: ")
+    assert found.sentence().startswith("good is higher than poor: ")
     assert "higher in 3 of 3 folds; with Nadeau and Bengio's correction [" in found.sentence()
     turned = compare_folds(b, a, BLEU, overlap=0.5, resamples=200)["BLEU-4"]
     assert (turned.low, turned.high, turned.p) == pytest.approx((-found.high, -found.low, found.p))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import toy
 
+from bench.__main__ import main
 from bench.boards.comparable import mixed
 from bench.boards.publish import publish
 from bench.boards.rows import read_rows, suite_rows
@@ -29,7 +31,7 @@ from bench.suites import folds as suite_folds
 from bench.suites.plan import Plan, Planned
 from bench.suites.suite import Row, Suite, Table
 
-FOLDS, SEEDS, STUDIES = 3, 2, 30
+FOLDS, SEEDS, STUDIES = 3, 2, 50
 SUITE = Suite(
     title="Toys in folds",
     rows=(Row("poor", "toy"), Row("good", "toy")),
@@ -186,6 +188,42 @@ def test_a_board_of_folds_says_which_and_gives_the_same_report(
         written.append(tmp_path / str(len(written)))
         write_suite(found, suite_rows(plan, work), written[-1])
     assert (written[0] / "README.md").read_text() == (written[1] / "README.md").read_text()
+
+
+def test_compare_takes_rows_or_runs_in_folds(
+    made: tuple[Plan, Workspace], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, work = made
+    publish(plan, work, tmp_path / "board")
+    argv = ["--metric", "BLEU-4", "--cache", str(work.cache)]
+    rows = ["good", "poor", "--board", str(tmp_path / "board")]
+    assert main(["compare", *rows, *argv, "--json"]) == 0
+    [of_board] = json.loads(capsys.readouterr().out)
+    named = [
+        ",".join(p.spec.run_id for p in plan.runs if p.name == name) for name in ("good", "poor")
+    ]
+    assert main(["compare", *named, "--out", str(work.out), *argv, "--json"]) == 0
+    [of_runs] = json.loads(capsys.readouterr().out)
+    [found, *_] = by_fold.comparisons(Summary.of(plan, work))
+    assert of_board == json.loads(json.dumps(found.record()))
+    for key in ("difference", "low", "high", "p", "overlap_p", "folds", "runs"):
+        assert of_runs[key] == of_board[key]
+
+
+def test_compare_refuses_what_is_not_in_all_folds(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, work = made
+    runs = {(p.name, p.fold, p.spec.seed): p.spec.run_id for p in plan.runs}
+    argv = ["--metric", "BLEU-4", "--out", str(work.out), "--cache", str(work.cache)]
+    good = ",".join(runs["good", f, 0] for f in range(FOLDS))
+    for other, said in {
+        runs["poor", 0, 0]: "has no run in each of 3 folds",
+        f"{runs['poor', 0, 0]},{runs['constant', 1, 0]}": "which are no seeds of one row",
+        good: "runs in folds are compared with runs in folds",
+    }.items():
+        assert main(["compare", good, other, *argv]) == 2
+        assert said in capsys.readouterr().err
 
 
 # --- tables --------------------------------------------------------------------------------------

@@ -22,9 +22,15 @@ def mixed(rows: Iterable[BoardRow], specs: Mapping[str, RunSpec]) -> list[str]:
     blocks of one table: in each, a row has its own runs, which differ from those of other folds
     only in the data and in what was pretrained on them. `specs`: of the runs.
     """
-    variants: dict[str, dict[str, RunSpec]] = {}
-    for row in rows:
-        variants.setdefault(row.variant, {})[row.run_id] = specs[row.run_id]
+    variants: dict[str, list[RunSpec]] = {}
+    for variant, run_id in dict.fromkeys((row.variant, row.run_id) for row in rows):
+        variants.setdefault(variant, []).append(specs[run_id])
+    return mixed_specs(variants)
+
+
+def mixed_specs(rows: Mapping[str, Sequence[RunSpec]]) -> list[str]:
+    """The same of rows that are given as the specs of their runs."""
+    variants = {name: {spec.run_id: spec for spec in own} for name, own in rows.items()}
     runs = {run: spec for own in variants.values() for run, spec in own.items()}
     by_data = _grouped({run: spec.data.manifest for run, spec in runs.items()})
     found = []

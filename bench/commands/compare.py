@@ -2,7 +2,8 @@
 
 A and B are run ids (or their beginnings), CSV files of predictions (study_id,report), or, with
 --board, rows of a board. Several trainings of one system are given by commas, A1,A2 B1,B2: only
-then is anything said of methods, since the luck of training is then counted. Files are of the
+then is anything said of methods, since the luck of training is then counted. Runs in several folds
+of a dataset are compared within each fold. Files are of the
 embedded dataset, or of a run's that they are compared with, unless `dataset=NAME` is given.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.boards.comparable import mixed_specs
 from bench.boards.rows import active, read_rows
 from bench.data.registry import chosen_dataset, split_overrides
 from bench.data.study import Dataset
@@ -23,6 +25,7 @@ from bench.errors import BenchError, some, unknown
 from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
+from bench.reporting.by_fold import compare_runs, fold_of
 from bench.reporting.contrasts import made_here
 from bench.runs.score import SPLIT, TABLES
 from bench.runs.workspace import Workspace, default_cache, default_out
@@ -79,6 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
     work = Workspace(out, arguments.cache)
     sides = [_named(text, out, known) for text in (arguments.a, arguments.b)]
     specs = {n: load_spec(f) for side in sides for n, f in side.items() if f}
+    if len({fold_of(spec) for spec in specs.values()} - {None}) > 1:
+        rows = dict(zip((arguments.a, arguments.b), sides, strict=True))
+        return _within_folds(arguments, rows, specs, work)
     dataset = chosen_dataset(settings) if settings else _dataset(specs, work)
     a, b = (
         _Side(
@@ -97,6 +103,26 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([c.record() | {"conditions": said} for c in found], indent=1))
     else:
         print("\n".join([*said, *map(_line, found)]))
+    return 0
+
+
+def _within_folds(
+    arguments: argparse.Namespace,
+    sides: Mapping[str, Mapping[str, RunFolder | None]],
+    specs: Mapping[str, RunSpec],
+    work: Workspace,
+) -> int:
+    """Runs in several folds of one set: each fold is a block."""
+    if len(sides) < 2 or any(n not in specs for side in sides.values() for n in side):
+        raise BenchError("runs in folds are compared with runs in folds", "give two rows' runs")
+    rows = {name: [specs[n] for n in side] for name, side in sides.items()}
+    for problem in mixed_specs(rows):
+        raise BenchError(problem, "give runs of two rows in the folds of one dataset")
+    names = [m for m in arguments.metric.split(",") if m]
+    found = compare_runs(rows, names, arguments.text, work)
+    records = [c.record() for c in found]
+    said = "\n".join(f"{c.score}: {c.sentence()}" for c in found)
+    print(json.dumps(records, indent=1) if arguments.json else said)
     return 0
 
 

@@ -3,12 +3,13 @@ rows within folds."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.data.study import Dataset
+from bench.errors import BenchError
 from bench.metrics import registry
 from bench.spec import RunSpec, digest
 from bench.stats.blocks import BlockComparison, compare_folds
@@ -17,6 +18,7 @@ from bench.terminal import interval, number, p_value
 if TYPE_CHECKING:
     from bench.reporting.contrasts import Key
     from bench.reporting.summary import Summary
+    from bench.runs.workspace import Workspace
 
 TEXT = "r2gen@1"
 METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -59,6 +61,32 @@ def all_tested(datasets: Sequence[Dataset]) -> Dataset:
 def overlap(datasets: Sequence[Dataset]) -> float:
     """Test over training studies of a fold, on average."""
     return fmean(len(d.split("test")) / len(d.split("train")) for d in datasets)
+
+
+def compare_runs(
+    rows: Mapping[str, Sequence[RunSpec]], scores: Sequence[str], text: str, work: Workspace
+) -> list[BlockComparison]:
+    """Two rows, given as the specs of their runs in several folds, within those folds."""
+    from bench.reporting.contrasts import Contrasts
+
+    runs = [(name, spec) for name, own in rows.items() for spec in own]
+    folds = {fold_of(s): s for s in sorted((s for _, s in runs), key=lambda s: fold_of(s) or 0)}
+    datasets = [work.dataset_of(spec.data) for spec in folds.values()]
+    whole = keys(runs, folds)
+    for name in rows:
+        if name not in whole:
+            raise BenchError(f"{name} has no run in each of {len(folds)} folds", "run the others")
+    patients = tuple(study.patient for study in all_tested(datasets).split("test"))
+    contrasts, ratio = Contrasts(work.out, work.cache, patients), overlap(datasets)
+    found = []
+    for score in scores:
+        family = registry.family(score)
+        for name in rows:
+            if not contrasts.has(whole[name], score, text):
+                raise BenchError(f"{name} has no {family} under {text}", "see `bench list metrics`")
+        a, b = (contrasts.folds(whole[name], name, family, text) for name in rows)
+        found.append(compare_folds(a, b, registry.load(family), ratio)[score])
+    return found
 
 
 # --- the report's section ----------------------------------------------------------------------

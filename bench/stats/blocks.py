@@ -137,10 +137,11 @@ class BlockComparison:
 
     def sentence(self) -> str:
         """The finding in plain words, with what the overlap of training sets could change."""
-        apart = "differs from" if self.p <= 1 - self.level else "is not distinguishable from"
+        found = "higher than" if self.difference > 0 else "lower than"
+        told = found if self.p <= 1 - self.level else "not distinguishable from"
         ways = sum(d > 0 for d in self.folds)
         return (
-            f"{self.a} {apart} {self.b}: {number(self.difference)} with the "
+            f"{self.a} is {told} {self.b}: {number(self.difference)} with the "
             f"{percent(self.level)} interval {interval(self.low, self.high)}, {p_value(self.p)}; "
             f"higher in {ways} of {len(self.folds)} folds; with Nadeau and Bengio's correction "
             f"{interval(self.overlap_low, self.overlap_high)}, {p_value(self.overlap_p)}"

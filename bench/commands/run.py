@@ -2,6 +2,9 @@
 
 Interrupt it at any moment and give the same command again: it goes on, and nothing that is
 finished is done twice. Several processes may work on one output folder.
+
+`dataset.fold=all` (or 0,1,...) runs every row in each fold of a dataset that has folds, such as
+iu_xray_folds: --seeds trainings a fold.
 """
 
 from __future__ import annotations

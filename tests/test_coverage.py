@@ -105,7 +105,7 @@ def test_single_runs_as_statements_about_their_reports(world: str, n: int):
 def test_one_training_says_nothing_of_methods(world: str):
     [single] = [r for r in recorded(world, (1, 1)) if r["a"]["seeds"]]
     [lopsided] = [r for r in recorded(world, (5, 1)) if r["a"]["seeds"]]
-    assert single["rejected"] > 0.7
+    assert single["rejected"] > 0.6
     assert 0.2 < lopsided["rejected"] < single["rejected"]
 
 
@@ -155,7 +155,34 @@ def test_the_record_shows_what_the_protocol_says():
     protocol = (Path(__file__).parents[1] / "leaderboards" / "PROTOCOL.md").read_text()
     words = " ".join(protocol.split())
     assert "74 % at n = 100, 91 % at n = 590" in words
-    assert LIMIT.partition("held")[2].partition(" % of")[0].rpartition("only ")[2] in words
+    assert LIMIT.partition("in only ")[2].partition(" of simulated")[0] in words
+    # One training a side, five against one; skewed seeds; ten against ten.
+    for said, found in (
+        ("{} to {} % of cases, five against one", [r["rejected"] for r in lone((1, 1))]),
+        ("five against one in {} to {} %", [r["rejected"] for r in lone((5, 1))]),
+        ("five skewed trainings against five steady ones {}-{} %", held("skewed", (5, 5))),
+        ("ten against ten {}-{} %", held("escaping", (10, 10))),
+    ):
+        ends = sorted(round(100 * x) for x in found)
+        assert said.format(ends[0], ends[-1]) in words
+    ordinary = [r for world in ("mean", "BLEU") for runs in SEVERAL for r in recorded(world, runs)]
+    covered = [r["covers_difference"] for r in ordinary if r["a"]["shape"] == "normal"]
+    assert (round(100 * min(covered)), round(100 * max(covered))) == (94, 98)
+    assert "93-98 % coverage and at most 7 % false positives" in words
+
+
+SEVERAL = [(2, 2), (3, 3), (5, 5), (3, 1)]
+
+
+def lone(runs: tuple[int, int]) -> list[dict]:
+    """One training a side taken as a statement about methods."""
+    every = [r for world in ("mean", "BLEU") for r in recorded(world, runs)]
+    return [r for r in every if r["a"]["seeds"]]
+
+
+def held(shape: str, runs: tuple[int, int]) -> list[float]:
+    every = [r for world in ("mean", "BLEU") for r in recorded(world, runs)]
+    return [r["covers_difference"] for r in every if shapes(r) == (shape, 0.005)]
 
 
 def test_the_record_is_of_this_code():

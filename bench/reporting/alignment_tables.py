@@ -75,7 +75,8 @@ def figure(suite: Summary, folder: Path) -> list[Path]:
     if not rows:
         return []
     plt = pyplot()
-    drawn, axis = plt.subplots(figsize=(5.2, 0.34 * len(rows) + 1.5))
+    height = 0.34 * len(rows) + 1.6
+    drawn, axis = plt.subplots(figsize=(5.2, height))
     for score, colour, marker in ((OWN, "black", "o"), (OTHERS, "tab:orange", "s")):
         figures = [suite.figure(r, score, FEATURES) for r in rows]
         axis.hlines(range(len(rows)), [f.low for f in figures], [f.high for f in figures],
@@ -87,7 +88,6 @@ def figure(suite: Summary, folder: Path) -> list[Path]:
     axis.set_title(f"Alignment: {suite.dataset}", fontsize=10)
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35 / len(rows) - 0.2), ncols=2,
-                frameon=False)  # fmt: skip
-    drawn.tight_layout()
+    drawn.legend(loc="lower center", ncols=2, frameon=False)
+    drawn.tight_layout(rect=(0, 0.35 / height, 1, 1))
     return save(drawn, folder / STEM)

@@ -12,8 +12,8 @@ from math import log
 
 from bench.config import load_yaml
 from bench.errors import BenchError, unknown
+from bench.metrics import registry
 from bench.reporting.summary import TEXTS, Summary
-from bench.runs.score import FEATURES
 from bench.spec import from_dict
 from bench.stats import holm
 from bench.stats.effect import Effect, main_effect
@@ -121,12 +121,14 @@ def claims(name: str = "uar") -> list[Claim]:
 
 def ledger(suite: Summary, name: str = "uar") -> list[Entry]:
     """Every claim held against the runs; of rows that were not run nothing is said."""
-    ratio = load_yaml("claims", name)["dataset"] != suite.dataset
-    lines = [entry for claim in claims(name) for entry in _entries(suite, claim, ratio)]
+    other = load_yaml("claims", name)["dataset"] != suite.dataset
+    lines = [entry for claim in claims(name) for entry in _entries(suite, claim, other)]
     return _starred(lines)
 
 
-def _entries(suite: Summary, claim: Claim, ratio: bool) -> list[Entry]:
+def _entries(suite: Summary, claim: Claim, other: bool) -> list[Entry]:
+    """`other`: our data are not the paper's, so that its sizes hold as ratios, if at all."""
+    ratio = other and bool(claim.paper)
     if claim.unmeasured:
         return [Entry(claim, "", Verdict(NOT_MEASURED, claim.unmeasured))]
     rows = {*claim.a, *claim.b}
@@ -142,11 +144,17 @@ def _entries(suite: Summary, claim: Claim, ratio: bool) -> list[Entry]:
 
 def _effect(suite: Summary, claim: Claim, metric: str, ratio: bool) -> Effect | None:
     rows = [*claim.a, *claim.b]
-    text = FEATURES if metric.startswith("alignment") else TEXTS[0]
+    text = _text(metric)
     if any(row not in suite.keys for row in rows) or not suite.has(metric, text, rows):
         return None
     found = suite.contrasts.effect(suite.keys, main_effect(claim.pairs), metric, text, ratio)
     return oriented(found, claim.direction)
+
+
+def _text(metric: str) -> str:
+    """The treatment under which a metric is claimed: the published one, if it reads that."""
+    known = registry.load(registry.family(metric)).treatments
+    return TEXTS[0] if TEXTS[0] in known else known[0]
 
 
 def printed(claim: Claim, metric: str, ratio: bool) -> float | None:

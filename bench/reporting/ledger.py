@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import exp
+from math import exp, isfinite
 
 from bench.config import load_yaml
+from bench.reporting.alignment_tables import HEADS
 from bench.reporting.claims import DISAGREE, Entry
 from bench.reporting.sheet import Cell, Column, Row, Sheet
 from bench.reporting.summary import RANKED_BY, TEXTS, Summary
@@ -23,26 +24,23 @@ from bench.stats.verdicts import (
     TESTED,
     UNRESOLVED,
 )
-from bench.terminal import interval, number, p_value
+from bench.terminal import number, p_value
 
 NONE = "–"
 STAR, DAGGER = "*", "†"
 TEST = TESTS["t"]
 
 
-def columns(ratio: bool) -> tuple[Column, ...]:
-    """`ratio`: sizes are in per cent."""
-    unit = ", %" if ratio else ""
-    return (
-        Column("section", heading=True),
-        Column("claim", heading=True),
-        Column("rows", heading=True),
-        Column("metric"),
-        Column(f"paper{unit}", ("paper",), right=True),
-        Column(f"ours{unit} [95 %]", ("ours", "low", "high"), right=True),
-        Column("p", right=True),
-        Column("verdict", ("verdict", "detail", "star", "class", "detectable", "scale")),
-    )
+COLUMNS = (
+    Column("section", heading=True),
+    Column("claim", heading=True),
+    Column("rows", heading=True),
+    Column("metric"),
+    Column("paper", right=True),
+    Column("ours [95 %]", ("ours", "low", "high"), right=True),
+    Column("p", right=True),
+    Column("verdict", ("verdict", "detail", "star", "class", "detectable", "scale")),
+)
 
 
 def sheet(entries: Sequence[Entry], suite: Summary, name: str = "uar") -> Sheet:
@@ -53,13 +51,13 @@ def sheet(entries: Sequence[Entry], suite: Summary, name: str = "uar") -> Sheet:
     for i, entry in enumerate(entries):
         first = not i or entries[i - 1].claim != entry.claim
         lines.append(Row(_cells(entry), entry.verdict.kind, first))
-    shown = columns(any(entry.ratio for entry in entries))
-    return Sheet(title, shown, tuple(lines), tuple(notes(entries, suite, name)))
+    return Sheet(title, COLUMNS, tuple(lines), tuple(notes(entries, suite, name)))
 
 
 def _cells(entry: Entry) -> tuple[Cell, ...]:
     claim, effect = entry.claim, entry.effect
-    metric = entry.metric or (NONE if claim.unmeasured else "all of them")
+    whole = NONE if claim.unmeasured else "all of them"
+    metric = HEADS.get(entry.metric, entry.metric) or whole
     p = entry.verdict.p if effect is None else effect.p()
     found = None if effect is None else (effect.value, *effect.interval(LEVEL))
     resolution = None if effect is None or entry.verdict.p is None else effect.detectable()
@@ -76,7 +74,7 @@ def _cells(entry: Entry) -> tuple[Cell, ...]:
         Cell(claim.section),
         Cell(text),
         Cell("" if claim.unmeasured else claim.rows),
-        Cell(metric),
+        Cell(metric, numbers=(entry.metric,)),
         Cell(_paper(entry), numbers=(_scaled(entry, entry.claimed),)),
         _ours(entry, found),
         Cell(NONE if p is None else p_value(p).removeprefix("p").strip(" ="), numbers=(p,)),
@@ -92,6 +90,7 @@ def _scaled(entry: Entry, value: float | None) -> float | None:
 
 
 def _size(entry: Entry, value: float) -> str:
+    """+12.3 of per cent, .123 of points."""
     scaled = _scaled(entry, value)
     assert scaled is not None
     if not entry.ratio:
@@ -103,30 +102,30 @@ def _size(entry: Entry, value: float) -> str:
 def _paper(entry: Entry) -> str:
     if entry.claimed is None:
         return NONE
-    return _size(entry, entry.claimed) + (DAGGER if entry.disagrees else "")
+    return _size(entry, entry.claimed) + _unit(entry) + (DAGGER if entry.disagrees else "")
+
+
+def _unit(entry: Entry) -> str:
+    return " %" if entry.ratio else ""
 
 
 def _ours(entry: Entry, found: tuple[float, float, float] | None) -> Cell:
-    if found is None or not all(x == x for x in found):
+    if found is None or not all(map(isfinite, found)):
         return Cell(NONE, numbers=(None, None, None))
-    if entry.ratio:
-        value, low, high = (_size(entry, x) for x in found)
-        text = f"{value} [{low}, {high}]"
-    else:
-        text = f"{number(found[0])} {interval(*found[1:])}"
-    return Cell(text, numbers=tuple(_scaled(entry, x) for x in found))
+    value, low, high = (_size(entry, x) for x in found)
+    numbers = tuple(_scaled(entry, x) for x in found)
+    return Cell(f"{value}{_unit(entry)} [{low}, {high}]", numbers=numbers)
 
 
 def _verdict(entry: Entry) -> str:
     verdict = entry.verdict
     text = verdict.kind + (STAR if entry.star else "")
+    if entry.claim.unmeasured:
+        return text
     if verdict.kind == UNRESOLVED and entry.effect is not None:
-        unit = " %" if entry.ratio else ""
-        size = _scaled(entry, entry.effect.detectable())
-        assert size is not None
-        shown = f"{size:.1f}" if entry.ratio else number(size)
-        return f"{text}: would detect {shown}{unit}"
-    return f"{text}: {verdict.detail}" if verdict.detail and not entry.claim.unmeasured else text
+        size = _size(entry, entry.effect.detectable()).removeprefix("+")
+        return f"{text} (would detect {size}{_unit(entry)})"
+    return f"{text} ({verdict.detail})" if verdict.detail else text
 
 
 # --- notes -------------------------------------------------------------------------------------
@@ -162,10 +161,10 @@ def _counted(entries: Sequence[Entry]) -> list[str]:
 def _read(entries: Sequence[Entry], suite: Summary, dataset: str) -> list[str]:
     same = suite.dataset == dataset
     scale = (
-        "difference of the two sides"
+        "differences of the two sides"
         if same
-        else "difference of the two sides in per cent of the second (made of the logarithm of "
-        "their ratio)"
+        else "differences of the two sides in per cent of the second, made of the logarithm of "
+        "their ratio (in points where the paper gives no size)"
     )
     [family] = {e.family for e in entries if e.counted} or {0}
     lines = [

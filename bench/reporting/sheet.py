@@ -16,6 +16,8 @@ from textwrap import wrap
 from bench.errors import unknown
 
 WIDTH = 100  # columns of the text form
+PAGE = 45  # rows that fit on a page of LaTeX; more of them are a longtable
+LONG = 30  # characters from which a heading's column breaks its lines there
 GAP = "  "
 
 
@@ -30,8 +32,8 @@ class Cell:
 class Column:
     """`numbers`: the heads of its columns in CSV (one of the same head, if none are named).
 
-    `heading`: text prints it above the rows that share it, and on no row. `printed` False: it
-    stands in CSV alone.
+    `heading`: text prints it above the rows that share it; other forms on the first of them,
+    CSV on each.
     """
 
     head: str
@@ -39,7 +41,6 @@ class Column:
     right: bool = False
     heading: bool = False
     key: bool = False  # text repeats it where the other columns need a second block
-    printed: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,11 @@ class Sheet:
     notes: tuple[str, ...] = ()
 
     def shown(self, row: Row) -> list[Cell]:
-        """The cells that are printed, in every form but CSV."""
-        return [c for c, column in zip(row.cells, self.columns, strict=True) if column.printed]
-
-    @property
-    def heads(self) -> list[Column]:
-        return [column for column in self.columns if column.printed]
+        """Its cells as a table has them: what the rows above share is not said again."""
+        return [
+            Cell("") if column.heading and not row.first else cell
+            for cell, column in zip(row.cells, self.columns, strict=True)
+        ]
 
 
 def render(sheet: Sheet, form: str) -> str:
@@ -87,7 +87,7 @@ def text(sheet: Sheet) -> str:
 
 def _blocks(sheet: Sheet) -> list[list[int]]:
     """Which printed columns stand beside one another; headings stand above the rows."""
-    columns = sheet.heads
+    columns = sheet.columns
     widths = [_width(sheet, i) for i in range(len(columns))]
     keys = [i for i, c in enumerate(columns) if c.key]
     room = WIDTH - sum(widths[i] + len(GAP) for i in keys)
@@ -105,11 +105,11 @@ def _blocks(sheet: Sheet) -> list[list[int]]:
 
 
 def _width(sheet: Sheet, i: int) -> int:
-    return max(len(x) for x in (sheet.heads[i].head, *(sheet.shown(r)[i].text for r in sheet.rows)))
+    return max(len(x) for x in (sheet.columns[i].head, *(r.cells[i].text for r in sheet.rows)))
 
 
 def _block(sheet: Sheet, chosen: Sequence[int]) -> Iterator[str]:
-    columns = sheet.heads
+    columns = sheet.columns
     widths = {i: _width(sheet, i) for i in chosen}
 
     def line(cells: Sequence[str]) -> str:
@@ -124,7 +124,7 @@ def _block(sheet: Sheet, chosen: Sequence[int]) -> Iterator[str]:
     above = ""
     headed = any(column.heading for column in columns)
     for row in sheet.rows:
-        cells = sheet.shown(row)
+        cells = row.cells
         heading = GAP.join(c.text for c, col in zip(cells, columns, strict=True) if col.heading)
         if headed and heading != above:
             yield ""
@@ -138,7 +138,7 @@ def _block(sheet: Sheet, chosen: Sequence[int]) -> Iterator[str]:
 
 
 def markdown(sheet: Sheet) -> str:
-    rows = [[c.head for c in sheet.heads], ["---:" if c.right else "---" for c in sheet.heads]]
+    rows = [[c.head for c in sheet.columns], ["---:" if c.right else "---" for c in sheet.columns]]
     for row in sheet.rows:
         rows.append([f"**{c.text}**" if c.bold and c.text else c.text for c in sheet.shown(row)])
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
@@ -167,7 +167,7 @@ def html(sheet: Sheet) -> str:
         shown = escape(c.text)
         return f"<td><b>{shown}</b></td>" if c.bold and c.text else f"<td>{shown}</td>"
 
-    head = "".join(f"<th>{escape(c.head)}</th>" for c in sheet.heads)
+    head = "".join(f"<th>{escape(c.head)}</th>" for c in sheet.columns)
     rows = [
         f'<tr class="{escape(row.kind)}">{"".join(map(cell, sheet.shown(row)))}</tr>'
         for row in sheet.rows
@@ -203,28 +203,60 @@ def tex(text: str) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    """A table* that compiles with booktabs, amssymb and graphicx."""
-
-    def cell(c: Cell) -> str:
-        return f"\\textbf{{{tex(c.text)}}}" if c.bold and c.text else tex(c.text)
-
+    """A table* that compiles with booktabs, amssymb and graphicx; of many rows a longtable."""
     caption = ". ".join(filter(None, [tex(sheet.title), tex(" ".join(sheet.notes))]))
+    head = " & ".join(tex(c.head) for c in sheet.columns) + r" \\"
+    body = list(_latex_rows(sheet))
+    if len(sheet.rows) > PAGE:
+        return "\n".join(_longtable(sheet, caption, head, body))
+    columns = "".join("r" if c.right else "l" for c in sheet.columns)
     lines = [
         "% \\usepackage{booktabs,amssymb,graphicx}",
         "\\begin{table*}[t]",
         "\\centering",
         f"\\caption{{{caption}}}",
         "\\resizebox{\\textwidth}{!}{%",
-        f"\\begin{{tabular}}{{{''.join('r' if c.right else 'l' for c in sheet.heads)}}}",
+        f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
-        " & ".join(tex(c.head) for c in sheet.heads) + r" \\",
+        head,
         "\\midrule",
     ]
+    return "\n".join([*lines, *body, "\\bottomrule", "\\end{tabular}}", "\\end{table*}", ""])
+
+
+def _latex_rows(sheet: Sheet) -> Iterator[str]:
     for i, row in enumerate(sheet.rows):
         if row.first and i:
-            lines.append("\\addlinespace")
-        lines.append(" & ".join(map(cell, sheet.shown(row))) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", "\\end{table*}", ""])
+            yield "\\addlinespace"
+        cells = (
+            f"\\textbf{{{tex(c.text)}}}" if c.bold and c.text else tex(c.text)
+            for c in sheet.shown(row)
+        )
+        yield " & ".join(cells) + r" \\"
+
+
+def _longtable(sheet: Sheet, caption: str, head: str, body: Sequence[str]) -> list[str]:
+    """Over several pages of one column; long headings break their lines."""
+    kinds = [
+        r"p{0.22\textwidth}" if c.heading and _width(sheet, i) > LONG else "r" if c.right else "l"
+        for i, c in enumerate(sheet.columns)
+    ]
+    return [
+        "% \\usepackage{booktabs,amssymb,longtable}",
+        "\\begingroup\\scriptsize\\setlength{\\tabcolsep}{3pt}",
+        f"\\begin{{longtable}}{{{''.join(kinds)}}}",
+        "\\toprule",
+        head,
+        "\\midrule",
+        "\\endhead",
+        "\\bottomrule",
+        f"\\caption{{{caption}}}",
+        "\\endlastfoot",
+        *body,
+        "\\end{longtable}",
+        "\\endgroup",
+        "",
+    ]
 
 
 FORMS: Mapping[str, Callable[[Sheet], str]] = {

@@ -21,6 +21,7 @@ from bench.metrics import ptb, registry
 from bench.metrics.predictions import PREDICTIONS, write_predictions
 from bench.reporting import by_fold, summary
 from bench.reporting.folder import write_suite
+from bench.reporting.pilot import measure
 from bench.reporting.summary import Summary
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
@@ -257,6 +258,26 @@ def test_rows_are_compared_within_folds(made: tuple[Plan, Workspace], tmp_path: 
     assert "### Within folds" in report
     assert "dataset=folded dataset.fold=all" in report
     assert f"of {FOLDS} folds, averaged; {FOLDS * STUDIES} studies" in report
+
+
+def test_runs_in_folds_are_a_pilot(made: tuple[Plan, Workspace]) -> None:
+    plan, work = made
+    found = Summary.of(plan, work)
+    pilot = measure(found, "BLEU-4")
+    assert (pilot.folds, pilot.seeds, pilot.studies) == (FOLDS, SEEDS, STUDIES)
+    assert pilot.overlap == found.overlap
+    scorer = registry.load("BLEU")
+    spreads = [
+        np.var([scorer.corpus(run)["BLEU-4"] for run in fold.runs], ddof=1)
+        for row in ("poor", "good")
+        for fold in found.contrasts.folds(found.keys[row], row, "BLEU", by_fold.TEXT)
+    ]
+    assert pilot.seed_sd == pytest.approx(np.sqrt(np.mean(spreads)))
+    [pair] = pilot.pairs
+    assert (pair.a, pair.b) == ("good", "poor")
+    assert pair.difference == pytest.approx(by_fold.comparisons(found)[0].difference)
+    assert pilot.training_seconds == 2.0  # one training of either row
+    assert pilot.families["Holm over 3 contrasts (t)"] == 3
 
 
 def test_only_what_every_fold_has_is_averaged() -> None:

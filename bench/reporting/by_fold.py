@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
+from bench.reporting.contrasts import Contrasts, Key
 from bench.spec import RunSpec, digest
 from bench.stats.blocks import BlockComparison, compare_folds
 from bench.terminal import interval, number, p_value
 
 if TYPE_CHECKING:
-    from bench.reporting.contrasts import Key
     from bench.reporting.summary import Summary
     from bench.runs.workspace import Workspace
 
@@ -67,8 +67,6 @@ def compare_runs(
     rows: Mapping[str, Sequence[RunSpec]], scores: Sequence[str], text: str, work: Workspace
 ) -> list[BlockComparison]:
     """Two rows, given as the specs of their runs in several folds, within those folds."""
-    from bench.reporting.contrasts import Contrasts
-
     runs = [(name, spec) for name, own in rows.items() for spec in own]
     folds = {fold_of(s): s for s in sorted((s for _, s in runs), key=lambda s: fold_of(s) or 0)}
     datasets = [work.dataset_of(spec.data) for spec in folds.values()]

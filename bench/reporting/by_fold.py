@@ -119,7 +119,7 @@ def section(suite: Summary) -> str:
         f"### Within folds\n\nDifferences within each of {count} folds, averaged; {found[0].n:,} "
         "studies, each tested once. Interval and p are a t-test's over the folds "
         f"({count - 1} degrees of freedom); where folds differ by less than studies and seeds "
-        "explain, those of studies and seeds. They cover 94-98 %, but 91-94 % where what "
+        "explain, those of studies and seeds. Simulated, five folds cover 94-98 %, but 91-94 % where what "
         "overlapping training sets have in common matters: Nadeau and Bengio's (2003) corrected t "
         "allows for that, and then covers 97 % (`tests/golden/folds_check.json`). p is not "
         "corrected for the number of comparisons.\n\n"

@@ -23,6 +23,7 @@ VERBS = {
         "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
     ),
     "compare": ("bench.commands.compare", "two systems: difference, interval, p, in words"),
+    "power": ("bench.commands.power", "what difference a design can find, and what it costs"),
     "table": ("bench.commands.table", "print a paper table from sealed runs"),
     "pretrain": (
         "bench.commands.pretrain",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +59,14 @@ def seal(planned: Planned, share: float, work: Workspace) -> None:
     assess(spec, work, folder, METRICS)
 
 
-def make(place: Path) -> tuple[Plan, Workspace]:
-    """The plan of the suite, its runs sealed below `place`."""
+def make(place: Path, quality: Mapping[str, Sequence[float]] = QUALITY) -> tuple[Plan, Workspace]:
+    """The plan of the suite, its runs sealed below `place`; of `quality`, a training a share."""
     work = Workspace(place / "runs", place / "cache")
     runs = []
     with pytest.MonkeyPatch.context() as patch:
         # Java would be asked for no more than this.
         patch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
-        for name, shares in QUALITY.items():
+        for name, shares in quality.items():
             kind = "floor" if name == "constant" else "train"
             part, budget = PartSpec("toy.Toy", {"row": name}), BudgetSpec("steps", 3.0)
             for seed, share in enumerate(shares):

@@ -11,14 +11,13 @@ from bench.metrics.bleu import BLEU
 from bench.scripts.coverage_worlds import Case, Made, MeanMetric, draw, plan
 from bench.stats import differences
 from bench.stats.compare import (
-    VERDICTS,
     Comparison,
     System,
     compare,
     compare_all,
     corrected,
-    verdict,
 )
+from bench.stats.seeds import next_run, uneven
 from bench.terminal import interval, number, p_value
 
 MEAN = MeanMetric()
@@ -38,7 +37,7 @@ def system(name: str, shift: float = 0.0, n: int = 60, seed: int = 0, **more) ->
 
 def made(**changes) -> Comparison:
     found = compare(system("UAR"), system("BASE"), MEAN, "mean", resamples=100)
-    return replace(found, **changes)
+    return replace(found, **{"lone": (), "test": "t", **changes})
 
 
 HIGHER = {"difference": 0.021, "low": 0.004, "high": 0.038, "p": 0.0015, "p_corrected": 0.012}
@@ -46,40 +45,55 @@ OPEN = {"difference": 0.003, "low": -0.012, "high": 0.018, "p": 0.61, "p_correct
 LOWER = {"difference": -0.021, "low": -0.038, "high": -0.004, "p": 0.012, "p_corrected": 0.012}
 
 
+T = "(t-test over seeds and studies)"
+
+
 def test_a_difference_in_words():
     found = made(**HIGHER, family=8)
-    assert (
-        found.sentence() == "UAR is higher than BASE by .021 [.004, .038], p = .012 (Holm over 8)"
+    assert found.sentence() == (
+        f"UAR is higher than BASE by .021 [.004, .038], p = .002 {T}; holds after Holm over 8"
     )
-    assert (found.distinguishable, found.better) == (True, "UAR")
+    assert (found.separate, found.distinguishable) == (True, True)
 
 
 def test_a_lower_score_in_words():
-    assert made(**LOWER).sentence() == "UAR is lower than BASE by .021 [.004, .038], p = .012"
+    assert made(**LOWER).sentence() == f"UAR is lower than BASE by .021 [.004, .038], p = .012 {T}"
     loss = made(**LOWER, higher_is_better=False)
-    assert loss.sentence().endswith("p = .012; lower is better")
-    assert (made(**LOWER).better, loss.better) == ("BASE", "UAR")
+    assert loss.sentence().endswith(f"{T}; lower is better")
 
 
 def test_no_difference_in_words():
     found = made(**OPEN, b="the constant report", family=8)
     assert found.sentence() == (
         "UAR is not distinguishable from the constant report: the difference of .003 has the "
-        "95 % interval [-.012, .018], p = .61 (Holm over 8)"
+        f"95 % interval [-.012, .018], p = .61 {T}"
     )
-    assert (found.distinguishable, found.better) == (False, None)
+    assert (found.separate, found.distinguishable) == (False, False)
 
 
-def test_the_correction_alone_can_make_two_systems_indistinguishable():
+def test_a_raw_p_stands_beside_its_own_interval():
+    """What the correction takes back is said in words, never as a p that belies the interval."""
     found = made(**HIGHER | {"p_corrected": 0.2}, family=40)
-    assert not found.distinguishable
-    assert "not distinguishable" in found.sentence()
+    assert (found.separate, found.distinguishable) == (True, False)
+    assert found.sentence() == (
+        f"UAR is higher than BASE by .021 [.004, .038], p = .002 {T}; does not hold after Holm "
+        "over 40"
+    )
+
+
+def test_one_training_makes_a_sentence_about_reports():
+    found = made(**HIGHER, lone=("UAR", "BASE"), test="randomization")
+    assert found.sentence() == (
+        "these reports of UAR score higher than those of BASE by .021 [.004, .038], p = .002 "
+        "(randomization test over studies)"
+    )
+    assert found.caveat == "one training of UAR and of BASE: training luck is not counted"
 
 
 def test_one_run_of_a_trained_system_is_said():
     a, floor = system("UAR"), system("the constant report", seeded=False)
     assert compare(a, floor, MEAN, "mean", 100).caveat == (
-        "one run of UAR: the spread over seeds is not counted"
+        "one training of UAR: training luck is not counted"
     )
     several = replace(a, runs=np.stack([a.runs, a.runs + 0.1, a.runs - 0.1]))
     assert compare(several, floor, MEAN, "mean", 100).caveat == ""
@@ -102,7 +116,8 @@ def test_a_comparison_is_what_the_statistics_say():
         )
         assert (one.p, one.family, one.runs, one.n) == (difference.p, 1, (3, 1), 60)
         assert one.value_a - one.value_b == pytest.approx(one.difference, abs=1e-15)
-        assert one.signature.startswith(f"{score}|ci:percentile-0.95|test:randomization|")
+        assert one.test == "t"
+        assert one.signature.startswith(f"{score}|ci:t-0.95|test:t|")
     assert compare(first, second, BLEU(), "BLEU-4", 300) == found["BLEU-4"]
 
 
@@ -127,28 +142,27 @@ def test_a_family_is_corrected_together():
     assert min(c.p_corrected for c in together) == pytest.approx(4 * min(c.p for c in family))
 
 
-@pytest.mark.parametrize(
-    ("direction", "ends", "p", "expected"),
-    [
-        ("higher", (0.004, 0.038), 0.012, "confirmed"),
-        ("lower", (0.004, 0.038), 0.012, "contradicted"),
-        ("higher", (-0.038, -0.004), 0.012, "contradicted"),
-        ("lower", (-0.038, -0.004), 0.012, "confirmed"),
-        ("higher", (0.004, 0.038), 0.2, "not distinguishable"),
-        ("higher", (-0.004, 0.038), 0.04, "not distinguishable"),
-        ("higher", (0.0, 0.0), 1.0, "not distinguishable"),
-        ("higher", None, None, "not run"),
-    ],
-)
-def test_verdicts(direction: str, ends, p, expected: str):
-    assert expected in VERDICTS
-    assert verdict(direction, ends, p) == expected
+def test_seeds_that_should_be_looked_at():
+    rng = np.random.default_rng(0)
+    names = ("A", "B")
+    steady, wide = 0.6 + 0.004 * rng.normal(size=(2, 5)) * [[1], [10]]
+    [ratio] = uneven(dict(zip(names, (steady, wide), strict=True)))
+    assert "B's trainings vary" in ratio
+    [gap] = uneven({"A": np.array([0.6, 0.601, 0.47, 0.602, 0.605]), "B": wide})
+    assert gap.startswith("one part of A's trainings lies far from the rest (.470, .600, ")
+    assert uneven({"A": wide[:4], "B": steady[:4]}) == ()  # too few to tell
+    assert uneven({"A": np.full(5, 0.5), "B": wide}) == ()
+    normal = rng.normal(size=(2000, 2, 5))
+    assert np.mean([bool(uneven({"A": a, "B": b})) for a, b in normal]) < 0.09
 
 
-def test_a_comparison_gives_its_own_verdict():
-    assert made(**HIGHER).verdict("higher") == "confirmed"
-    assert made(**LOWER).verdict("higher") == "contradicted"
-    assert made(**OPEN).verdict("lower") == "not distinguishable"
+def test_one_more_training_lies_where_it_is_foretold():
+    rng = np.random.default_rng(0)
+    runs = rng.normal(size=(4000, 6, 1))
+    ends = [next_run(x[:5], 0.95) for x in runs]
+    held = [low[0] <= x[5, 0] <= high[0] for (low, high), x in zip(ends, runs, strict=True)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.012)
+    assert next_run(runs[0][:1], 0.95) is None
 
 
 def test_a_record_is_json_without_nan():
@@ -196,5 +210,3 @@ def test_different_studies_are_refused(b: System, message: str):
 def test_unknown_names_get_the_nearest():
     with pytest.raises(BenchError, match="did you mean 'BLEU-4'"):
         compare(system("A"), system("B"), BLEU(), "BLUE-4")
-    with pytest.raises(BenchError, match="unknown direction"):
-        verdict("better", None, None)

@@ -8,6 +8,7 @@ import pytest
 from made import DATASET, make
 
 from bench.__main__ import main
+from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace
 from bench.suites.plan import Plan
 
@@ -48,7 +49,10 @@ def test_two_files_keep_the_names_that_they_were_given_by(
     assert main(compared(made, files[0], "BASE")) == 0
     said = capsys.readouterr().out
     assert files[0] in said
-    assert f"one run of {plan.runs[1].spec.run_id}:" in said  # not of the file
+    assert said.startswith(
+        f"One training of {files[0]} and of {plan.runs[1].spec.run_id}: training"
+    )
+    assert f"these reports of {files[0]} " in said
 
 
 def test_studies_of_no_known_patient_are_refused(
@@ -66,4 +70,44 @@ def test_unknown_and_ambiguous_runs_are_named(
     assert main(compared(made, "nothing", "BASE")) == 2
     assert "unknown run or file 'nothing'" in capsys.readouterr().err
     assert main(compared(made, "", "BASE")) == 2
-    assert "'' fits the ids of " in capsys.readouterr().err
+    assert "begins the ids of several runs" in capsys.readouterr().err
+
+
+def test_files_of_one_spec_make_no_statement_about_methods(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(compared(made, *runs_of(made[0], "good"))) == 0
+    said = capsys.readouterr().out
+    assert "not about methods" in said.partition("\n")[0]
+    assert "Both sides are of one spec: they differ in their seeds alone." in said
+    assert "is higher" not in said
+    assert "is lower" not in said
+
+
+def runs_of(plan: Plan, row: str) -> list[str]:
+    return [p.spec.run_id for p in plan.runs if p.name == row]
+
+
+def test_several_trainings_a_side_are_the_rows_of_a_table(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, work = made
+    good = ",".join(runs_of(plan, "good"))
+    assert main(compared(made, good, "constant", "--json")) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    table = Summary.of(plan, work).compare("good", "constant", "BLEU-4")
+    for key in ("difference", "low", "high", "p"):
+        assert found[key] == getattr(table, key)
+    assert (found["runs"], found["lone"], found["test"]) == ([2, 1], [], "t")
+    assert main(compared(made, good, "constant")) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("BLEU-4: ")
+    assert "is higher than" in said
+
+
+def test_wrong_sides(made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = runs_of(made[0], "good")
+    base = runs_of(made[0], "BASE")[0]
+    for a, words in ((f"{one},{base}", "trainings of 2 specs"), (f"{two},{two}", "given twice")):
+        assert main(compared(made, a, "constant")) == 2
+        assert words in capsys.readouterr().err

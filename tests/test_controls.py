@@ -16,9 +16,23 @@ from bench.data.batches import Pixels, Split
 from bench.data.study import Dataset
 from bench.data.text import vocabulary
 from bench.engine.decode import generate
+from bench.metrics import ptb, registry
+from bench.metrics.exchanged import Exchanged
+from bench.metrics.references import ReferenceSet
 from bench.metrics.scoring import Scored
 from bench.model import ImageSpec
-from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
+from bench.runs.controls import (
+    DERANGEMENTS,
+    SHUFFLED,
+    WITHIN,
+    averaged,
+    derangement,
+    drawn_of,
+    label_groups,
+    orders,
+    permuted,
+    within,
+)
 from bench.runs.score import CONTROLS, TABLES
 from bench.spec import DecodeSpec
 from bench.store import RunFolder, read_json
@@ -108,16 +122,68 @@ def test_controls_have_rows_with_their_own_count(
 def test_statistics_of_the_control_are_of_permuted_reports(
     scored: tuple[RunFolder, Mapping[str, Scored]],
 ) -> None:
-    """Lengths of hypotheses move with the reports, those of references stay."""
+    """All reports and all references take part as often as before; only the pairs differ."""
     _, tables = scored
     own, shuffled = (tables[k].statistics["r2gen@1", "BLEU"] for k in ("own", SHUFFLED))
-    moved = [i for i in range(own.shape[1]) if not np.array_equal(own[:, i], shuffled[:, i])]
-    same = [i for i in range(own.shape[1]) if i not in moved]
-    assert moved
-    assert same
+    sums = own.sum(axis=0), shuffled.sum(axis=0)
+    assert (sums[0][:4] > sums[1][:4] + 1).all()  # matches
+    assert sums[0][4:] == pytest.approx(sums[1][4:])  # n-grams, and both lengths
     harder = tables[WITHIN]
     assert set(harder.ids) < set(tables["own"].ids)
     assert len(harder.statistics["r2gen@1", "BLEU"]) == len(harder.ids)
+    assert all(f"|derangements:{DERANGEMENTS}" in s.signature for s in harder if s.signature)
+
+
+def test_averaged_is_the_mean_over_derangements() -> None:
+    """Its rows add up to it, and its bootstrap is as uncertain as other studies would make it."""
+    rng = np.random.default_rng(0)
+    n, count = 40, 7
+    drawn = orders(n, 3, count)
+    assert (drawn != np.arange(n)).all()
+    assert len({tuple(d) for d in drawn}) == count
+    pairs = rng.random((n, n))  # [i, j]: study i with the report of study j
+    each = np.take_along_axis(pairs, drawn.T, axis=1).T[..., None]
+    found = averaged(each, drawn)
+    assert found.shape == (n, 1)
+    assert found.sum() == pytest.approx(each.sum(axis=1).mean())
+    # What a report is worth to whomever gets it counts as much as what its study is.
+    worth = np.tile(rng.normal(size=n), (n, 1))
+    by_report = averaged(np.take_along_axis(worth, drawn.T, axis=1).T[..., None], drawn)
+    by_study = averaged(np.take_along_axis(worth.T, drawn.T, axis=1).T[..., None], drawn)
+    assert by_report.var() == pytest.approx(by_study.var(), rel=0.2)
+
+
+def test_a_pair_is_scored_once_and_right() -> None:
+    dataset = load(test=30)
+    reports = [s.report for s in dataset.split("test")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
+        references = ReferenceSet(dataset, "test", "r2gen@1", vocabulary(dataset))
+        pairs = Exchanged(references, reports)
+        drawn = orders(30, 1, 4)
+        for family in ("BLEU", "CIDEr"):
+            found = pairs.statistics(family, drawn)
+            metric = registry.load(family).given(references)
+            for d, order in enumerate(drawn):
+                said = [pairs.hypotheses[j] for j in order]
+                assert np.allclose(found[d], metric.statistics(said, pairs.truths))
+
+
+def test_a_run_with_one_derangement_is_still_read(
+    scored: tuple[RunFolder, Mapping[str, Scored]], tmp_path: Path
+) -> None:
+    """Its table has the same shape; only its signature names no number of derangements."""
+    _, tables = scored
+    old = replace(
+        tables[SHUFFLED],
+        scores=tuple(
+            replace(s, signature=s.signature.partition("|derangements")[0])
+            for s in tables[SHUFFLED].scores
+        ),
+    )
+    old.save(tmp_path / "x.npz")
+    assert drawn_of(Scored.load(tmp_path / "x.npz")) == 1
+    assert drawn_of(tables[SHUFFLED]) == DERANGEMENTS
 
 
 def test_a_floor_has_no_control(tmp_path: Path) -> None:

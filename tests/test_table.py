@@ -66,7 +66,7 @@ def test_a_board_gives_the_table_of_its_runs(call: Call, made: tuple[Plan, Works
     assert code == 0
     assert of_board == of_runs
     assert "| good |" in of_runs
-    for form in ("latex", "csv", "html"):
+    for form in ("text", "latex", "csv", "html"):
         code, text, _ = call("table", "t", "dataset=made", "--board", "b", "--format", form)
         assert code == 0
         assert "constant report" in text

@@ -33,6 +33,7 @@ def plan(*names: str) -> Any:
     planned = [
         SimpleNamespace(
             name=n,
+            label=n,
             origin="floor" if n.isupper() else "trained",
             spec=SimpleNamespace(run_id=n, seed=0),
         )

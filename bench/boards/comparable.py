@@ -1,14 +1,16 @@
-"""What may stand side by side in one table: seeds of one spec, on one set of data."""
+"""What may stand side by side in one table: seeds of one spec, on one set of data or of folds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.boards.rows import BoardRow
 from bench.errors import BenchError, some
-from bench.spec import RunSpec, to_dict
+from bench.runs.workspace import RUN
+from bench.spec import DataSpec, PartSpec, RunSpec, digest, to_dict
 from bench.store import RunFolder, load_spec
 
 
@@ -16,20 +18,28 @@ def mixed(rows: Iterable[BoardRow], specs: Mapping[str, RunSpec]) -> list[str]:
     """Why runs cannot be read as one table: a sentence for other data, and for every mixed row.
 
     The runs of a row are taken for its seeds, so they must differ in nothing else; statistics of
-    different rows are paired study by study, so the studies must be the same. `specs`: of the runs.
+    different rows are paired study by study, so the studies must be the same. Folds of one set are
+    blocks of one table: in each, a row has its own runs, which differ from those of other folds
+    only in the data and in what was pretrained on them. `specs`: of the runs.
     """
-    variants: dict[str, dict[str, RunSpec]] = {}
-    for row in rows:
-        variants.setdefault(row.variant, {})[row.run_id] = specs[row.run_id]
+    variants: dict[str, list[RunSpec]] = {}
+    for variant, run_id in dict.fromkeys((row.variant, row.run_id) for row in rows):
+        variants.setdefault(variant, []).append(specs[run_id])
+    return mixed_specs(variants)
+
+
+def mixed_specs(rows: Mapping[str, Sequence[RunSpec]]) -> list[str]:
+    """The same of rows that are given as the specs of their runs."""
+    variants = {name: {spec.run_id: spec for spec in own} for name, own in rows.items()}
     runs = {run: spec for own in variants.values() for run, spec in own.items()}
     by_data = _grouped({run: spec.data.manifest for run, spec in runs.items()})
     found = []
-    if len(by_data) > 1:
+    if len(by_data) > 1 and not _are_folds([spec.data for spec in runs.values()]):
         parts = (f"{data[:16]} (run {some(ids, 2)})" for data, ids in by_data.items())
         found.append(f"runs on different data under one name, by manifest: {'; '.join(parts)}")
     for variant, own in variants.items():
         by_spec = _grouped({run: run.rpartition("-s")[0] for run in own})
-        if len(by_spec) > 1:
+        if len(by_spec) > 1 and not _one_row(own.values()):
             parts = (f"{spec} (run {some(ids, 2)})" for spec, ids in by_spec.items())
             found.append(
                 f"{variant} has runs of {len(by_spec)} specs, "
@@ -37,6 +47,39 @@ def mixed(rows: Iterable[BoardRow], specs: Mapping[str, RunSpec]) -> list[str]:
                 f"{'; '.join(parts)}; they differ in {some(_differences(own.values()))}"
             )
     return found
+
+
+def _are_folds(data: Sequence[DataSpec]) -> bool:
+    """Whether data differ only in which fold of one set they are, each fold having one manifest."""
+    sets = {digest(_without_fold(d)) for d in data}
+    folds = {(d.params.get("fold"), d.manifest) for d in data}
+    numbers = {fold for fold, _ in folds}
+    return len(sets) == 1 and len(folds) == len(numbers) and None not in numbers
+
+
+def _without_fold(data: DataSpec) -> DataSpec:
+    params = {k: v for k, v in data.params.items() if k != "fold"}
+    return replace(data, params=params, manifest="")
+
+
+def _one_row(specs: Collection[RunSpec]) -> bool:
+    """Whether specs are one row in several folds: one spec a fold, of equal settings."""
+    by_fold = {(spec.data.params.get("fold"), spec.spec_id) for spec in specs}
+    folds = {fold for fold, _ in by_fold}
+    alike = {digest(_of_any_fold(spec)) for spec in specs}
+    return len(alike) == 1 and len(by_fold) == len(folds) and None not in folds
+
+
+def _of_any_fold(spec: RunSpec) -> RunSpec:
+    """A spec without what its fold decides: the data, and weights that were pretrained on them."""
+    tokenizer = spec.tokenizer and _unpretrained(spec.tokenizer)
+    model, data = _unpretrained(spec.model), _without_fold(spec.data)
+    return replace(spec, data=data, model=model, tokenizer=tokenizer, seed=0)
+
+
+def _unpretrained(part: PartSpec) -> PartSpec:
+    kept = {k: RUN if v.startswith(RUN) else v for k, v in part.weights.items()}
+    return replace(part, weights=kept)
 
 
 def _grouped(labels: Mapping[str, str]) -> dict[str, list[str]]:

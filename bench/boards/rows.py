@@ -20,6 +20,7 @@ from bench.store import MANIFEST, RunFolder, file_digest, read_json, write_atomi
 from bench.suites.plan import Plan, Planned
 
 BOARDS = Path("leaderboards")
+TEST = "test"  # the split that is scored; "test:fold2" where the data is one fold of a set
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _common(planned: Planned, dataset: str, folder: RunFolder) -> dict[str, Any]
     return {
         "protocol": spec.protocol,
         "dataset": dataset,
-        "split": "test",
+        "split": TEST if planned.fold is None else f"{TEST}:fold{planned.fold}",
         "model": planned.model,
         "variant": planned.name,
         "run_id": spec.run_id,
@@ -148,9 +149,6 @@ def _row(score: dict[str, Any], planned: Planned, common: dict[str, Any]) -> Boa
         interval=score.get("interval", ""),
         reason=score.get("unavailable", "") or score["control"],
     )
-
-
-# --- what may stand side by side ----------------------------------------------------------------
 
 
 # --- files -------------------------------------------------------------------------------------

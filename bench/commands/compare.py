@@ -1,34 +1,44 @@
 """Compare two systems in one or more scores: difference, interval, p, and plain words.
 
-A and B are run ids (or their beginnings), or CSV files of predictions (study_id,report). Files are
-of the embedded dataset, or of a run's that they are compared with, unless `dataset=NAME` is given.
+A and B are run ids (or their beginnings), CSV files of predictions (study_id,report), or, with
+--board, rows of a board. Several trainings of one system are given by commas, A1,A2 B1,B2: only
+then is anything said of methods, since the luck of training is then counted. Runs in several folds
+of a dataset are compared within each fold. Files are of the
+embedded dataset, or of a run's that they are compared with, unless `dataset=NAME` is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from bench.boards.comparable import mixed_specs
+from bench.boards.rows import active, read_rows
 from bench.data.registry import chosen_dataset, split_overrides
 from bench.data.study import Dataset
-from bench.errors import BenchError, some
+from bench.errors import BenchError, some, unknown
 from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
+from bench.reporting.by_fold import compare_runs, fold_of
+from bench.reporting.contrasts import made_here
 from bench.runs.score import SPLIT, TABLES
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import TREATMENT, RunSpec
 from bench.stats.compare import Comparison, System, compare, corrected
-from bench.store import RunFolder, find_run, load_spec
+from bench.stats.seeds import LIMIT
+from bench.store import RunFolder, load_spec
 from bench.terminal import number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", help="run id or predictions.csv")
-    parser.add_argument("b", help="run id or predictions.csv")
+    parser.add_argument("a", help="run id, predictions.csv or row of the board; several by commas")
+    parser.add_argument("b", help="the same")
     parser.add_argument(
         "settings", nargs="*", metavar="key=value", help="dataset=NAME dataset.KEY=value"
     )
@@ -37,58 +47,168 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--treatment", "--text", default=TREATMENT, help="text treatment (--text: its old name)"
     )
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--board", type=Path, help="take the published runs of this board")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
+class _Training:
     """What was named: its statistics, and the spec of a run (None: someone's file)."""
 
     name: str
     scored: Scored
     spec: RunSpec | None
 
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One system: its trainings, or the one file or floor."""
+
+    name: str
+    trainings: tuple[_Training, ...]
+
     @property
     def seeded(self) -> bool:
-        return self.spec is not None and self.spec.kind != "floor"
+        """A floor has no seed; of someone's file the others are not known."""
+        return any(t.spec is None or t.spec.kind != "floor" for t in self.trainings)
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
-    names = registry.listed(arguments.metric)
-    families = registry.families(names)
-    folders = {name: _folder(name, arguments.out) for name in (arguments.a, arguments.b)}
-    specs = {name: load_spec(folder) for name, folder in folders.items() if folder}
-    work = Workspace(arguments.out, arguments.cache)
+    names = [m for m in arguments.metric.split(",") if m]
+    families = list(dict.fromkeys(registry.family(name) for name in names))
+    out = arguments.board / "runs" if arguments.board else arguments.out
+    known = _rows(arguments.board) if arguments.board else {}
+    work = Workspace(out, arguments.cache)
+    sides = [_named(text, out, known) for text in (arguments.a, arguments.b)]
+    specs = {n: load_spec(f) for side in sides for n, f in side.items() if f}
+    if len({fold_of(spec) for spec in specs.values()} - {None}) > 1:
+        rows = dict(zip((arguments.a, arguments.b), sides, strict=True))
+        return _within_folds(arguments, rows, specs, work)
     dataset = chosen_dataset(settings) if settings else _dataset(specs, work)
-    sides = [
-        _Side(name, _scored(Path(name), folder, dataset, families), specs.get(name))
-        for name, folder in folders.items()
-    ]
-    a, b = sides[0], sides[-1]  # one entry where both are the same
+    a, b = (
+        _Side(
+            text,
+            tuple(
+                _Training(n, _scored(Path(n), folder, dataset, families), specs.get(n))
+                for n, folder in side.items()
+            ),
+        )
+        for text, side in zip((arguments.a, arguments.b), sides, strict=True)
+    )
+    _refuse_mixed((a, b))
     found = corrected([_compare(a, b, m, arguments.treatment, dataset) for m in names])
+    said = list(_conditions(found, a, b))
     if arguments.json:
-        print(json.dumps([c.record() for c in found], indent=1))
+        print(json.dumps([c.record() | {"conditions": said} for c in found], indent=1))
     else:
-        print("\n".join(map(_line, found)))
+        print("\n".join([*said, *map(_line, found)]))
+    return 0
+
+
+def _within_folds(
+    arguments: argparse.Namespace,
+    sides: Mapping[str, Mapping[str, RunFolder | None]],
+    specs: Mapping[str, RunSpec],
+    work: Workspace,
+) -> int:
+    """Runs in several folds of one set: each fold is a block."""
+    if len(sides) < 2 or any(n not in specs for side in sides.values() for n in side):
+        raise BenchError("runs in folds are compared with runs in folds", "give two rows' runs")
+    rows = {name: [specs[n] for n in side] for name, side in sides.items()}
+    for problem in mixed_specs(rows):
+        raise BenchError(problem, "give runs of two rows in the folds of one dataset")
+    names = [m for m in arguments.metric.split(",") if m]
+    found = compare_runs(rows, names, arguments.treatment, work)
+    records = [c.record() for c in found]
+    said = "\n".join(f"{c.score}: {c.sentence()}" for c in found)
+    print(json.dumps(records, indent=1) if arguments.json else said)
     return 0
 
 
 def _line(c: Comparison) -> str:
-    caveat = f" ({c.caveat})" if c.caveat else ""
-    return f"{c.score}: {number(c.value_a)} against {number(c.value_b)}. {c.sentence()}{caveat}"
+    return f"{c.score}: {number(c.value_a)} against {number(c.value_b)}. {c.sentence()}"
 
 
-def _folder(name: str, out: Path) -> RunFolder | None:
+def _conditions(found: Sequence[Comparison], a: _Side, b: _Side) -> Iterator[str]:
+    """What the comparison leaves out, said before anything else."""
+    if caveat := found[0].caveat:
+        yield (
+            f"{caveat[0].upper()}{caveat[1:]}. What follows is about these reports, not about "
+            "methods: with other seeds it may come out the other way. Several trainings a side: "
+            "bench compare A1,A2,... B1,B2,..."
+        )
+    if len({t.spec.spec_id if t.spec else t.name for s in (a, b) for t in s.trainings}) == 1:
+        yield "Both sides are of one spec: they differ in their seeds alone."
+    for side in (a, b):
+        weights = [_made_here(t.spec) for t in side.trainings if t.spec is not None]
+        for name in sorted(frozenset.intersection(*weights) if len(weights) > 1 else ()):
+            yield (
+                f"All trainings of {side.name} began with one pretraining ({name}): how another "
+                "would come out is not counted."
+            )
+    for warning in dict.fromkeys(w for c in found for w in c.warnings):
+        yield f"Seeds to look at: {warning}. {LIMIT}"
+
+
+def _made_here(spec: RunSpec) -> frozenset[str]:
+    """Initial weights that a run of this harness made."""
+    return frozenset(f"{part} {weights}" for part, weights in made_here(spec).items())
+
+
+def _named(
+    text: str, out: Path, known: Mapping[str, tuple[str, ...]]
+) -> dict[str, RunFolder | None]:
+    """The folders of the trainings that a side names; None for a file."""
+    names = [n for item in text.split(",") for n in known.get(item, (item,))]
+    found: dict[str, RunFolder | None] = {}
+    for name in names:
+        folder = _folder(name, out, known)
+        if name in found or (folder and folder in found.values()):
+            raise BenchError(f"{name} is given twice on one side", "give each training once")
+        found[name] = folder
+    return found
+
+
+def _rows(board: Path) -> dict[str, tuple[str, ...]]:
+    """Row -> its active runs, of every dataset of the board; one name on two is refused."""
+    found: dict[str, dict[str, None]] = {}
+    tables = sorted(board.glob("*.csv"))
+    if not tables:
+        raise BenchError(f"no board {board}", "bench board publish first, or give --board")
+    for path in tables:
+        for row in active(read_rows(path)):
+            name = row.variant if len(tables) == 1 else f"{path.stem}:{row.variant}"
+            found.setdefault(name, {})[row.run_id] = None
+    return {name: tuple(runs) for name, runs in found.items()}
+
+
+def _refuse_mixed(sides: Sequence[_Side]) -> None:
+    """Trainings of a side are of one spec but for the seed; anything else is no spread of seeds."""
+    for side in sides:
+        if len(side.trainings) == 1:
+            continue
+        specs = {t.spec.spec_id if t.spec else "" for t in side.trainings}
+        if len(specs) > 1:
+            raise BenchError(
+                f"{side.name} has trainings of {len(specs)} specs",
+                "give trainings of one system, which differ in their seed alone",
+            )
+
+
+def _folder(name: str, out: Path, known: Mapping[str, tuple[str, ...]]) -> RunFolder | None:
     """The folder of a run that was scored before, None for a file."""
     if Path(name).is_file():
         return None
-    folder = find_run(out, name, "run or file")
-    if not (folder / TABLES).exists():
-        raise BenchError(f"{folder.run_id} has no scores", "run its suite again to score it")
-    return folder
+    runs = sorted(p.name for p in out.glob("*") if (p / TABLES).exists())
+    chosen = [run for run in runs if run.startswith(name)]
+    if len(chosen) > 1:
+        raise BenchError(f"{name!r} begins the ids of several runs", "give more of the id")
+    if not chosen:
+        raise unknown("run, row or file" if known else "run or file", name, [*known, *runs])
+    return RunFolder(out, chosen[0])
 
 
 def _dataset(specs: Mapping[str, RunSpec], work: Workspace) -> Dataset:
@@ -113,18 +233,26 @@ def _compare(a: _Side, b: _Side, metric: str, treatment: str, dataset: Dataset) 
     return compare(systems[0], systems[1], registry.load(family), metric)
 
 
-def _system(side: _Side, family: str, treatment: str, dataset: Dataset) -> System:
-    table = side.scored.statistics.get((treatment, family))
-    if table is None:
-        raise BenchError(
-            f"{side.name} has no {family} under {treatment}", "see `bench list metrics`"
-        )
+def _system(side: _Side, family: str, text: str, dataset: Dataset) -> System:
+    tables = [_table(training, family, text) for training in side.trainings]
     patients = {s.id: s.patient for s in dataset.split(SPLIT)}
-    ids = side.scored.ids
-    strange = [i for i in ids if i not in patients]
+    ids = side.trainings[0].scored.ids
+    strange = [i for t in side.trainings for i in t.scored.ids if i not in patients]
     if strange:  # what a patient has in common would be left out of the intervals
         raise BenchError(
             f"{side.name} has studies that are not in {dataset.name}: {some(strange)}",
             "give the dataset: dataset=NAME",
         )
-    return System(side.name, table, ids, tuple(patients[i] for i in ids), side.seeded)
+    if any(t.scored.ids != ids for t in side.trainings):
+        raise BenchError(f"the trainings of {side.name} were scored on different studies")
+    runs = np.stack(tables) if len(tables) > 1 else tables[0]
+    return System(side.name, runs, ids, tuple(patients[i] for i in ids), side.seeded)
+
+
+def _table(training: _Training, family: str, text: str) -> np.ndarray:
+    table = training.scored.statistics.get((text, family))
+    if table is None:
+        raise BenchError(
+            f"{training.name} has no {family} under {text}", "see `bench list metrics`"
+        )
+    return table

@@ -2,6 +2,9 @@
 
 Interrupt it at any moment and give the same command again: it goes on, and nothing that is
 finished is done twice. Several processes may work on one output folder.
+
+`dataset.fold=all` (or 0,1,...) runs every row in each fold of a dataset that has folds, such as
+iu_xray_folds: --seeds trainings a fold.
 """
 
 from __future__ import annotations
@@ -169,7 +172,7 @@ def describe(plan: Plan, work: Workspace) -> str:
         status = manifest["status"] if manifest else "to do"
         budget = f"{spec.budget.amount:,.0f} {spec.budget.unit}" if spec.kind == "train" else "-"
         start = ", ".join(f"{k}: {v[:40]}" for k, v in _initial(spec).items()) or "-"
-        rows.append([planned.name, planned.model, spec.run_id, budget, start, status])
+        rows.append([planned.label, planned.model, spec.run_id, budget, start, status])
     head = ["row", "model", "run", "budget", "initial weights", "status"]
     count = len(plan.distinct())
     title = f"{plan.suite.title}\n{plan.dataset}: {len(plan.runs)} rows, {count} runs in {work.out}"

@@ -9,6 +9,7 @@ claim of the UAR paper against the runs.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,13 +25,20 @@ from bench.spec import TREATMENT
 from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import load_suite
 
-FORMS = ("md", "latex", "csv", "html")
+FORMS = ("text", "md", "latex", "csv", "html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="e.g. table2, or claims")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
     parser.add_argument("--format", choices=FORMS, default="md")
+    parser.add_argument(
+        "--treatment", "--text", choices=tuple(TREATMENTS), default=TREATMENT,
+        help="text treatment (--text: its old name)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=FORMS, help="text in a terminal, Markdown elsewhere, if not said"
+    )
     parser.add_argument(
         "--treatment", "--text", choices=tuple(TREATMENTS), default=TREATMENT,
         help="text treatment (--text: its old name)",
@@ -49,14 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    form = arguments.format or ("text" if sys.stdout.isatty() else "md")
     if arguments.table == "claims":
-        from bench.reporting.claims import ledger, notes, render
+        from bench.reporting.claims import ledger
+        from bench.reporting.ledger import sheet
+        from bench.reporting.sheet import render
 
         if arguments.rescored:
             raise BenchError("the claims ledger takes no rescored predictions", "name a table")
         summary = _summary("claims", arguments)
-        entries = ledger(summary)
-        print(render(entries, arguments.format, notes(entries, summary.dataset)), end="")
+        print(render(sheet(ledger(summary), summary), form), end="")
         return 0
     summary = _summary(suite_of(arguments.table), arguments)
     table = summary.suite.tables[arguments.table]
@@ -67,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         keep(arguments.cache)
         again = rescored(arguments.rescored, table, summary.data, arguments.treatment)
     grid = summary.grid(table, arguments.treatment, rescored=again)
-    print(tables.render(grid, arguments.format), end="")
+    print(tables.render(grid, form), end="")
     return 0
 
 

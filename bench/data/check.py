@@ -7,9 +7,10 @@ must know; neither is hidden when the other occurs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +80,22 @@ def check(dataset: Dataset) -> Report:
     return Report(dataset.name, tuple(_properties(dataset)))
 
 
-def check_iu_xray(root: Path, manifest: str = iu_xray.NAME) -> Report:
-    """`check`, and every text and image file of IU X-ray against the manifest of this name."""
-    source, wanted = iu_xray.open_source(root), iu_xray.named_manifest(manifest)
+def check_iu_xray(root: Path, name: str = iu_xray.NAME) -> Report:
+    """`check`, and every text and image file of IU X-ray against the manifest `name`."""
+    source = iu_xray.open_source(root)
+    folds = [iu_xray.named_manifest(name, f) for f in iu_xray.folds_of(name)]
+    # Folds have studies, texts and files in common: those of the manifest that they divide.
+    wanted = folds[0] if len(folds) == 1 else iu_xray.named_manifest(iu_xray.NAME)
     found = iu_xray.problems(source, wanted)
     findings = [
         Finding("damage", "fail", f"{len(names)} {kind}: {some(names)}", {kind: len(names)}, fix)
         for kind, (names, fix) in found.items()
     ]
-    findings += _files(source, wanted)
+    findings += _files(source, wanted, folds)
     if not found:
-        findings += _properties(iu_xray.dataset(manifest, source, wanted))
-    return Report(manifest, tuple(findings))
+        datasets = [iu_xray.dataset(name, source, fold) for fold in folds]
+        findings += _properties(datasets[0]) if len(folds) == 1 else _folds(datasets)
+    return Report(name, tuple(findings))
 
 
 def check_mimic_cxr(root: Path, views: str = "frontal") -> Report:
@@ -107,13 +112,13 @@ def check_mimic_cxr(root: Path, views: str = "frontal") -> Report:
     return Report(dataset.name, (images, *_properties(dataset)))
 
 
-def _files(source: Source, wanted: Manifest) -> Iterator[Finding]:
+def _files(source: Source, wanted: Manifest, folds: Sequence[Manifest]) -> Iterator[Finding]:
     yield _texts(source, wanted)
     keys = [i.key for e in wanted.entries for i in iu_xray.images_of(source, e)]
     with ThreadPoolExecutor() as pool:
         hashes = dict(zip(source.files, pool.map(hashed, source.files.values()), strict=True))
     yield _rendition(source, keys, hashes)
-    yield _identical({key: digest for key, (_, digest) in hashes.items()}, wanted)
+    yield _identical({key: digest for key, (_, digest) in hashes.items()}, folds)
 
 
 def _texts(source: Source, wanted: Manifest) -> Finding:
@@ -152,12 +157,12 @@ def _verified(
     return Finding("images", status, text, {"equal": equal, "altered": len(altered)}, fix)
 
 
-def _identical(hashes: Mapping[str, str], wanted: Manifest) -> Finding:
+def _identical(hashes: Mapping[str, str], folds: Sequence[Manifest]) -> Finding:
     groups = leakage.identical(hashes)
     if not groups:
         return Finding("identical images", "ok", "none", {"groups": 0})
-    split = {image.key: e.split for e in wanted.entries for image in e.images}
-    across = [g for g in groups if len({split[key] for key in g if key in split}) > 1]
+    splits = [{i.key: e.split for e in fold.entries for i in e.images} for fold in folds]
+    across = [g for g in groups if any(len({x[key] for key in g if key in x}) > 1 for x in splits)]
     known = sum(group in KNOWN_IDENTICAL for group in groups)
     text = (
         f"{len(groups)} groups of byte-identical files, {known} of them known, "
@@ -176,6 +181,43 @@ def _properties(dataset: Dataset) -> Iterator[Finding]:
     words = len(vocabulary(dataset))
     text = f"{words} words at {dataset.min_count} or more occurrences in train, <unk> included"
     yield Finding("vocabulary", "ok", text, {"words": words})
+
+
+def _folds(datasets: Sequence[Dataset]) -> Iterator[Finding]:
+    for number, dataset in enumerate(datasets):
+        yield _fold(f"fold {number}", dataset)
+    yield _tested(datasets)
+    trains = [{s.id for s in d.split("train")} for d in datasets]
+    shares = [len(a & b) / len(a) for a in trains for b in trains if a is not b]
+    text = f"two folds share {min(shares):.1%} to {max(shares):.1%} of their training studies"
+    yield Finding("overlap", "ok", text, {"least": min(shares), "most": max(shares)})
+
+
+def _fold(name: str, dataset: Dataset) -> Finding:
+    """Sizes, strata, and what two splits of one fold have in common, in one line."""
+    texts = {split: set(leakage.cleaned_reports(dataset, split)) for split in SPLITS}
+    reports = len(set.union(*(a & b for a, b in combinations(texts.values(), 2))))
+    patients = len(leakage.shared_patients(dataset))
+    parts, figures = [], {"reports": float(reports), "patients": float(patients)}
+    for split in SPLITS:
+        marks = leakage.normal(dataset, split)
+        parts.append(f"{split} {len(dataset.split(split)):,}")
+        figures[split] = len(dataset.split(split))
+        if marks is not None:
+            figures[f"normal_{split}"] = _share(marks)
+            parts[-1] += f" ({_share(marks):.1%} normal)"
+    text = f"{', '.join(parts)}; in two splits: {reports} reports, {patients} patients"
+    good = not reports and not patients and all(texts.values())
+    return Finding(name, "ok" if good else "fail", text, figures, "get the manifests again")
+
+
+def _tested(datasets: Sequence[Dataset]) -> Finding:
+    times = Counter(s.id for d in datasets for s in d.split("test"))
+    once = sum(times[s.id] == 1 for s in datasets[0].studies)
+    total = len(datasets[0].studies)
+    text = f"{once:,} of {total:,} studies in exactly one fold"
+    status = "ok" if once == total else "fail"
+    return Finding("tested", status, text, {"once": once}, "get the manifests again")
 
 
 def _counts(dataset: Dataset) -> Finding:

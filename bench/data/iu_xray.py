@@ -27,11 +27,12 @@ from bench.data.images import read_grey
 from bench.data.manifest import Entry, Manifest, Rendition, sha256, text_hash
 from bench.data.study import Dataset, Image, Study
 from bench.data.text import normalise
-from bench.errors import DataError, some, unknown
+from bench.errors import BenchError, DataError, some, unknown
 
 NAME = "iu_xray"
 CLEANING, MIN_COUNT, MAX_LENGTH = "iu", 3, 60  # R2Gen's, for this dataset
-MANIFESTS = ("iu_xray", "iu_xray_exchangeable")
+FOLDED, FOLDS = "iu_xray_folds", 5
+MANIFESTS = ("iu_xray", "iu_xray_exchangeable", FOLDED)
 SOURCES = "the public tables are on Kaggle (raddar), Open-i's release at openi.nlm.nih.gov"
 
 _IMAGE = re.compile(r"(?:CXR\d+_)?(?P<key>.+?)(?:\.dcm)?\.(?:png|jpe?g)", re.IGNORECASE)
@@ -79,24 +80,44 @@ class Files:
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def load(root: Path, manifest: str = NAME) -> Dataset:
-    """The 2,955 studies of `manifest` ("iu_xray", "iu_xray_exchangeable"), in its order.
+def load(root: Path, manifest: str = NAME, fold: int | None = None) -> Dataset:
+    """The 2,955 studies of `manifest`, one of `MANIFESTS`, in its order.
 
-    DataError for studies, texts or images that are missing, altered or not the manifest's.
+    `fold`: 0 to 4 for "iu_xray_folds", None for the others. DataError for studies, texts or images
+    that are missing, altered or not the manifest's.
     """
-    wanted = named_manifest(manifest)
+    wanted = named_manifest(manifest, fold)
     source = open_source(root)
     for problem, (names, fix) in problems(source, wanted).items():
         raise DataError(f"{source.folder}: {len(names)} {problem}: {some(names)}", fix)
     return dataset(manifest, source, wanted)
 
 
-def named_manifest(name: str) -> Manifest:
+def named_manifest(name: str, fold: int | None = None) -> Manifest:
     """The manifest of `iu_xray`, or of another division of the same studies."""
     if name not in MANIFESTS:
         raise unknown("IU X-ray manifest", name, MANIFESTS)
+    _check_fold(name, fold)
     base = manifests.load(NAME)
-    return base if name == NAME else base.resplit(manifests.load_splits(name))
+    if name == NAME:
+        return base
+    column = "split" if fold is None else f"fold{fold}"
+    return base.resplit(manifests.load_splits(name, column))
+
+
+def folds_of(name: str) -> tuple[int | None, ...]:
+    """The folds of a manifest's name; (None,) where it is one division."""
+    return tuple(range(FOLDS)) if name == FOLDED else (None,)
+
+
+def _check_fold(name: str, fold: int | None) -> None:
+    if name != FOLDED and fold is not None:
+        raise BenchError(f"{name} has no folds, but fold {fold} is asked for", "leave fold out")
+    if name == FOLDED and (type(fold) is not int or not 0 <= fold < FOLDS):
+        given = "no fold" if fold is None else f"fold {fold}"
+        raise BenchError(
+            f"{name}: {given}, and its folds are 0 to {FOLDS - 1}", "give dataset.fold=0"
+        )
 
 
 def dataset(name: str, source: Source, wanted: Manifest) -> Dataset:

@@ -3,7 +3,8 @@
 `manifests/iu_xray.csv.gz` lists R2Gen's studies: id, patient, split, sha256 of the cleaned report,
 and the chosen images. A rendition (`iu_xray.256-jpg.csv.gz`) lists sizes and sha256 of one known
 set of image files of those keys; other files of the same images are other renditions. A
-`<name>.split.csv.gz` lists only ids and splits: another division of the same studies.
+`<name>.split.csv.gz` lists only ids and splits: another division of the same studies, or, with a
+column `fold<f>` each, the divisions of a set of folds.
 """
 
 from __future__ import annotations
@@ -133,10 +134,13 @@ def load(name: str) -> Manifest:
     return Manifest.parse(_read(f"{name}.csv.gz"))
 
 
-def load_splits(name: str) -> dict[str, str]:
-    """Study id -> split of the division `name` that ships with the project."""
+def load_splits(name: str, column: str = "split") -> dict[str, str]:
+    """Study id -> split of the division `name` that ships with the project.
+
+    `column`: "split", or that of one fold, such as "fold0", in a set of folds.
+    """
     rows = csv.DictReader(io.StringIO(_read(f"{name}.split.csv.gz")))
-    return {row["study"]: row["split"] for row in rows}
+    return {row["study"]: row[column] for row in rows}
 
 
 @cache

@@ -20,7 +20,7 @@ EMBEDDED = "synthetic"
 PART = "dataset."
 SAMPLE = "sample"  # studies to keep of each split, which `bench.data.load` takes for every reader
 # Keys of a dataset's YAML that are not parameters of its reader.
-NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare")
+NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare", "folds")
 
 
 def parameters(entry: dict[str, Any]) -> dict[str, Any]:

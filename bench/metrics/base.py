@@ -7,6 +7,7 @@ determines the score of that multiset. Intervals, paired tests and strata need n
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +17,8 @@ import numpy as np
 from bench.data.text import TREATMENTS
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from bench.metrics.references import ReferenceSet
 
 
@@ -31,6 +34,8 @@ class Metric(ABC):
     scores: tuple[str, ...]
     # Scores of which less is better.
     lower_is_better: ClassVar[tuple[str, ...]] = ()
+    # Smallest and largest value of all scores, or of each: no interval reaches beyond.
+    bounds: ClassVar[tuple[ArrayLike, ArrayLike]] = (-math.inf, math.inf)
     # Which text it reads: a treatment of `bench.data.text`, or "raw" for the untouched report.
     treatments: ClassVar[tuple[str, ...]] = tuple(TREATMENTS)
     # What a resample approximates; part of the signature of an interval ("" = nothing).

@@ -30,6 +30,7 @@ class BLEU(Metric):
     name: ClassVar[str] = "BLEU"
     version: ClassVar[int] = 1
     scores = tuple(f"BLEU-{n}" for n in range(1, ORDER + 1))
+    bounds = (0.0, 1.0)
 
     def statistics(self, hypotheses: Sequence[Text], references: Sequence[Text]) -> np.ndarray:
         """(n, 10) of strings or of token sequences (words or ids)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -27,6 +28,7 @@ class Diversity(Metric):
     name: ClassVar[str] = "diversity"
     version: ClassVar[int] = 1
     scores = tuple(f"diversity-{part}" for part in ("unique", "copied", "length", "length-ratio"))
+    bounds = ((0.0, 0.0, 0.0, 0.0), (1.0, 1.0, math.inf, math.inf))
     resampling: ClassVar[str] = "repeats counted in the full scored set"
     context: ClassVar[str] = "repeats"
 

@@ -48,6 +48,7 @@ class METEOR(Metric):
     name: ClassVar[str] = "METEOR"
     version: ClassVar[int] = 1
     scores = ("METEOR",)
+    bounds = (0.0, 1.0)
 
     def require(self) -> None:
         find_java()

@@ -85,6 +85,7 @@ FAMILIES: dict[str, Family] = {
     "ROUGE-L": _language("rouge.RougeL", "ROUGE-L"),
     "CIDEr": _language("cider.CIDEr", "CIDEr"),
     "alignment": Family("bench.metrics.alignment.Alignment"),
+    "alignment-control": Family("bench.metrics.alignment.AlignmentControl"),
     "image-information": Family("bench.metrics.image_information.ImageInformation"),
     "image-information-within": Family("bench.metrics.image_information.WithinLabels"),
     "image-attribution": Family("bench.metrics.image_attribution.ImageAttribution"),

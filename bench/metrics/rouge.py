@@ -47,6 +47,7 @@ class RougeL(Metric):
     name: ClassVar[str] = "ROUGE-L"
     version: ClassVar[int] = 1
     scores = ("ROUGE-L",)
+    bounds = (0.0, 1.0)
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         if len(hypotheses) != len(references):

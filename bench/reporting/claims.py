@@ -1,158 +1,242 @@
-"""The claims ledger: each claim of a paper held against our runs, as data.
+"""The claims of a paper, and what our runs say of each: the ledger, as data.
 
-Confirmed and contradicted need an interval on one side of zero and a p of at most .05 after
-Holm's correction over all claims that could be tested.
+`bench.stats.verdicts` has the rules. A claim that speaks of several metrics together
+("on all metrics") has a line of its own after theirs: an intersection-union test.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import log
 
 from bench.config import load_yaml
-from bench.errors import unknown
+from bench.errors import BenchError, unknown
+from bench.metrics import registry
 from bench.reporting.summary import Summary
-from bench.runs.features import FEATURES
 from bench.spec import TREATMENT, from_dict
-from bench.stats.compare import NOT_RUN, VERDICTS, Comparison, corrected
-from bench.terminal import interval, number, p_value
+from bench.stats import holm
+from bench.stats.effect import Effect, main_effect
+from bench.stats.power import ALPHA
+from bench.stats.verdicts import (
+    CONFIRMED,
+    EXCLUDED,
+    NO_EFFECT,
+    NOT_MEASURED,
+    NOT_RUN,
+    ONE_TRAINING,
+    REVERSED,
+    UNRESOLVED,
+    Verdict,
+    judge,
+    oriented,
+)
 
-HEAD = ("section", "claim", "rows", "metric", "paper", "ours [95 %]", "p (Holm)", "verdict")
+DIRECTIONS = ("higher", "lower")
+DISAGREE = "text and table disagree"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`a` is said to be `direction` ("higher" or "lower") than `b` in `metric`, by `paper`."""
+    """The rows `a` are said to be `direction` than the rows `b`; see conf/claims/uar.yaml."""
 
     section: str
     text: str
-    a: str
-    b: str
-    metric: str
-    direction: str
-    paper: float | None = None
+    a: tuple[str, ...] = ()
+    b: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    all: bool = False
+    primary: str = ""
+    direction: str = "higher"
+    paper: str = ""
+    family: bool = True
+    unmeasured: str = ""
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise unknown("direction", self.direction, DIRECTIONS)
+        if not self.unmeasured and (not self.a or len(self.a) != len(self.b) or not self.metrics):
+            raise BenchError(
+                f"claim {self.text!r} has {len(self.a)} rows a, {len(self.b)} rows b and "
+                f"{len(self.metrics)} metrics",
+                "give as many rows on either side and a metric, or say why it is unmeasured",
+            )
+        if self.primary and self.primary not in self.metrics:
+            raise unknown(f"primary metric of {self.text!r}", self.primary, self.metrics)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(zip(self.a, self.b, strict=True))
+
+    @property
+    def stands_for(self) -> str:
+        """The metric by which the contrast is counted in the family."""
+        return self.primary or self.metrics[0]
+
+    @property
+    def rows(self) -> str:
+        """a - BASE, or (a - BASE + e - d) / 2."""
+        text = " + ".join(f"{a} - {b}" for a, b in self.pairs)
+        return text if len(self.a) == 1 else f"({text}) / {len(self.a)}"
 
 
 @dataclass(frozen=True)
 class Entry:
+    """One line of the ledger: a claim in one metric ("" for all of its metrics together)."""
+
     claim: Claim
-    found: Comparison | None
+    metric: str
+    verdict: Verdict
+    effect: Effect | None = None  # oriented to the claim
+    claimed: float | None = None  # on the effect's scale, oriented to the claim
+    ratio: bool = False  # the scale is that of the logarithm of a ratio
+    star: bool = False  # it holds after Holm over the contrasts
+    family: int = 0  # contrasts in that family
 
     @property
-    def verdict(self) -> str:
-        return NOT_RUN if self.found is None else self.found.verdict(self.claim.direction)
+    def disagrees(self) -> bool:
+        """The paper's own table prints no difference in the direction that its text claims."""
+        return self.claimed is not None and self.claimed <= 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether this line stands for its contrast in the family of directions."""
+        return self.claim.family and self.metric == ("" if self.claim.all else self.primary)
+
+    @property
+    def primary(self) -> str:
+        """The metric by which the contrast is counted; none where nothing is measured."""
+        return NOT_MEASURED if self.claim.unmeasured else self.claim.stands_for
 
 
 def claims(name: str = "uar") -> list[Claim]:
-    """The claims of conf/claims/<name>.yaml."""
-    entries = load_yaml("claims", name)["claims"]
-    return [from_dict(Claim, entry, f"claims {name}[{i}]") for i, entry in enumerate(entries)]
+    """The claims of conf/claims/<name>.yaml; one on all metrics has those of the whole file."""
+    content = load_yaml("claims", name)
+    found = []
+    for i, entry in enumerate(content["claims"]):
+        given = {"metrics": content["metrics"], **entry} if entry.get("all") else entry
+        found.append(from_dict(Claim, given, f"claims {name}[{i}]"))
+    return found
 
 
 def ledger(suite: Summary, name: str = "uar") -> list[Entry]:
-    """Every claim with the comparison behind it; rows that were not run have none."""
-    known = claims(name)
-    found = [_compare(suite, claim) for claim in known]
-    tested = iter(corrected([c for c in found if c is not None]))
-    return [
-        Entry(claim, next(tested) if c is not None else None)
-        for claim, c in zip(known, found, strict=True)
-    ]
+    """Every claim held against the runs; of rows that were not run nothing is said."""
+    other = load_yaml("claims", name)["dataset"] != suite.dataset
+    lines = [entry for claim in claims(name) for entry in _entries(suite, claim, other)]
+    return _starred(lines)
 
 
-def _compare(suite: Summary, claim: Claim) -> Comparison | None:
-    if claim.a not in suite.keys or claim.b not in suite.keys:
+def _entries(suite: Summary, claim: Claim, other: bool) -> list[Entry]:
+    """`other`: our data are not the paper's, so that its sizes hold as ratios, if at all."""
+    ratio = other and bool(claim.paper)
+    if claim.unmeasured:
+        return [Entry(claim, "", Verdict(NOT_MEASURED, claim.unmeasured))]
+    rows = {*claim.a, *claim.b}
+    lone = any(len(suite.keys.get(r, ())) == 1 and r not in suite.floors for r in rows)
+    lines = []
+    for metric in claim.metrics:
+        effect = _effect(suite, claim, metric, ratio)
+        claimed = printed(claim, metric, ratio)
+        verdict = judge(effect, claimed, lone)
+        lines.append(Entry(claim, metric, verdict, effect, claimed, ratio))
+    return [*lines, _together(claim, lines, ratio)] if claim.all else lines
+
+
+def _effect(suite: Summary, claim: Claim, metric: str, ratio: bool) -> Effect | None:
+    rows = [*claim.a, *claim.b]
+    text = _text(metric)
+    if any(row not in suite.keys for row in rows) or not suite.has(metric, text, rows):
         return None
-    text = FEATURES if claim.metric == "alignment" else TREATMENT
-    if not suite.has(claim.metric, text, (claim.a, claim.b)):
+    found = suite.contrasts.effect(suite.keys, main_effect(claim.pairs), metric, text, ratio)
+    return oriented(found, claim.direction)
+
+
+def _text(metric: str) -> str:
+    """The treatment under which a metric is claimed: the published one, if it reads that."""
+    known = registry.load(registry.family(metric)).treatments
+    return TREATMENT if TREATMENT in known else known[0]
+
+
+def printed(claim: Claim, metric: str, ratio: bool) -> float | None:
+    """The difference that the paper prints (or the logarithm of the ratio), oriented to the
+    claim; None where it prints none."""
+    if not claim.paper:
         return None
-    return suite.compare(claim.a, claim.b, claim.metric, text)
+    paper = load_yaml("paper", claim.paper)
+    known = {
+        row: dict(zip(paper["metrics"], values, strict=True)).get(metric)
+        for row, values in paper["rows"].items()
+    }
+    sizes = []
+    for pair in claim.pairs:
+        a, b = (known.get(row) for row in pair)
+        if a is None or b is None:
+            return None
+        sizes.append(log(a / b) if ratio else a - b)
+    # What is printed has three digits; equal numbers are equal.
+    size = round(sum(sizes) / len(sizes), 9)
+    return size if claim.direction == "higher" else -size
 
 
-def _cells(entry: Entry) -> list[str]:
-    claim, found = entry.claim, entry.found
-    ours = "–" if found is None else f"{number(found.difference)} {interval(found.low, found.high)}"
-    return [
-        claim.section,
-        claim.text,
-        f"{claim.a} - {claim.b}",
-        claim.metric,
-        "–" if claim.paper is None else number(claim.paper),
-        ours,
-        "–" if found is None else p_value(found.p_corrected),
-        entry.verdict,
+def _together(claim: Claim, lines: Sequence[Entry], ratio: bool) -> Entry:
+    """The claim on all of its metrics: confirmed if each is, reversed if each is or if Bonferroni
+    lets one speak for it; its size is excluded where each metric's is, or what is more.
+
+    p: of an intersection-union test where all point to the claim, the largest; else that of the
+    metric which points most clearly away, times the number of metrics (Bonferroni).
+    """
+    kinds = [entry.verdict.kind for entry in lines]
+    tested = [e.effect for e in lines if e.effect is not None]
+    for kind in (NOT_RUN, ONE_TRAINING):
+        if kind in kinds:
+            return Entry(claim, "", Verdict(kind), ratio=ratio)
+    if all(effect.value > 0 for effect in tested):
+        p = max(effect.p() for effect in tested)
+    else:
+        p = min(1.0, len(tested) * min(e.p() for e in tested if e.value <= 0))
+    for kind in (CONFIRMED, REVERSED):
+        if all(k == kind for k in kinds):
+            return Entry(claim, "", Verdict(kind, f"in all {len(kinds)}", p), ratio=ratio)
+    if REVERSED in kinds and p <= ALPHA:
+        detail = f"in {kinds.count(REVERSED)} of {len(kinds)}"
+        return Entry(claim, "", Verdict(REVERSED, detail, p), ratio=ratio)
+    if set(kinds) <= {EXCLUDED, NO_EFFECT, REVERSED}:
+        detail = f"in all {len(kinds)}"
+        return Entry(claim, "", Verdict(EXCLUDED, detail, p), ratio=ratio)
+    detail = f"confirmed in {kinds.count(CONFIRMED)} of {len(kinds)}"
+    return Entry(claim, "", Verdict(UNRESOLVED, detail, p), ratio=ratio)
+
+
+def _starred(lines: Sequence[Entry]) -> list[Entry]:
+    """A star where the verdict's own test holds after Holm over the contrasts.
+
+    Each question has its family: does the effect differ from 0, from the claimed size, does it
+    lie within half of that. Each has one line a contrast.
+    """
+    judged = [i for i, e in enumerate(lines) if e.claim.family and e.verdict.p is not None]
+    counted = [i for i in judged if lines[i].counted]
+    sized = [
+        (i, e.effect, e.claimed)
+        for i in judged
+        for e in [lines[i]]
+        if e.metric == e.primary and e.effect and e.claimed is not None and e.claimed > 0
     ]
+    questions: Mapping[tuple[str, ...], dict[int, float]] = {
+        (CONFIRMED, REVERSED): {i: _direction(lines[i]) for i in counted},
+        (EXCLUDED,): {i: effect.p(size) for i, effect, size in sized},
+        (NO_EFFECT,): {i: effect.equivalence(size / 2) for i, effect, size in sized},
+    }
+    found = list(lines)
+    for kinds, tests in questions.items():
+        for i, p in zip(tests, holm(list(tests.values())), strict=True):
+            if lines[i].verdict.kind in kinds:
+                found[i] = replace(found[i], star=p <= ALPHA)
+    return [replace(e, family=len(counted)) if e.counted else e for e in found]
 
 
-def notes(entries: Sequence[Entry], dataset: str, name: str = "uar") -> list[str]:
-    """How the ledger is to be read, and what it comes to."""
-    source = load_yaml("claims", name)
-    found = [entry.found for entry in entries if entry.found is not None]
-    counts = Counter(entry.verdict for entry in entries)
-    lines = [
-        f"{len(entries)} claims of {source['source']}: "
-        + ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
-        + ".",
-        f"Ours: difference of the two rows on {dataset}, test split, {TREATMENT}, 95 % bootstrap "
-        f"interval; approximate randomization, Holm over the {len(found)} claims that could be "
-        "tested. Confirmed and contradicted need both p <= .05 and an interval on one side of 0.",
-        f"Paper: the difference printed there, on {source['dataset']}, single runs.",
-    ]
-    if dataset != source["dataset"]:
-        lines.append(f"Verdicts on {dataset} are about {dataset}, not about the paper's data.")
-    if any(c.lone for c in found):
-        lines.append("Rows of one run: the spread over seeds is not counted.")
-    return lines
-
-
-def render(entries: Sequence[Entry], form: str = "md", said: Sequence[str] = ()) -> str:
-    """The ledger as md, latex, csv or html, `said` below it (the CSV has no place for it)."""
-    rows = [_cells(entry) for entry in entries]
-    if form == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([HEAD, *rows])
-        return text.getvalue()
-    if form == "html":
-        body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in r)}</tr>\n" for r in rows)
-        head = "".join(f"<th>{h}</th>" for h in HEAD)
-        listed = "".join(f"<li>{escape(note)}</li>" for note in said)
-        return (
-            f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
-            f"<ul>{listed}</ul>\n"
-        )
-    if form == "latex":
-        return _latex(rows, said)
-    if form == "md":
-        lines = [list(HEAD), ["---"] * len(HEAD), *rows]
-        table = "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
-        return table + "".join(f"{'' if i else chr(10)}- {note}\n" for i, note in enumerate(said))
-    raise unknown("format", form, ("md", "latex", "csv", "html"))
-
-
-def _latex(rows: Sequence[Sequence[str]], said: Sequence[str]) -> str:
-    from bench.reporting.tables import tex
-
-    body = [" & ".join(map(tex, row)) + r" \\" for row in rows]
-    columns = "llllrrrl"
-    return "\n".join(
-        [
-            "% \\usepackage{booktabs,graphicx}",
-            "\\begin{table*}[t]",
-            "\\centering",
-            f"\\caption{{{tex(' '.join(said))}}}",
-            "\\resizebox{\\textwidth}{!}{%",
-            f"\\begin{{tabular}}{{{columns}}}",
-            "\\toprule",
-            " & ".join(map(tex, HEAD)) + r" \\",
-            "\\midrule",
-            *body,
-            "\\bottomrule",
-            "\\end{tabular}}",
-            "\\end{table*}",
-            "",
-        ]
-    )
+def _direction(entry: Entry) -> float:
+    """The p of "no effect" of the line that stands for a contrast."""
+    if entry.effect is None:
+        assert entry.verdict.p is not None
+        return entry.verdict.p
+    return entry.effect.p()

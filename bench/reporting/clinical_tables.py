@@ -54,7 +54,7 @@ def grid(suite: Summary, table: Table) -> Grid | None:
         for row in shown
         if suite.has(c.score, text_of(c), [row])
     }
-    best = {c.head: suite.best(shown, c.score, text_of(c)) for c in chosen}
+    best = {c.head: suite.outstanding(shown, c.score, text_of(c)) for c in chosen}
     ticks = {row.name: row.ticks for row in suite.suite.rows}
     titled = replace(table, title=f"Clinical efficacy: {table.title}", paper="")
     heads = [c.head for c in chosen]
@@ -103,4 +103,4 @@ def sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]
         return []
     for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
         write_atomic(folder / f"{name}-clinical.{suffix}", tables.render(found, form))
-    return [tables.markdown(found)]
+    return [tables.render(found, "md")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,19 @@ import numpy as np
 
 from bench.metrics import registry
 from bench.metrics.scoring import Scored
+from bench.runs.controls import drawn_of
 from bench.runs.score import CONTROLS, TABLES
-from bench.spec import digest
-from bench.stats import RESAMPLES, intervals
+from bench.spec import RunSpec, digest
+from bench.stats import LEVEL, RESAMPLES, intervals
 from bench.stats import Plan as Resampling
+from bench.stats.blocks import joined
 from bench.stats.compare import Comparison, System, compare_all
+from bench.stats.effect import Effect, effects
 from bench.stats.infer import VERSION
-from bench.store import RunFolder, file_digest, read_json, write_json
+from bench.stats.seeds import next_run
+from bench.store import RunFolder, file_digest, load_spec, read_json, write_json
+
+MADE_HERE = "run:"  # initial weights that a run of this harness made, of one seed
 
 Key = tuple[str, ...]  # run ids of one row, one a seed; a leading control's name takes that one
 
@@ -70,20 +76,94 @@ class Contrasts:
         value, low, high = read_json(path)[score]
         return value, low, high
 
+    def next_run(self, key: Key, score: str, text: str) -> tuple[float, float] | None:
+        """Where one more training of a row would score on these studies; see `bench.stats`."""
+        metric = registry.load(registry.family(score))
+        ends = next_run(self._per_run(key, score, text), LEVEL)
+        if ends is None:
+            return None
+        low, high = np.clip(ends[0], *metric.bounds), np.clip(ends[1], *metric.bounds)
+        i = metric.scores.index(score)
+        return float(low[i]), float(high[i])
+
+    def per_run(self, key: Key, score: str, text: str) -> np.ndarray:
+        """(S,) the score of each training of a row."""
+        metric = registry.load(registry.family(score))
+        return self._per_run(key, score, text)[:, metric.scores.index(score)]
+
+    def _per_run(self, key: Key, score: str, text: str) -> np.ndarray:
+        """(S, m) all scores of the family."""
+        metric = registry.load(registry.family(score))
+        runs = self.statistics(key, metric.name, text)
+        return np.array([list(metric.corpus(run).values()) for run in runs])
+
+    def derangements(self, key: Key) -> set[int]:
+        """Over how many the runs of a control are averaged."""
+        return {drawn_of(self._scored(path)) for path in self._paths(key)}
+
+    def pretrained(self, key: Key) -> frozenset[str]:
+        """Weights of a run of this harness with which every training of a row began."""
+        specs = [load_spec(RunFolder(self.out, run_id)) for run_id in key]
+        own = [{f"{part} {w}" for part, w in made_here(spec).items()} for spec in specs]
+        return frozenset.intersection(*map(frozenset, own))
+
+    def effect(
+        self,
+        keys: Mapping[str, Key],
+        weights: Mapping[str, float],
+        score: str,
+        text: str,
+        log: bool,
+    ) -> Effect:
+        """The contrast of rows, each with its weight; `log`: of the logarithms of scores."""
+        family = registry.family(score)
+        how = [*weights.values(), "log" if log else "as it is"]
+        files = [keys[row] for row in weights]
+        path = self.kept / f"{self._digest(files, family, text, True, how)}.json"
+        if not path.exists():
+            systems = {row: self._system(keys[row], family, text) for row in weights}
+            one = next(iter(systems.values()))
+            found = effects(
+                registry.load(family), {r: s.runs for r, s in systems.items()}, weights,
+                Resampling(one.ids, one.patients), log,
+            )  # fmt: skip
+            write_json(path, {k: _plain(v) for k, v in found.items()})
+        kept = read_json(path)[score]
+        value, studies, seeds = (
+            float("nan") if kept[k] is None else kept[k] for k in ("value", "studies", "seeds")
+        )
+        return Effect(value, studies, seeds, tuple(kept["degrees"]))
+
     def statistics(self, key: Key, family: str, text: str) -> np.ndarray:
-        """(S, n, k) the per-report statistics of a row, one table a seed."""
-        return np.stack([self._scored(p).statistics[text, family] for p in self._paths(key)])
+        """(S, n, k) the per-report statistics of a row, one table a seed, of all folds together."""
+        return joined(self._tables(key, family, text))[1]
+
+    def folds(self, key: Key, name: str, family: str, text: str) -> list[System]:
+        """A row's runs of each fold, as a system of its own."""
+        tables = self._tables(key, family, text)
+        patients = dict(zip(joined(tables)[0], self.patients, strict=True))
+        found = []
+        for ids in dict.fromkeys(ids for ids, _ in tables):
+            runs = np.stack([table for own, table in tables if own == ids])
+            found.append(System(name, runs, ids, tuple(patients[i] for i in ids)))
+        return found
+
+    def _tables(self, key: Key, family: str, text: str) -> list[tuple[Key, np.ndarray]]:
+        scored = [self._scored(p) for p in self._paths(key)]
+        return [(s.ids, s.statistics[text, family]) for s in scored]
 
     def has(self, key: Key, score: str, text: str) -> bool:
         """Whether every run of a row was scored so: a metric may not have been able to run."""
         wanted = (text, registry.family(score))
         return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
 
-    def _digest(self, keys: Sequence[Key], family: str, text: str, seeded: bool) -> str:
+    def _digest(
+        self, keys: Sequence[Key], family: str, text: str, seeded: bool, more: Sequence[object] = ()
+    ) -> str:
         files = [[self._digest_of(p) for p in self._paths(key)] for key in keys]
         metric = registry.load(family)
         # Not the implementation: the statistics are made, and its weights need not be here.
-        how = [metric.version, RESAMPLES, VERSION, seeded]
+        how = [metric.version, RESAMPLES, VERSION, seeded, *more]
         return digest([files, family, text, how, self._digest_of_patients])[:32]
 
     def _digest_of(self, path: Path) -> str:
@@ -108,8 +188,7 @@ class Contrasts:
         seeded: bool = True,
         only: tuple[str, ...] | None = None,
     ) -> System:
-        stacked = self.statistics(key, family, text)
-        ids, patients = self._scored(self._paths(key)[0]).ids, self.patients
+        (ids, stacked), patients = joined(self._tables(key, family, text)), self.patients
         if only is not None and only != ids:
             wanted = set(only)
             rows = [i for i, study in enumerate(ids) if study in wanted]
@@ -124,19 +203,28 @@ class Contrasts:
         return self._loaded[path]
 
 
+def made_here(spec: RunSpec) -> dict[str, str]:
+    """Part -> the run of this harness, and the digest, of the weights that it begins with."""
+    parts = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
+    return {k: v[: v.find("@") + 9] for k, v in parts.items() if v.startswith(MADE_HERE)}
+
+
 def _own_control(a: Key, b: Key) -> bool:
     """Whether run s of B is run s of A again, its reports given to other studies."""
     return b[0] in CONTROLS and b[1:] == a
 
 
-def _plain(comparison: Comparison) -> dict[str, object]:
+def _plain(found: Comparison | Effect) -> dict[str, object]:
     """JSON without nan: a figure that is not defined is None."""
-    return {k: None if v != v else v for k, v in asdict(comparison).items()}
+    return {
+        k: None if isinstance(v, float) and not np.isfinite(v) else v
+        for k, v in asdict(found).items()
+    }
 
 
 def _comparison(fields: dict[str, object]) -> Comparison:
     values = {k: float("nan") if v is None else v for k, v in fields.items()}
-    for name in ("runs", "lone"):
+    for name in ("runs", "lone", "warnings"):
         values[name] = tuple(fields[name])  # type: ignore[arg-type]
     return Comparison(**values)  # type: ignore[arg-type]
 
@@ -144,4 +232,7 @@ def _comparison(fields: dict[str, object]) -> Comparison:
 def _named(found: Comparison, names: tuple[str, str]) -> Comparison:
     shown = dict(zip((found.a, found.b), names, strict=True))
     lone = tuple(shown[name] for name in found.lone)
-    return replace(found, a=names[0], b=names[1], lone=lone)
+    warnings = found.warnings
+    for known, name in sorted(shown.items(), key=lambda item: -len(item[0])):
+        warnings = tuple(w.replace(known, name) for w in warnings)
+    return replace(found, a=names[0], b=names[1], lone=lone, warnings=warnings)

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
 from bench.data.text import TREATMENTS
-from bench.reporting import clinical_tables, costs, image_information, sections, tables
+from bench.reporting import (
+    alignment_tables,
+    by_fold,
+    clinical_tables,
+    costs,
+    image_information,
+    sections,
+    tables,
+)
 from bench.reporting.selection import Selection
 from bench.reporting.summary import Summary
 from bench.runs.controls import SHUFFLED, WITHIN
@@ -40,7 +48,8 @@ def write_suite(
     for name, table in suite.suite.tables.items():
         parts += _table_sections(suite, name, table, folder)
     parts += [
-        sections.gain(*gains),
+        by_fold.section(suite),
+        sections.gain(suite, *gains),
         image_information.section(suite),
         sections.strata(suite, rows),
         costs.section(suite),
@@ -58,9 +67,10 @@ def origin(suite: Summary, selection: Selection | None = None) -> str:
             f"Dataset: {suite.dataset}. Of local runs, not of a board. Regenerate: "
             f"`{selection.command}`."
         )
+    folds = " dataset.fold=all" if suite.overlap else ""
     return (
         f"Dataset: {suite.dataset}. Regenerate: `bench run {suite.name} "
-        f"dataset={suite.dataset}`, or from the published runs `bench report "
+        f"dataset={suite.dataset}{folds}`, or from the published runs `bench report "
         f"{suite.name} dataset={suite.dataset}`."
     )
 
@@ -71,19 +81,25 @@ def figures(suite: Summary, folder: Path) -> list[Path]:
     from bench.reporting.plots_clinical import clinical
     from bench.reporting.plots_images import image_information as reading
 
-    return [*ladder(suite, folder), *reading(suite, folder), *clinical(suite, folder)]
+    return [
+        *ladder(suite, folder),
+        *reading(suite, folder),
+        *clinical(suite, folder),
+        *alignment_tables.figure(suite, folder),
+    ]
 
 
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
     parts = []
     for text in TREATMENTS:
-        grid = suite.grid(table, text, brief=True)
+        grid = suite.grid(table, text)
         stem = name if text == TREATMENT else f"{name}-{text.partition('@')[0]}"
         for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
             write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
         if text == TREATMENT:
-            parts.append(tables.markdown(grid))
+            parts.append(tables.render(grid, "md"))
     parts += clinical_tables.sections(suite, name, table, folder)
+    parts += alignment_tables.sections(suite, name, table, folder)
     tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
     return [*parts, tests]
 

@@ -9,13 +9,15 @@ from bench.boards.rows import BoardRow
 from bench.metrics.registry import BRIEF, RANKED_BY
 from bench.runs.controls import SHUFFLED
 from bench.spec import TREATMENT
-from bench.stats.compare import Comparison, corrected
+from bench.stats.compare import TESTS, Comparison, corrected
+from bench.stats.seeds import LIMIT
 from bench.suites.suite import floor_title
 from bench.terminal import interval, number, p_value
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
+STAR = "*"  # after what holds for a whole family, by Holm
 STRATA = ("seen", "unseen", "normal", "abnormal")
 WORDS = {
     "diversity-unique": "distinct reports",
@@ -25,12 +27,26 @@ WORDS = {
 
 
 def words(c: Comparison) -> str:
-    """The finding of a comparison; without any spread the two hold the same reports."""
+    """The finding of a comparison in words, with a star where it holds for a whole family.
+
+    Without any spread the two hold the same reports. One training a side says nothing of methods.
+    """
+    kind = _kind(c, c.separate)
+    if kind in ("higher", "lower") and c.lone:
+        return f"{kind} in this training"
+    return kind + STAR if _starred(c) else kind
+
+
+def _kind(c: Comparison, told_apart: bool) -> str:
     if c.difference == c.low == c.high == 0:
         return "equal"
-    if not c.distinguishable:
+    if not told_apart:
         return "not distinguishable"
     return "higher" if c.difference > 0 else "lower"
+
+
+def _starred(c: Comparison) -> bool:
+    return c.family > 1 and c.distinguishable
 
 
 def name_of(row: str) -> str:
@@ -72,7 +88,7 @@ def _value(suite: Summary, row: str) -> str:
 def _against_floor(suite: Summary, rows: Sequence[str], floor: str) -> list[str]:
     by_words: dict[str, list[str]] = {}
     for row, c in _held_against(suite, rows, floor).items():
-        by_words.setdefault(words(c), []).append(row)
+        by_words.setdefault(_kind(c, c.distinguishable), []).append(row)
     told = [
         f"{kind}: {', '.join(by_words[key])}"
         for key, kind in (
@@ -160,25 +176,34 @@ def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
 def comparisons(found: Sequence[Comparison]) -> str:
     """One table per row that others are held against: differences, and the finding in words."""
     parts = []
+    tests = " or ".join(dict.fromkeys(TESTS[c.test] for c in found))
+    family = max(c.family for c in found)
+    holm = f"; {STAR} also after Holm over {family} contrasts in {RANKED_BY}" if family > 1 else ""
     for against in dict.fromkeys(c.b for c in found):
         mine = [c for c in found if c.b == against]
         metrics = list(dict.fromkeys(c.score for c in mine))
         lines = [
-            f"**Comparisons with {name_of(against)}**: difference [95 %], p (Holm over "
-            f"{len(found)} tests of this table); bold: distinguishable\n",
+            f"**Comparisons with {name_of(against)}**: difference [95 %], p ({tests}), not "
+            f"corrected{holm}\n",
             f"| row | {' | '.join(metrics)} | in words |\n|{'---|' * (len(metrics) + 2)}",
         ]
         for row in dict.fromkeys(c.a for c in mine):
             each = {c.score: c for c in mine if c.a == row}
             cells = [_difference(each[m]) if m in each else "–" for m in metrics]
             lines.append(f"| {row} | {' | '.join(cells)} | {in_words(each)} |")
-        parts.append("\n".join(lines) + "\n")
+        parts.append("\n".join([*lines, *_seeds(mine)]) + "\n")
     return "\n".join(parts)
 
 
+def _seeds(found: Sequence[Comparison]) -> list[str]:
+    """Where the spread of the seeds should be looked at, and what is known of such cases."""
+    warned = dict.fromkeys(w for c in found if c.score == RANKED_BY for w in c.warnings)
+    return [f"\nSeeds to look at, in {RANKED_BY}: {'; '.join(warned)}. {LIMIT}"] if warned else []
+
+
 def _difference(c: Comparison) -> str:
-    size = f"**{number(c.difference)}**" if c.distinguishable else number(c.difference)
-    return f"{size} {interval(c.low, c.high)}, {p_value(c.p_corrected)}"
+    star = STAR if _starred(c) else ""
+    return f"{number(c.difference)} {interval(c.low, c.high)}, {p_value(c.p)}{star}"
 
 
 def in_words(each: Mapping[str, Comparison]) -> str:
@@ -212,12 +237,21 @@ def image_gain(suite: Summary, control: str = SHUFFLED) -> dict[tuple[str, str],
 
 
 def gain(
-    plain: Mapping[tuple[str, str], Comparison], harder: Mapping[tuple[str, str], Comparison]
+    suite: Summary,
+    plain: Mapping[tuple[str, str], Comparison],
+    harder: Mapping[tuple[str, str], Comparison],
 ) -> str:
     """Both controls: images of any other study, and of one that shows the same."""
     if not plain:
         return ""
-    text = "### Image gain: own images against images of other studies\n\n" + _gain_table(plain)
+    counts = sorted({n for row, _ in plain for n in suite.derangements(row, SHUFFLED)})
+    over = "one derangement" if counts == [1] else f"{' or '.join(map(str, counts))} derangements"
+    text = (
+        "### Image gain: own images against images of other studies\n\n"
+        f"Whom a study is paired with is averaged over {over}. 95 % intervals and p, not "
+        f"corrected, of a t-test over trainings and studies where there are several trainings; "
+        f"{STAR} also after Holm over {len(plain)} gains.\n\n{_gain_table(plain)}"
+    )
     if not harder:
         return text
     n = {c.n for c in harder.values()}
@@ -234,10 +268,10 @@ def _gain_table(gains: Mapping[tuple[str, str], Comparison]) -> str:
     found = dict(zip(gains, corrected(list(gains.values())), strict=True))
     lines = [
         f"| {row} | {metric} | {number(c.value_a)} | {number(c.value_b)} | "
-        f"{_size(c)} | {words(c)} |"
+        f"{_size(c)} | {p_value(c.p).removeprefix('p').strip(' =')} | {words(c)} |"
         for (row, metric), c in found.items()
     ]
-    head = "| row | metric | own | shuffled | gain [95 %] | in words |\n|---|---|---|---|---|---|\n"
+    head = "| row | metric | own | shuffled | gain [95 %] | p | in words |\n|" + "---|" * 7 + "\n"
     return head + "\n".join(lines) + "\n"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from bench.boards.comparable import refuse_mixed
 from bench.boards.rows import active, has_scores, read_rows
@@ -12,11 +14,11 @@ from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
 from bench.metrics.registry import RANKED_BY
-from bench.reporting import tables
+from bench.reporting import by_fold, tables
 from bench.reporting.contrasts import Contrasts, Key
 from bench.reporting.tables import Figure, Grid
 from bench.runs.workspace import Workspace
-from bench.spec import TREATMENT
+from bench.spec import TREATMENT, RunSpec
 from bench.stats.compare import Comparison, corrected
 from bench.store import RunFolder, load_spec
 from bench.suites.plan import Plan
@@ -31,19 +33,39 @@ class Summary:
     suite: Suite
     dataset: str
     contrasts: Contrasts
-    keys: dict[str, Key]  # row -> its run ids, one a seed
+    keys: dict[str, Key]  # row -> its run ids, one a seed (in each fold)
     data: Dataset
+    overlap: float = 0.0  # of folds: test over training studies of one; 0 for one division
 
     @classmethod
     def of(cls, plan: Plan, work: Workspace) -> Summary:
         """From the sealed runs of a plan."""
-        keys: dict[str, Key] = {}
-        for planned in plan.runs:
-            if has_scores(RunFolder(work.out, planned.spec.run_id)):
-                keys[planned.name] = (*keys.get(planned.name, ()), planned.spec.run_id)
-        data = work.open(plan.runs[0].spec).dataset
-        contrasts = Contrasts(work.out, work.cache, _patients(data))
-        return cls(plan.name, plan.suite, plan.dataset, contrasts, keys, data)
+        scored = [
+            (planned.name, planned.spec)
+            for planned in plan.runs
+            if has_scores(RunFolder(work.out, planned.spec.run_id))
+        ]
+        every = [planned.spec for planned in plan.runs]
+        return cls._of_runs(plan.name, plan.suite, plan.dataset, scored, every, work, work.out)
+
+    @classmethod
+    def _of_runs(
+        cls,
+        name: str,
+        suite: Suite,
+        dataset: str,
+        scored: Sequence[tuple[str, RunSpec]],
+        every: Sequence[RunSpec],
+        work: Workspace,
+        out: Path,
+    ) -> Summary:
+        """`every`: specs whose folds a row must have, scored or not."""
+        folds = {by_fold.fold_of(spec): spec for spec in every}
+        datasets = [work.open(spec).dataset for spec in folds.values()]
+        data = by_fold.all_tested(datasets)
+        overlap = by_fold.overlap(datasets) if len(datasets) > 1 else 0.0
+        contrasts = Contrasts(out, work.cache, _patients(data))
+        return cls(name, suite, dataset, contrasts, by_fold.keys(scored, folds), data, overlap)
 
     @classmethod
     def of_board(cls, name: str, dataset: str, board: Path, work: Workspace) -> Summary:
@@ -62,14 +84,10 @@ class Summary:
                 f"{board} has no row of suite {name} on {dataset}", "bench board publish first"
             )
         refuse_mixed(board, rows)  # so that the runs of a name are its seeds, and the data one
-        keys: dict[str, Key] = {}
-        for row in rows:
-            if row.run_id not in keys.get(row.variant, ()):
-                keys[row.variant] = (*keys.get(row.variant, ()), row.run_id)
-        spec = load_spec(RunFolder(board / "runs", rows[0].run_id))
-        data = work.open(spec).dataset
-        contrasts = Contrasts(board / "runs", work.cache, _patients(data))
-        return cls(name, suite, dataset, contrasts, keys, data)
+        runs = dict.fromkeys((row.variant, row.run_id) for row in rows)
+        scored = [(row, load_spec(RunFolder(board / "runs", run))) for row, run in runs]
+        specs = sorted((spec for _, spec in scored), key=lambda s: by_fold.fold_of(s) or 0)
+        return cls._of_runs(name, suite, dataset, scored, specs, work, board / "runs")
 
     @property
     def trained(self) -> list[str]:
@@ -81,16 +99,40 @@ class Summary:
         return [f for f in self.suite.floors if f in self.keys]
 
     def figure(self, row: str, metric: str, text: str) -> Figure:
-        return Figure(*self.contrasts.interval(self.keys[row], metric, text))
+        key = self.keys[row]
+        ends = self.contrasts.interval(key, metric, text)
+        return Figure(*ends, self.contrasts.next_run(key, metric, text))
+
+    def per_run(self, row: str, metric: str, text: str) -> np.ndarray:
+        """(S,) the score of each training of a row; empty where it has none."""
+        if row not in self.keys or not self.has(metric, text, [row]):
+            return np.empty(0)
+        return self.contrasts.per_run(self.keys[row], metric, text)
+
+    def derangements(self, row: str, control: str) -> set[int]:
+        """Over how many each training's control of a row is averaged."""
+        return self.contrasts.derangements((control, *self.keys[row]))
+
+    def shared(self, rows: Sequence[str]) -> list[str]:
+        """Which rows' trainings all began with the same pretrained weights."""
+        groups: dict[str, list[str]] = {}
+        for row in rows:
+            several = row in self.keys and row not in self.floors and len(self.keys[row]) > 1
+            for weights in self.contrasts.pretrained(self.keys[row]) if several else ():
+                groups.setdefault(weights, []).append(row)
+        return [
+            f"All trainings of {', '.join(known)} began with one pretraining ({weights}): what is "
+            "said of them holds for it, and how another would come out is not counted."
+            for weights, known in groups.items()
+        ]
 
     def grid(
         self,
         table: Table,
         text: str,
-        brief: bool = False,
         rescored: Mapping[tuple[str, str], Figure] | None = None,
     ) -> Grid:
-        """A paper table as `bench.reporting.tables.build` takes `brief` and `rescored`."""
+        """A paper table as `bench.reporting.tables.build` takes `rescored`."""
         shown = [*(r for r in table.rows if r in self.keys), *self.floors]
         figures = {
             (r, m): self.figure(r, m, text)
@@ -98,12 +140,17 @@ class Summary:
             for r in shown
             if self.has(m, text, [r])
         }
-        best = {m: self.best(shown, m, text) for m in tables.language_scores()}
+        best = {m: self.outstanding(shown, m, text) for m in tables.language_scores()}
         ticks = {row.name: row.ticks for row in self.suite.rows}
-        return tables.build(
-            table, ticks, figures, self.floors, best, self.dataset, text,
-            rescored=rescored, brief=brief,
-        )  # fmt: skip
+        found = tables.build(
+            table, ticks, figures, self.floors, best, self.dataset, text, rescored=rescored
+        )
+        return replace(found, notes=(*found.notes, *self.shared(table.rows)))
+
+    def outstanding(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
+        """The one row that is better than every other beyond doubt; empty where there is none."""
+        best = self.best(rows, metric, text)
+        return best if len(best) == 1 and len(rows) > 1 else frozenset()
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""
@@ -129,21 +176,25 @@ class Summary:
         return [best] if best else []
 
     def comparisons(self, table: Table) -> tuple[Comparison, ...]:
-        """Every trained row against the table's first row and the best floor, Holm over all."""
+        """Every trained row against the table's first row and the best floor.
+
+        Holm is over the contrasts, in the metric that ranks; the others, which are almost the
+        same test again, stand beside it as they are.
+        """
         rows = [r for r in table.rows if r in self.keys]
         if not rows:
             return ()
         against = [rows[0]] if len(rows) > 1 else []
         against += self.best_floor()
-        pairs = [(a, b) for b in against for a in rows if a != b]
-        return corrected(
-            [
-                self.compare(a, b, m)
-                for a, b in pairs
-                for m in registry.compared()
-                if self.has(m, TREATMENT, (a, b))
-            ]
-        )
+        found = [
+            self.compare(a, b, m)
+            for b in against
+            for a in rows
+            for m in registry.compared()
+            if a != b and self.has(m, TREATMENT, (a, b))
+        ]
+        primary = iter(corrected([c for c in found if c.score == RANKED_BY]))
+        return tuple(next(primary) if c.score == RANKED_BY else c for c in found)
 
 
 def _patients(data: Dataset) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ A report is written from the images of one study and from nothing else of it, so
 study i shown the images of study j is the report already written for study j: the controls are
 permutations of the predictions, and nothing is decoded again. Both sides of the comparison hold
 the same reports; only whose they are differs.
+
+Whom a study is paired with is chance, and with one derangement makes most of the noise of an
+image gain. `DERANGEMENTS` of them are averaged.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from bench.data.study import Dataset
+from bench.metrics.scoring import Scored
 
+DERANGEMENTS = 30
+_MARK = "derangements:"
 SHUFFLED = "shuffled images"
 WITHIN = "images shuffled within labels"
 
@@ -26,7 +32,7 @@ def derangement(count: int, seed: int | Sequence[int]) -> np.ndarray:
     return shifted
 
 
-def within(groups: Sequence[Hashable], seed: int) -> np.ndarray:
+def within(groups: Sequence[Hashable], seed: int | Sequence[int]) -> np.ndarray:
     """A seeded permutation of studies that stays inside their groups; a group of one is fixed.
 
     Every study of a larger group gets the images of another study: `order[i] != i` says who
@@ -37,8 +43,42 @@ def within(groups: Sequence[Hashable], seed: int) -> np.ndarray:
         members.setdefault(group, []).append(i)
     order = np.arange(len(groups))
     for number, rows in enumerate(members.values()):
-        order[rows] = np.array(rows)[derangement(len(rows), [seed, number])]
+        own = [seed] if isinstance(seed, int) else seed
+        order[rows] = np.array(rows)[derangement(len(rows), [*own, number])]
     return order
+
+
+def orders(groups: Sequence[Hashable] | int, seed: int, count: int = DERANGEMENTS) -> np.ndarray:
+    """(count, n) seeded derangements of n studies, or of studies within their groups."""
+    seeds: list[Sequence[int]] = [[seed, i] for i in range(count)]
+    if isinstance(groups, int):
+        return np.stack([derangement(groups, s) for s in seeds])
+    return np.stack([within(groups, s) for s in seeds])
+
+
+def averaged(statistics: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """(D, n, k), row i of study i with the report of study orders[d, i] -> (n, k).
+
+    The rows add up to what one derangement adds up to on average. Row i is what study i does to
+    that sum, as the one whose report another has written and as the one whose report another has
+    got (the projection of a U-statistic): resampled, it is as uncertain as drawing other studies
+    would make it. Where D is 1, a row's first part alone would count neither twice nor together.
+    """
+    got = statistics.mean(axis=0)
+    back = np.argsort(orders, axis=1)
+    gave = np.mean([s[b] for s, b in zip(statistics, back, strict=True)], axis=0)
+    return np.asarray(got + gave - got.mean(axis=0))
+
+
+def signed(signature: str, count: int) -> str:
+    """The signature of a score that is averaged over `count` derangements."""
+    return f"{signature}|{_MARK}{count}" if signature else ""
+
+
+def drawn_of(scored: Scored) -> int:
+    """How many derangements a control's scores are averaged over: 1 where it does not say."""
+    signature = next((s.signature for s in scored if s.signature), "")
+    return int(signature.partition(f"|{_MARK}")[2] or 1)
 
 
 def label_groups(dataset: Dataset, split: str) -> list[tuple[str, ...]]:

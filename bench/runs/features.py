@@ -45,7 +45,10 @@ def _tables(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, np.n
     """Family -> statistics per study, in manifest order."""
     found = {}
     if (folder / ALIGNMENT).exists():
-        found["alignment"] = np.loadtxt(folder / ALIGNMENT, ndmin=2)
+        columns = np.loadtxt(folder / ALIGNMENT, ndmin=2)
+        found["alignment"] = columns[:, :1]
+        if columns.shape[1] > 1:  # runs from before the control have the marks alone
+            found["alignment-control"] = columns[:, 1:]
     if (folder / LIKELIHOODS).exists():
         with np.load(folder / LIKELIHOODS, allow_pickle=False) as arrays:
             found |= image_information.tables(arrays)

@@ -20,7 +20,8 @@ from bench.store import RunFolder, write_atomic
 if TYPE_CHECKING:
     from bench.data.batches import Split
 
-ALIGNMENT = "alignment.txt"  # per study 1 or 0, of models with a common image-report space
+# Of models with a common image-report space: per study 1 or 0, and the figures of its control.
+ALIGNMENT = "alignment.txt"
 PREDICT_BATCH = 64
 
 
@@ -33,8 +34,7 @@ def predict(
     """
     split = open_split(spec, image_spec(model), work, "test", train=False)
     if hasattr(model, "features"):
-        marks = _alignment(model, split, work)
-        write_atomic(folder / ALIGNMENT, "".join(f"{int(mark)}\n" for mark in marks[:, 0]))
+        write_atomic(folder / ALIGNMENT, _alignment(model, split, work))
     reports = write_reports(spec, model, split, work)
     if hasattr(model, "log_probs"):
         val = open_split(spec, image_spec(model), work, "val", train=False)
@@ -48,13 +48,16 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomic(path, data.getvalue())
 
 
-def _alignment(model: Any, split: Split, work: Workspace) -> np.ndarray:
-    """Which studies' images and reports are aligned, by the model's own features."""
-    from bench.metrics.alignment import aligned
+def _alignment(model: Any, split: Split, work: Workspace) -> str:
+    """A line a study: whether image and report are aligned, by the model's own features, and
+    what that is to be held against."""
+    from bench.metrics.alignment import aligned, control
 
     pairs = [model.features(b) for b in split.batches(PREDICT_BATCH, work.device)]
     images, reports = (np.concatenate([x[i].float().cpu().numpy() for x in pairs]) for i in (0, 1))
-    return aligned(images, reports)
+    marks, others = aligned(images, reports), control(images, reports)
+    rows = zip(marks[:, 0], others, strict=True)
+    return "".join(f"{int(m)} {' '.join(f'{x:.9g}' for x in row)}\n" for m, row in rows)
 
 
 def write_reports(spec: RunSpec, model: Any, split: Split, work: Workspace) -> list[str]:

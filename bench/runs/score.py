@@ -17,10 +17,20 @@ from bench.errors import MissingError
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.available import absence
+from bench.metrics.exchanged import Exchanged
 from bench.metrics.predictions import PREDICTIONS
+from bench.metrics.references import ReferenceSet
 from bench.metrics.scoring import Scored, read_scores, score
 from bench.runs import features
-from bench.runs.controls import SHUFFLED, WITHIN, derangement, label_groups, permuted, within
+from bench.runs.controls import (
+    SHUFFLED,
+    WITHIN,
+    averaged,
+    label_groups,
+    orders,
+    permuted,
+    signed,
+)
 from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec, digest
@@ -42,7 +52,7 @@ def scoring_key(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> str
             "predictions": file_digest(folder / PREDICTIONS),
             "references": spec.data.manifest,
             "metrics": [_identity(name) for name in (*metrics, *features.families(folder))],
-            "format": 4,
+            "format": 5,
         }
     )
 
@@ -120,8 +130,8 @@ def _assessed(
     tables = {TABLES: scored}
     nlg = [m for m in metrics if registry.family(m) in registry.of_kind(registry.LANGUAGE)]
     if spec.kind == "train" and nlg:
-        for control, order in _orders(spec, dataset).items():
-            found = _control(permuted(own, order), order, spec, work, nlg)
+        for control, drawn in _orders(spec, dataset).items():
+            found = _control(own, drawn, spec, work, nlg)
             mine = _of(found.ids, scored.ids, patients)
             rows += _rows(found, mine, PARTS[control], control)
             tables[CONTROLS[control]] = found
@@ -129,30 +139,65 @@ def _assessed(
 
 
 def _orders(spec: RunSpec, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Control -> whose images each study is shown; one that few studies can join is left out."""
+    """Control -> (D, n) whose images each study is shown; one that few can join is left out."""
     seed, groups = spec.derived_seed("shuffle"), label_groups(dataset, SPLIT)
-    orders = {SHUFFLED: derangement(len(groups), seed), WITHIN: within(groups, seed)}
-    return {k: v for k, v in orders.items() if _moved(v).sum() >= features.SMALLEST_PART}
+    found = {SHUFFLED: orders(len(groups), seed), WITHIN: orders(groups, seed)}
+    return {k: v for k, v in found.items() if _moved(v).sum() >= features.SMALLEST_PART}
 
 
-def _moved(order: np.ndarray) -> np.ndarray:
-    moved: np.ndarray = order != np.arange(len(order))
+def _moved(orders: np.ndarray) -> np.ndarray:
+    """(n,) who is shown another study's images: the same studies in every derangement."""
+    moved: np.ndarray = orders[0] != np.arange(orders.shape[1])
     return moved
 
 
 def _control(
-    predictions: Mapping[str, str],
-    order: np.ndarray,
+    own: Mapping[str, str],
+    drawn: np.ndarray,
     spec: RunSpec,
     work: Workspace,
     metrics: Sequence[str],
 ) -> Scored:
-    """The scores of the studies that were shown other images."""
-    scored = _score(predictions, spec, work, metrics, CONTROL_TREATMENTS)
-    moved = _moved(order)
-    if moved.all():
-        return scored
-    return _part(scored, [study for study, m in zip(scored.ids, moved, strict=True) if m])
+    """The scores of the studies that were shown other images, averaged over derangements."""
+    one = _score(permuted(own, drawn[0]), spec, work, metrics, CONTROL_TREATMENTS)
+    moved = _moved(drawn)
+    place = np.cumsum(moved) - 1  # of a study among those that take part
+    among = place[drawn[:, moved]]
+    treatments = dict.fromkeys(treatment for treatment, _ in one.statistics)
+    pairs = {t: _exchanged(own, spec, work, t) for t in treatments}
+    ids = tuple(study for study, m in zip(one.ids, moved, strict=True) if m)
+    tables = {
+        (treatment, family): averaged(pairs[treatment].statistics(family, drawn)[:, moved], among)
+        for treatment, family in one.statistics
+    }
+    return _rescored(one, ids, tables, len(drawn))
+
+
+def _exchanged(own: Mapping[str, str], spec: RunSpec, work: Workspace, treatment: str) -> Exchanged:
+    opened = work.open(spec)
+    references = ReferenceSet(opened.dataset, SPLIT, treatment, opened.vocabulary)
+    return Exchanged(references, list(own.values()))
+
+
+def _rescored(
+    one: Scored, ids: tuple[str, ...], tables: Mapping[tuple[str, str], np.ndarray], count: int
+) -> Scored:
+    """The scores of the averaged statistics; what is not available stays so."""
+    scores = []
+    values = {
+        (treatment, name): value
+        for (treatment, family), table in tables.items()
+        for name, value in registry.load(family).corpus(table).items()
+    }
+    for row in one.subset(ids) if len(ids) < len(one.ids) else one.scores:
+        value = values.get((row.treatment, row.metric))
+        scores.append(replace(row, value=value, signature=signed(row.signature, count)))
+    return Scored(one.dataset, one.split, ids, _in(one.missing, ids), tuple(scores), tables)
+
+
+def _in(wanted: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
+    known = set(ids)
+    return tuple(i for i in wanted if i in known)
 
 
 def _rows(

@@ -16,16 +16,20 @@ from typing import Any
 import numpy as np
 
 from bench.metrics.base import Metric
+from bench.scripts.coverage_gains import gains
 from bench.scripts.coverage_worlds import WORLDS, Case, Made, draw, plan
-from bench.stats import VERSION
+from bench.stats import LEVEL, VERSION, Plan
+from bench.stats.effect import effects, main_effect
 from bench.stats.infer import Interval, differences, intervals
 
 ALPHA = 0.05
 REPEATS = 500
 RESAMPLES = 499
 BATCH = 50  # repeats that are computed together; part of what is drawn
-# An interval method and the test that is checked beside it.
+# An interval method and the test that is checked beside it, of single runs; of several runs both
+# are the t-test's, whatever is asked for.
 WAYS = (("percentile", "randomization"), ("bca", "bootstrap"))
+SEVERAL = (("t", "t"),)
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,10 @@ class Repeats(Metric):
 
 
 def experiment(
-    case: Case, repeats: int, resamples: int, ways: Sequence[tuple[str, str]] = WAYS
+    case: Case, repeats: int, resamples: int, ways: Sequence[tuple[str, str]] | None = None
 ) -> list[Figures]:
     """Draw the case `repeats` times; one row per score and way."""
+    ways = ways or (SEVERAL if case.rows * max(case.runs) > 1 else WAYS)
     world = WORLDS[case.world]
     truths = [list(world.truth(made).values()) for made in (case.a, case.b or case.a)]
     batches = range(repeats // BATCH)
@@ -89,6 +94,10 @@ def _outcomes(
     world, (method, test) = WORLDS[case.world], way
     a, b = (_side_by_side(x) for x in draw(case, BATCH, batch))
     metric, studies = Repeats(world.metric, BATCH), plan(case, resamples)
+    if case.rows > 1:
+        return _main_effect(case, a, b, metric, studies, np.subtract(truths[0], truths[1]))
+    if way in SEVERAL:  # whichever of single runs' methods is named
+        method, test = WAYS[0]
     own = intervals(metric, a, studies, method=method)
     pair = differences(metric, a, b, studies, method=method, test=test, paired=case.paired)
     truth = np.tile(truths[0], BATCH)
@@ -99,6 +108,24 @@ def _outcomes(
         [x.p <= ALPHA for x in pair.values()],
     ]
     return np.reshape(outcomes, (4, BATCH, -1)).mean(axis=1)
+
+
+def _main_effect(
+    case: Case, a: np.ndarray, b: np.ndarray, metric: Metric, studies: Plan, truth: np.ndarray
+) -> np.ndarray:
+    """The same of a factor's main effect: its rows with the factor against those without.
+
+    No single row has an interval here: its coverage is that of the difference, its half-width too.
+    """
+    rows = {f"{side}{i}": part for side, runs in (("a", a), ("b", b))
+            for i, part in enumerate(np.split(runs, case.rows))}  # fmt: skip
+    weights = main_effect([(f"a{i}", f"b{i}") for i in range(case.rows)])
+    found = effects(metric, rows, weights, studies).values()
+    ends = [effect.interval(LEVEL) for effect in found]
+    covers = [low <= t <= high for (low, high), t in zip(ends, np.tile(truth, BATCH), strict=True)]
+    half = [(high - low) / 2 for low, high in ends]
+    rejected = [effect.p() <= ALPHA for effect in found]
+    return np.reshape([covers, half, covers, rejected], (4, BATCH, -1)).mean(axis=1)
 
 
 def _side_by_side(statistics: np.ndarray) -> np.ndarray:
@@ -140,7 +167,29 @@ def _cases() -> list[Case]:
     controls = [
         Case(world, 300, (3, 3), a=seeded, b=opposite, paired=True) for world in ("mean", "BLEU")
     ]
-    return [*single, *erratic, *patients, *seeds, *controls]
+    return [*single, *erratic, *patients, *seeds, *controls, *_hard_cases()]
+
+
+def _hard_cases() -> list[Case]:
+    """Where intervals over few seeds might fail, and what one training a side cannot know."""
+    steady, spread = Made(0.65, seeds=0.005), Made(0.65, seeds=0.08)
+    skewed, escaping = (Made(0.65, seeds=0.08, shape=shape) for shape in ("skewed", "escaping"))
+    return [
+        Case(world, 300, runs, a=a, b=b, rows=rows)
+        for world in ("mean", "BLEU")
+        for runs, a, b, rows in [
+            ((5, 5), spread, steady, 1),  # unequal spread
+            ((5, 5), skewed, None, 1),
+            ((5, 5), skewed, steady, 1),
+            ((5, 5), escaping, None, 1),
+            ((5, 5), escaping, steady, 1),
+            ((10, 10), escaping, steady, 1),
+            ((1, 1), spread, None, 1),  # as if it were a statement about methods
+            ((5, 1), spread, None, 1),
+            ((5, 5), spread, None, 2),  # main effects of a 2 x 2 factorial
+            ((5, 5), spread, Made(0.6, seeds=0.08), 2),
+        ]
+    ]
 
 
 CASES = _cases()
@@ -165,6 +214,7 @@ def main() -> None:
         print(f"{i + 1} of {len(CASES)}: {case}", file=sys.stderr, flush=True)
         figures = [asdict(f) for f in experiment(case, REPEATS, RESAMPLES)]
         record["cases"].append({"case": asdict(case), "figures": figures})
+    record["gains"] = [asdict(g) for g in gains(REPEATS, RESAMPLES)]
     print(json.dumps(record, indent=1))
 
 

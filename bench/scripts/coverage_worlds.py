@@ -8,7 +8,7 @@ quality is known in closed form, so every interval can be held against the truth
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,40 @@ PER_PATIENT = 2  # studies, on average, where patients repeat
 SEED = 1
 
 
+def _skewed(z: np.ndarray) -> np.ndarray:
+    """Exponential, to the left: a few trainings are much worse than the rest (skewness -2)."""
+    from scipy.special import log_ndtr
+
+    return np.asarray(1 + log_ndtr(z))
+
+
+def _escaping(z: np.ndarray) -> np.ndarray:
+    """One training in five stays on a plateau, the others are alike."""
+    from scipy.special import ndtr
+
+    odds = (1 - STAYS) / STAYS
+    return np.where(ndtr(z) < STAYS, -(odds**0.5), odds**-0.5)
+
+
+STAYS = 0.2
+# Of standard normal draws, draws of mean 0 and variance 1.
+SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "normal": np.asarray,
+    "skewed": _skewed,
+    "escaping": _escaping,
+}
+
+
+def _nodes(shape: str) -> tuple[np.ndarray, np.ndarray]:
+    """Normal draws and their weights, to average over seeds with."""
+    from scipy.special import ndtri
+
+    if shape == "normal":
+        return np.polynomial.hermite_e.hermegauss(20)
+    middles = (np.arange(20_000) + 0.5) / 20_000
+    return ndtri(middles), np.ones(20_000)
+
+
 @dataclass(frozen=True)
 class Made:
     """A made system: its strength, the spread of its seeds, the spread of its reports."""
@@ -31,6 +65,7 @@ class Made:
     # Standard deviation of a training's strength, relative; below 0, what helps others harms it.
     seeds: float = 0.0
     luck: float = 10.0  # concentration of a report's luck (Beta, mean 0.8)
+    shape: str = "normal"  # of the spread of its seeds: a key of `SHAPES`
 
     @property
     def quality(self) -> float:
@@ -48,7 +83,8 @@ class Made:
         """
         (repeats, runs, _), n = seeds.shape, difficulty.shape[-1]
         luck = rng.beta(0.8 * self.luck, 0.2 * self.luck, (repeats, runs, n))
-        return np.clip(self.strength * (1 + self.seeds * seeds) * difficulty * luck, 0.0, 1.0)
+        strength = self.strength * (1 + self.seeds * SHAPES[self.shape](seeds))
+        return np.clip(strength * difficulty * luck, 0.0, 1.0)
 
 
 class World:
@@ -72,9 +108,9 @@ class World:
         """(k,) expected statistics of one report."""
 
     def truth(self, system: Made) -> dict[str, float]:
-        """Each score on endless studies, averaged over seeds (Gauss-Hermite)."""
-        nodes, weights = np.polynomial.hermite_e.hermegauss(20)
-        at = system.quality * np.maximum(1 + system.seeds * nodes, 0)
+        """Each score on endless studies, averaged over seeds."""
+        nodes, weights = _nodes(system.shape)
+        at = system.quality * np.maximum(1 + system.seeds * SHAPES[system.shape](nodes), 0)
         scores = np.array([self.metric.aggregate(self.expected(q), 1) for q in at])
         return dict(zip(self.metric.scores, weights @ scores / weights.sum(), strict=True))
 
@@ -180,6 +216,7 @@ class Case:
     a: Made = Made()
     b: Made | None = None
     paired: bool = False  # run s of both is one training, with one seed: B is a control of A
+    rows: int = 1  # of each side, each with that many runs: 2 for a main effect of a factorial
 
 
 def plan(case: Case, resamples: int) -> Plan:
@@ -197,9 +234,9 @@ def draw(case: Case, repeats: int, batch: int = 0) -> tuple[np.ndarray, np.ndarr
     patients = np.array(plan(case, 1).patients, int)
     difficulty = rng.beta(*DIFFICULTY, (repeats, 1, n))[..., patients]
     studies = world.studies(rng, (repeats, 1, n))
-    seeds = rng.standard_normal((repeats, case.runs[0], 1))
+    seeds = rng.standard_normal((repeats, case.runs[0] * case.rows, 1))
     a = world.statistics(rng, studies, case.a.qualities(rng, difficulty, seeds))
     if not case.paired:
-        seeds = rng.standard_normal((repeats, case.runs[1], 1))
+        seeds = rng.standard_normal((repeats, case.runs[1] * case.rows, 1))
     b = world.statistics(rng, studies, (case.b or case.a).qualities(rng, difficulty, seeds))
     return a, b

@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.data import divide, iu_xray, manifest
@@ -19,6 +19,7 @@ SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}  # of the exchangeable division
 
 
 SEED = "iu_xray_exchangeable/1"
+SEED_OF_FOLDS = "iu_xray_folds/1"
 
 
 def build_manifest(annotation: Path, tables: Path) -> Manifest:
@@ -59,8 +60,16 @@ def build_rendition(name: str, source: Source, wanted: Manifest) -> Rendition:
 
 def build_exchangeable(base: Manifest, data: Dataset) -> dict[str, str]:
     """Study id -> split of `iu_xray_exchangeable`: about 70/10/20, normal and abnormal alike."""
-    normal = {s.id: "normal" if "normal" in (s.labels or ()) else "abnormal" for s in data.studies}
-    return divide.exchangeable(base, normal, SHARES, SEED)
+    return divide.exchangeable(base, _strata(data), SHARES, SEED)
+
+
+def build_folds(base: Manifest, data: Dataset) -> list[dict[str, str]]:
+    """Study id -> split of each fold of `iu_xray_folds`, normal and abnormal alike."""
+    return divide.folds(base, _strata(data), iu_xray.FOLDS, SEED_OF_FOLDS)
+
+
+def _strata(data: Dataset) -> dict[str, str]:
+    return {s.id: "normal" if "normal" in (s.labels or ()) else "abnormal" for s in data.studies}
 
 
 def write_manifests(root: Path, folder: Path = manifest.FOLDER) -> None:
@@ -70,14 +79,22 @@ def write_manifests(root: Path, folder: Path = manifest.FOLDER) -> None:
     source = iu_xray.open_source(root)
     rendition = build_rendition("256-jpg", source, base)
     write(folder / f"{NAME}.256-jpg.csv.gz", rendition.content)
-    splits = build_exchangeable(base, iu_xray.dataset(NAME, source, base))
-    divided = splits_csv(base.resplit(splits))
+    data = iu_xray.dataset(NAME, source, base)
+    divided = splits_csv(base.resplit(build_exchangeable(base, data)))
     write(folder / f"{NAME}_exchangeable.split.csv.gz", divided)
+    write(folder / f"{iu_xray.FOLDED}.split.csv.gz", folds_csv(base, build_folds(base, data)))
 
 
 def splits_csv(manifest: Manifest) -> str:
     """The canonical CSV of a manifest's division alone."""
     return _csv(("study", "split"), ((e.study, e.split) for e in manifest.entries))
+
+
+def folds_csv(manifest: Manifest, folds: Sequence[Mapping[str, str]]) -> str:
+    """The canonical CSV of a set of folds: one column each, studies in the manifest's order."""
+    header = ("study", *(f"fold{f}" for f in range(len(folds))))
+    ids = [entry.study for entry in manifest.entries]
+    return _csv(header, ((i, *(fold[i] for fold in folds)) for i in ids))
 
 
 def write(path: Path, content: str) -> None:

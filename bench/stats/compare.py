@@ -11,16 +11,15 @@ import numpy as np
 from bench.errors import BenchError, some, unknown
 from bench.metrics.base import Metric
 from bench.stats import LEVEL, RESAMPLES, Difference, Plan, differences, holm, signature
+from bench.stats.power import ALPHA
+from bench.stats.seeds import uneven
 from bench.terminal import interval, number, p_value, percent
 
-ALPHA = 0.05
-DIRECTIONS = ("higher", "lower")
-CONFIRMED, CONTRADICTED, OPEN, NOT_RUN = VERDICTS = (
-    "confirmed",
-    "contradicted",
-    "not distinguishable",
-    "not run",
-)
+TESTS = {
+    "t": "t-test over seeds and studies",
+    "randomization": "randomization test over studies",
+    "bootstrap": "bootstrap test over studies",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,36 +70,39 @@ class Comparison:
     unit: str  # "studies" or "patients"
     runs: tuple[int, int]  # of A and of B
     lone: tuple[str, ...]  # systems of which other seeds are not known
+    test: str  # the one that made p: a key of `TESTS`
+    warnings: tuple[str, ...]  # see `bench.stats.seeds.uneven`
     higher_is_better: bool
     signature: str
 
     @property
-    def distinguishable(self) -> bool:
-        """The corrected test rejects equality, and the interval agrees."""
-        return self.p_corrected <= ALPHA and not self.low <= 0 <= self.high
+    def separate(self) -> bool:
+        """The test rejects equality at `ALPHA`, and the interval agrees; not corrected."""
+        return self.p <= ALPHA and not self.low <= 0 <= self.high
 
     @property
-    def better(self) -> str | None:
-        """The name of the better system, if the two can be told apart."""
-        if not self.distinguishable:
-            return None
-        return self.a if (self.difference > 0) == self.higher_is_better else self.b
+    def distinguishable(self) -> bool:
+        """Separate, and so it stays when p is corrected for the family."""
+        return self.separate and self.p_corrected <= ALPHA
 
     @property
     def caveat(self) -> str:
         """What the interval and the p-value leave out, or an empty string."""
         names = " and of ".join(self.lone)
-        return f"one run of {names}: the spread over seeds is not counted" if self.lone else ""
+        return f"one training of {names}: training luck is not counted" if self.lone else ""
 
     def sentence(self) -> str:
-        """The finding in plain words."""
-        corrected = f" (Holm over {self.family})" if self.family > 1 else ""
-        p = p_value(self.p_corrected) + corrected
-        if not self.distinguishable:
+        """The finding in plain words: about methods where every seeded side has several
+        trainings, else about these reports."""
+        a, b = self.a, self.b
+        if self.lone:
+            a, b = f"these reports of {a}", f"those of {b}"
+        made = f"{p_value(self.p)} ({TESTS[self.test]})"
+        if not self.separate:
             return (
-                f"{self.a} is not distinguishable from {self.b}: the difference of "
-                f"{number(self.difference)} has the {percent(self.level)} interval "
-                f"{interval(self.low, self.high)}, {p}"
+                f"{a} {'are' if self.lone else 'is'} not distinguishable from {b}: the difference "
+                f"of {number(self.difference)} has the {percent(self.level)} interval "
+                f"{interval(self.low, self.high)}, {made}"
             )
         up = self.difference > 0
         size, low, high = (
@@ -108,15 +110,18 @@ class Comparison:
             if up
             else (-self.difference, -self.high, -self.low)
         )
+        verb = "score" if self.lone else "is"
         preference = "" if self.higher_is_better else "; lower is better"
         return (
-            f"{self.a} is {'higher' if up else 'lower'} than {self.b} by "
-            f"{number(size)} {interval(low, high)}, {p}{preference}"
+            f"{a} {verb} {'higher' if up else 'lower'} than {b} by "
+            f"{number(size)} {interval(low, high)}, {made}{self._after_holm()}{preference}"
         )
 
-    def verdict(self, direction: str) -> str:
-        """What this says of the claim that A is "higher" or "lower" than B."""
-        return verdict(direction, (self.low, self.high), self.p_corrected)
+    def _after_holm(self) -> str:
+        if self.family == 1:
+            return ""
+        kept = "holds" if self.distinguishable else "does not hold"
+        return f"; {kept} after Holm over {self.family}"
 
     def record(self) -> dict[str, Any]:
         """For JSON: full precision; a figure that is not defined is None."""
@@ -142,11 +147,11 @@ def compare_all(
     """
     _same_studies(a, b)
     plan = Plan(a.ids, a.patients, resamples)
-    values = [_values(metric, system) for system in (a, b)]
-    test = signature(metric, plan, (a.count, b.count), test="randomization", paired=paired)
+    values = [_scores(metric, system) for system in (a, b)]
+    how = signature(metric, plan, (a.count, b.count), test="randomization", paired=paired)
     tested = differences(metric, a.runs, b.runs, plan, paired=paired)
     return {
-        score: _comparison(a, b, metric, plan, score, (values[0][i], values[1][i]), found, test)
+        score: _comparison(a, b, metric, plan, score, [v[:, i] for v in values], found, how)
         for i, (score, found) in enumerate(tested.items())
     }
 
@@ -159,38 +164,22 @@ def corrected(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
     )
 
 
-def verdict(direction: str, interval: tuple[float, float] | None, p_corrected: float | None) -> str:
-    """What a comparison A - B says of the claim that A is "higher" or "lower" than B.
-
-    Confirmed and contradicted both ask for a corrected p of at most `ALPHA` and for an interval
-    that lies on one side of 0. None: the rows were not run.
-    """
-    if direction not in DIRECTIONS:
-        raise unknown("direction", direction, DIRECTIONS)
-    if interval is None or p_corrected is None:
-        return NOT_RUN
-    low, high = interval
-    if p_corrected > ALPHA or low <= 0 <= high:
-        return OPEN
-    return CONFIRMED if (low > 0) == (direction == "higher") else CONTRADICTED
-
-
 def _comparison(
     a: System,
     b: System,
     metric: Metric,
     plan: Plan,
     score: str,
-    values: tuple[float, float],
+    values: Sequence[np.ndarray],
     found: Difference,
-    test: str,
+    how: str,
 ) -> Comparison:
     return Comparison(
         score=score,
         a=a.name,
         b=b.name,
-        value_a=values[0],
-        value_b=values[1],
+        value_a=float(values[0].mean()),
+        value_b=float(values[1].mean()),
         difference=found.value,
         low=found.low,
         high=found.high,
@@ -206,15 +195,16 @@ def _comparison(
         runs=(a.count, b.count),
         lone=tuple(s.name for s in (a, b) if s.lone),
         higher_is_better=metric.higher_is_better(score),
-        signature=f"{score}|{test}",
+        test=found.test,
+        warnings=uneven(dict(zip((a.name, b.name), values, strict=True))),
+        signature=f"{score}|{how}",
     )
 
 
-def _values(metric: Metric, system: System) -> list[float]:
-    """Each score of the system: the mean over its runs."""
+def _scores(metric: Metric, system: System) -> np.ndarray:
+    """(S, m) each score of each of the system's runs."""
     runs = system.runs[None] if system.runs.ndim == 2 else system.runs
-    scores = [list(metric.corpus(run).values()) for run in runs]
-    return [float(v) for v in np.mean(scores, axis=0)]
+    return np.array([list(metric.corpus(run).values()) for run in runs])
 
 
 def _same_studies(a: System, b: System) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +13,17 @@ from bench.metrics.base import Metric
 from bench.stats.resampling import Plan
 from bench.stats.spread import Spread, aggregate
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 # Of the methods, not of the code: it enters signatures, and rises when a figure would change.
 # 2: a run's luck with the studies counts once; a training and its own control are paired.
-VERSION = 2
-# What is made of single runs is as it was, and so is its signature: a board's rows stay true.
-VERSION_OF_SINGLE_RUNS = 1
+# 3: of several runs, the interval is symmetric and p is that of its own t-test; no interval
+# reaches beyond what a score can be.
+VERSION = 3
 LEVEL = 0.95
-TESTS = ("randomization", "bootstrap")
+TESTS = ("randomization", "bootstrap")  # of single runs, which know only the studies
+T_TEST = "t"  # of several runs, over seeds and studies
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class Interval:
 class Difference(Interval):
     """Score of A minus score of B.
 
-    `p` is two-sided and uncorrected. `relative` is the difference over B's score (nan when that
-    is 0). `standardized` is the difference over sqrt(units) bootstrap standard deviations: for
+    `p` is two-sided and uncorrected; of several runs it is that of the interval's own t-test.
+    `relative` is the difference over B's score (nan when that is 0). `standardized` is the
+    difference over sqrt(units) bootstrap standard deviations: for
     a mean of per-report values it is Cohen's d of the paired differences, for BLEU the same
     with each report's influence on the difference in its place. It does not grow with n.
     """
@@ -44,6 +50,7 @@ class Difference(Interval):
     p: float
     relative: float
     standardized: float
+    test: str  # the one that made p: one of `TESTS`, or `T_TEST`
 
 
 def intervals(
@@ -55,7 +62,7 @@ def intervals(
     method: str = "percentile",
 ) -> dict[str, Interval]:
     """The interval of each of the metric's scores; runs (n, k) or (S, n, k)."""
-    columns = _columns(Spread.of(metric, [_runs(runs, plan)], plan), level, method)
+    columns = _columns(Spread.of(metric, [_runs(runs, plan)], plan), level, method, metric.bounds)
     return {s: Interval(*row) for s, row in zip(metric.scores, _rows(columns), strict=True)}
 
 
@@ -81,19 +88,26 @@ def differences(
     outputs on a random half of the units, each system's output being its statistics averaged
     over its runs: no run is permuted. "bootstrap" compares the centred draws of the
     difference with the difference. Both give (c + 1) / (resamples + 1) and know only the
-    studies. Where a system has several runs, p is the larger of that and of the t-test with
-    the interval's own variance over studies and seeds.
+    studies: they are for single runs. Where a system has several runs, p is that of the t-test
+    with the interval's own variance over studies and seeds.
     """
     a, b = _runs(a, plan), _runs(b, plan)
     if paired and len(a) != len(b):
         raise BenchError(f"{len(a)} runs cannot be paired with {len(b)}", "one control per run")
     spread = Spread.of(metric, [a, b], plan, paired)
-    p = _tail(*_null(test, metric, spread, a, b, plan))
-    if spread.seeded:
-        p = np.maximum(p, spread.p_value())
+    if test not in TESTS:
+        raise unknown("test", test, TESTS)
+    made_by = T_TEST if spread.seeded else test
+    p = spread.p_value() if spread.seeded else _tail(*_null(test, metric, spread, a, b, plan))
     base = np.mean([list(metric.corpus(run).values()) for run in b], axis=0)
-    columns = [*_columns(spread, level, method), p, *_effects(spread, base, plan)]
-    return {s: Difference(*row) for s, row in zip(metric.scores, _rows(columns), strict=True)}
+    low, high = map(np.asarray, metric.bounds)
+    columns = _columns(spread, level, method, (low - high, high - low))
+    columns = (*columns, p, *_effects(spread, base, plan))
+    names = [f.name for f in fields(Difference) if f.name != "test"]
+    return {
+        score: Difference(**dict(zip(names, row, strict=True)), test=made_by)
+        for score, row in zip(metric.scores, _rows(columns), strict=True)
+    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -118,14 +132,16 @@ def signature(
 ) -> str:
     """How an interval, or a paired test, was made; version last.
 
-    Example: `ci:percentile-0.95|test:randomization|resamples:10000|units:studies-590|runs:3,1|v:1`;
+    Example: `ci:percentile-0.95|test:randomization|resamples:10000|units:studies-590|runs:1,1|v:3`;
     a metric whose resamples approximate something says so after `approximates:`.
     """
+    if max(runs) > 1:  # then both are of the t-test, whatever single runs would get
+        method, test = T_TEST, test and T_TEST
     parts = [f"ci:{method}-{level:g}", f"test:{test}" if test else ""]
     parts += [f"resamples:{plan.resamples}", f"units:{plan.unit}-{plan.units}"]
     parts += ["runs:" + ",".join(map(str, runs)), "paired:runs" if paired else ""]
     parts += [f"approximates:{metric.resampling}" if metric.resampling else ""]
-    parts += [f"v:{VERSION if max(runs) > 1 else VERSION_OF_SINGLE_RUNS}"]
+    parts += [f"v:{VERSION}"]
     return "|".join(filter(None, parts))
 
 
@@ -136,9 +152,7 @@ def _null(
     (resamples, m)."""
     if test == "bootstrap":
         return spread.value, spread.draws - spread.value
-    if test == "randomization":
-        return _exchanged(metric, a.mean(axis=0), b.mean(axis=0), plan)
-    raise unknown("test", test, TESTS)
+    return _exchanged(metric, a.mean(axis=0), b.mean(axis=0), plan)
 
 
 def _exchanged(
@@ -173,9 +187,13 @@ def _effects(spread: Spread, base: np.ndarray, plan: Plan) -> tuple[np.ndarray, 
     return relative, np.where(spread.value == 0, 0.0, standardized)
 
 
-def _columns(spread: Spread, level: float, method: str) -> tuple[np.ndarray, ...]:
-    """Value, ends and standard error (m,)."""
-    return spread.value, *spread.ends(level, method), np.sqrt(spread.variance)
+def _columns(
+    spread: Spread, level: float, method: str, bounds: tuple[ArrayLike, ArrayLike]
+) -> tuple[np.ndarray, ...]:
+    """Value, ends and standard error (m,). An end that no score can reach is the last that one
+    can: that leaves out nothing true."""
+    low, high = (np.clip(end, *bounds) for end in spread.ends(level, method))
+    return spread.value, low, high, np.sqrt(spread.variance)
 
 
 def _runs(statistics: np.ndarray, plan: Plan) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.errors import BenchError, unknown
 from bench.metrics.base import Metric
+from bench.stats.power import critical
 from bench.stats.resampling import Plan
 
 METHODS = ("percentile", "bca")
@@ -40,6 +41,23 @@ class Group:
             self.values - other.values,
             self.draws - other.draws,
             lambda: self.without() - other.without(),
+        )
+
+    def log(self) -> Group:
+        """One whose mean over runs is the logarithm of this one's.
+
+        A run lies as far from the mean as its share of it says (the delta method): a run that
+        scores 0 has no logarithm, its row has.
+        """
+
+        def logarithm(runs: np.ndarray, axis: int) -> np.ndarray:
+            mean = runs.mean(axis=axis, keepdims=True)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.asarray(np.log(mean) + runs / mean - 1)
+
+        without = self.without
+        return Group(
+            logarithm(self.values, 0), logarithm(self.draws, 1), lambda: logarithm(without(), 1)
         )
 
     def seeds(self) -> np.ndarray:
@@ -74,7 +92,8 @@ class Spread:
     studies makes intervals too short whenever few runs happen to lie close together.
     """
 
-    groups: tuple[Group, ...]  # whose runs are independent: one, or A's and B's
+    groups: tuple[Group, ...]  # whose runs are independent: one a system
+    weights: tuple[float, ...]  # of each in the contrast
     value: np.ndarray  # (m,)
     draws: np.ndarray  # (resamples, m), over studies
     studies: np.ndarray  # (m,) variance over studies, as the bootstrap sees it
@@ -83,22 +102,36 @@ class Spread:
 
     @classmethod
     def of(
-        cls, metric: Metric, systems: Sequence[np.ndarray], plan: Plan, paired: bool = False
+        cls,
+        metric: Metric,
+        systems: Sequence[np.ndarray],
+        plan: Plan,
+        paired: bool = False,
+        weights: Sequence[float] = (),
+        log: bool = False,
     ) -> Spread:
-        """`paired`: run s of A and run s of B are one training, so that what varies over seeds
-        is their difference."""
+        """A weighted sum of the systems' scores: of one its score, of two A - B, if not said.
+
+        `paired`: run s of A and run s of B are one training, so that what varies over seeds
+        is their difference. `log`: of the logarithms of the scores, which makes A - B the
+        logarithm of a ratio.
+        """
         groups = _groups(metric, systems, plan)
+        if log:
+            groups = tuple(g.log() for g in groups)
         if paired:
             groups = (groups[0].minus(groups[1]),)
-        value = _contrast([g.values.mean(axis=0) for g in groups])
-        draws = _contrast([g.draws.mean(axis=1) for g in groups])
+        weights = tuple(weights) or (1.0, -1.0)[: len(groups)]
+        value = _contrast(weights, [g.values.mean(axis=0) for g in groups])
+        draws = _contrast(weights, [g.draws.mean(axis=1) for g in groups])
         studies = draws.var(axis=0)
-        seeds = [g.seeds() for g in groups]
+        squares = [w**2 for w in weights]
+        seeds = [v * g.seeds() for v, g in zip(squares, groups, strict=True)]
         # Both are estimates: luck can come out as more than there is.
-        common = np.maximum(studies - sum(g.luck() for g in groups), 0.0)
+        common = np.maximum(studies - _contrast(squares, [g.luck() for g in groups]), 0.0)
         parts = np.stack([common * plan.units / (plan.units - 1), sum(seeds, np.zeros_like(value))])
         df = np.stack([np.full_like(value, plan.units - 1), _welch(seeds, groups)])
-        return cls(groups, value, draws, studies, parts, df)
+        return cls(groups, weights, value, draws, studies, parts, df)
 
     @property
     def variance(self) -> np.ndarray:
@@ -111,24 +144,28 @@ class Spread:
         Satterthwaite's degrees of freedom for studies and seeds together cover less: they are
         large, and the variance small, whenever few runs happen to lie close together.
         """
-        from scipy.special import stdtrit
-
-        still = self.variance == 0
-        shares = np.where(still, [[1.0], [0.0]], self.parts / np.where(still, 1.0, self.variance))
-        return -(stdtrit(self.df, tail) * shares).sum(axis=0)
+        return critical(self.parts, self.df, tail)
 
     @property
     def seeded(self) -> bool:
         return any(len(g.values) > 1 for g in self.groups)
 
     def ends(self, level: float, method: str) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end (m,) of the interval at `level`."""
+        """Lower and upper end (m,) of the interval at `level`.
+
+        Of several runs it is symmetric, and holds what `p_value` does not reject: the shape of
+        the bootstrap is that of the part over studies alone.
+        """
         from scipy.special import ndtri
 
         tails = np.array([(1 - level) / 2, (1 + level) / 2])
         t, z = self.t(tails[0]), ndtri(tails[1])
-        low, high = self._quantiles(tails, method)
         reach = t * np.sqrt(self.variance)
+        if method not in METHODS:
+            raise unknown("interval method", method, METHODS)
+        if self.seeded:
+            return self.value - reach, self.value + reach
+        low, high = self._quantiles(tails, method)
         # Where the score is the same on every resample there is no shape to stretch.
         still = self.studies == 0
         stretch = reach / np.where(still, 1.0, z * np.sqrt(self.studies))
@@ -141,8 +178,6 @@ class Spread:
         """(2, m) quantiles of the draws, at (R + 1) tail as Davison and Hinkley (1997) say."""
         if method == "percentile":
             return np.quantile(self.draws, tails, axis=0, method="weibull")
-        if method != "bca":
-            raise unknown("interval method", method, METHODS)
         levels = self._bca(tails)
         return np.transpose(
             [np.quantile(d, q, method="weibull") for d, q in zip(self.draws.T, levels, strict=True)]
@@ -155,7 +190,7 @@ class Spread:
         below = (
             (self.draws < self.value).mean(axis=0) + (self.draws <= self.value).mean(axis=0)
         ) / 2
-        jackknife = _contrast([g.without().mean(axis=1) for g in self.groups])
+        jackknife = _contrast(self.weights, [g.without().mean(axis=1) for g in self.groups])
         pulls = jackknife.mean(axis=0) - jackknife
         cube = (pulls**2).sum(axis=0) ** 1.5
         usable = (cube > 0) & (below > 0) & (below < 1)
@@ -166,15 +201,21 @@ class Spread:
         return np.where(usable[:, None], corrected, tails)
 
     def p_value(self) -> np.ndarray:
-        """Two-sided p-value (m,) of the t-test that belongs to the interval, by bisection."""
-        error = np.sqrt(self.variance)
-        t = np.divide(self.value, error, where=error > 0, out=np.where(self.value == 0, 0, np.inf))
-        low, high = np.zeros_like(t), np.full_like(t, 0.5)  # of one tail
-        for _ in range(60):
-            middle = (low + high) / 2
-            beyond = np.abs(t) > self.t(middle)
-            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-        return 2 * high
+        """Two-sided p-value (m,) of the t-test that belongs to the interval."""
+        return p_value(self.value, self.parts, self.df)
+
+
+def p_value(distance: np.ndarray, parts: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Two-sided p-value (m,) of a distance from what is supposed, by bisection: at the level
+    1 - p, Cochran and Cox's interval just reaches it. `parts` and `df` (p, m)."""
+    error = np.sqrt(parts.sum(axis=0))
+    t = np.divide(distance, error, where=error > 0, out=np.where(distance == 0, 0.0, np.inf))
+    low, high = np.zeros_like(t), np.full_like(t, 0.5)  # of one tail
+    for _ in range(60):
+        middle = (low + high) / 2
+        beyond = np.abs(t) > critical(parts, df, middle)
+        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+    return 2 * high
 
 
 def _groups(metric: Metric, systems: Sequence[np.ndarray], plan: Plan) -> tuple[Group, ...]:
@@ -206,6 +247,7 @@ def aggregate(metric: Metric, sums: np.ndarray, n: np.ndarray | int) -> np.ndarr
     return scores
 
 
-def _contrast(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The one system's figure, or A's minus B's."""
-    return parts[0] if len(parts) == 1 else parts[0] - parts[1]
+def _contrast(weights: Sequence[float], parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The weighted sum of the systems' figures."""
+    first, *rest = (w * part for w, part in zip(weights, parts, strict=True))
+    return np.asarray(sum(rest, first))

@@ -31,6 +31,7 @@ from bench.spec import (
     from_dict,
 )
 from bench.store import RunFolder
+from bench.suites.folds import by_fold
 from bench.suites.suite import Pretraining, Row, Suite, is_open, load_suite, with_model
 
 # Overrides of the model, or of the encoder group, which gives a report generator another one.
@@ -51,6 +52,17 @@ class Planned:
     origin: str  # trained, floor
     model: str
     spec: RunSpec
+
+    @property
+    def fold(self) -> int | None:
+        """The fold of the data that the run is of; None where its dataset is one division."""
+        return self.spec.data.params.get("fold")
+
+    @property
+    def label(self) -> str:
+        """The row, and which of its runs: `UAR fold 2 seed 1`."""
+        fold = "" if self.fold is None else f" fold {self.fold}"
+        return self.name + fold + (f" seed {self.spec.seed}" if self.spec.seed else "")
 
 
 @dataclass(frozen=True)
@@ -78,31 +90,35 @@ def make_plan(
     seeds: int = 1,
     smoke: bool = False,
 ) -> Plan:
-    """Specs of all rows of suite `name`.
+    """Specs of all rows of suite `name`, in each fold that is asked for.
 
     `pretrain` runs a pretraining that is not sealed yet; None leaves out the rows that wait for
     one (their specs cannot be written down), which is right for whoever only reads.
     """
     suite = _suite(name, overrides)
     rows, left_out = _available(_chosen(suite, only))
-    composer = Composer(work, pretrain, list(overrides), smoke, suite.pretrainings)
+    composers = [
+        Composer(work, pretrain, given, smoke, suite.pretrainings) for given in by_fold(overrides)
+    ]
     runs: list[Planned] = []
     waiting: list[str] = []
     for row in rows:
         try:
-            specs = [composer.row(row, seed) for seed in range(seeds)]
+            specs = [c.row(row, seed) for c in composers for seed in range(seeds)]
         except NotPretrainedError as error:
             waiting.append(f"{row.name}: waits for a pretraining, {error.message}")
             continue
         runs += [Planned(row.name, "trained", row.model, spec) for spec in specs]
-    floors = [Planned(f, "floor", f"floor_{f}", composer.floor(f)) for f in suite.floors]
-    config = composer.config([], model=False)
+    floors = [
+        Planned(f, "floor", f"floor_{f}", c.floor(f)) for f in suite.floors for c in composers
+    ]
+    config = composers[0].config([], model=False)
     return Plan(
         name,
         suite,
         config["dataset"]["name"],
         (*floors, *runs),
-        tuple(composer.pretrained.values()),
+        tuple(spec for c in composers for spec in c.pretrained.values()),
         left_out,
         tuple(waiting),
         config["budget"]["threads"] or 0,

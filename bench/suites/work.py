@@ -82,8 +82,7 @@ class Job:
         self._each([(spec.run_id, spec, work)])
 
     def _task(self, planned: Planned, score: bool) -> Task:
-        label = planned.name + (f" seed {planned.spec.seed}" if planned.spec.seed else "")
-        return label, planned.spec, self._train_and_score if score else self._train
+        return planned.label, planned.spec, self._train_and_score if score else self._train
 
     def _each(
         self, tasks: list[Task], idle: Callable[[], None] = _nothing, wait: bool = True

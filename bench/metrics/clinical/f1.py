@@ -174,6 +174,7 @@ class ClinicalMetric(Metric):
 
     # Published truncated references are a convention of their own; here the whole text counts.
     treatments: ClassVar[tuple[str, ...]] = ("raw",)
+    bounds = (0.0, 1.0)
     title: ClassVar[str]
     convention: ClassVar[Convention] = CONVENTIONS["bench"]
 

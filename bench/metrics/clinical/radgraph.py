@@ -95,6 +95,7 @@ class RadGraphF1(Metric):
     version: ClassVar[int] = 1
     treatments: ClassVar[tuple[str, ...]] = ("raw",)
     model: ClassVar[str] = "radgraph"  # name of the weights, and the package's model type
+    bounds = (0.0, 1.0)
     title: ClassVar[str] = "RadGraph"
 
     def __init__(self) -> None:

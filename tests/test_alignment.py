@@ -13,8 +13,9 @@ from bench.metrics.alignment import aligned, control
 from bench.metrics.scoring import Scored
 from bench.reporting import alignment_tables, tables
 from bench.reporting.summary import Summary
+from bench.runs.features import FEATURES
 from bench.runs.prediction import ALIGNMENT
-from bench.runs.score import FEATURES, TABLES, assess
+from bench.runs.score import TABLES, assess
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder
 from bench.suites.plan import Plan

@@ -153,6 +153,18 @@ def test_averaged_is_the_mean_over_derangements() -> None:
     assert by_report.var() == pytest.approx(by_study.var(), rel=0.2)
 
 
+def test_counts_stay_counts() -> None:
+    """A match so rare that most studies have none: no resample may have fewer than none."""
+    drawn = orders(20, 0, 30)
+    each = np.zeros((30, 20, 2))
+    each[:, 3, 0] = 5.0
+    each[..., 1] = np.random.default_rng(0).normal(size=(30, 20))  # not a count
+    found = averaged(each, drawn)
+    assert (found[:, 0] >= 0).all()
+    assert found.sum(axis=0) == pytest.approx(each.sum(axis=1).mean(axis=0))
+    assert (averaged(np.zeros((3, 20, 1)), drawn[:3]) == 0).all()
+
+
 def test_a_pair_is_scored_once_and_right() -> None:
     dataset = load(test=30)
     reports = [s.report for s in dataset.split("test")]

@@ -84,7 +84,7 @@ def test_table_and_comparisons(written: dict[str, bytes]) -> None:
     lines = written["t.md"].decode().splitlines()
     assert any("| absent |" in line and line.count("not run") == 7 for line in lines)
     [good] = [line for line in lines if line.startswith("| good |")]
-    assert "**" in good
+    assert "**" not in good  # BASE is one training: which row is better cannot be said
     assert good.count("not run") == 2  # METEOR and ROUGE-L were not asked for
     text = written["README.md"].decode()
     assert "# A suite of toys" in text

@@ -31,11 +31,6 @@ FORMS = ("text", "md", "latex", "csv", "html")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="e.g. table2, or claims")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
-    parser.add_argument("--format", choices=FORMS, default="md")
-    parser.add_argument(
-        "--treatment", "--text", choices=tuple(TREATMENTS), default=TREATMENT,
-        help="text treatment (--text: its old name)",
-    )  # fmt: skip
     parser.add_argument(
         "--format", choices=FORMS, help="text in a terminal, Markdown elsewhere, if not said"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.boards.rows import BoardRow
 from bench.metrics.registry import BRIEF, RANKED_BY
-from bench.runs.controls import SHUFFLED
+from bench.runs.controls import DERANGEMENTS, SHUFFLED
 from bench.spec import TREATMENT
 from bench.stats.compare import TESTS, Comparison, corrected
 from bench.stats.seeds import LIMIT
@@ -245,10 +245,16 @@ def gain(
     if not plain:
         return ""
     counts = sorted({n for row, _ in plain for n in suite.derangements(row, SHUFFLED)})
-    over = "one derangement" if counts == [1] else f"{' or '.join(map(str, counts))} derangements"
+    paired = (
+        "Whom a study is paired with is one derangement, whose chance is most of the noise (runs "
+        f"scored now average {DERANGEMENTS})."
+        if counts == [1]
+        else "Whom a study is paired with is averaged over "
+        f"{' or '.join(map(str, counts))} derangements."
+    )
     text = (
         "### Image gain: own images against images of other studies\n\n"
-        f"Whom a study is paired with is averaged over {over}. 95 % intervals and p, not "
+        f"{paired} 95 % intervals and p, not "
         f"corrected, of a t-test over trainings and studies where there are several trainings; "
         f"{STAR} also after Holm over {len(plain)} gains.\n\n{_gain_table(plain)}"
     )

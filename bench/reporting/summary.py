@@ -148,9 +148,13 @@ class Summary:
         return replace(found, notes=(*found.notes, *self.shared(table.rows)))
 
     def outstanding(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
-        """The one row that is better than every other beyond doubt; empty where there is none."""
-        best = self.best(rows, metric, text)
-        return best if len(best) == 1 and len(rows) > 1 else frozenset()
+        """The one row that is better than every other beyond doubt; empty where there is none,
+        or where a row is one training, of which nothing is said."""
+        shown = [r for r in rows if self.has(metric, text, [r])]
+        if len(shown) < 2 or any(r not in self.floors and len(self.keys[r]) == 1 for r in shown):
+            return frozenset()
+        best = self.best(shown, metric, text)
+        return best if len(best) == 1 else frozenset()
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""

@@ -200,7 +200,8 @@ def _notes(
         "Bold: the one row or floor that is better than every other (t-test over seeds and "
         "studies, Holm)."
         if bold
-        else "No row is in bold: in no column is one better than every other (Holm).",
+        else "No row is in bold: in no column is one better than every other (Holm), or a row has "
+        "one training, which settles nothing.",
     ]
     shown = [p for p in (paper, *others) if p.get("dataset") == dataset]
     if paper in shown and paper:

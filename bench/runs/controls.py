@@ -62,12 +62,18 @@ def averaged(statistics: np.ndarray, orders: np.ndarray) -> np.ndarray:
     The rows add up to what one derangement adds up to on average. Row i is what study i does to
     that sum, as the one whose report another has written and as the one whose report another has
     got (the projection of a U-statistic): resampled, it is as uncertain as drawing other studies
-    would make it. Where D is 1, a row's first part alone would count neither twice nor together.
+    would make it. Counts stay counts: where a study does less than nothing to a sum of what is
+    never negative, it does nothing, and the rest is scaled to the same sum.
     """
     got = statistics.mean(axis=0)
     back = np.argsort(orders, axis=1)
     gave = np.mean([s[b] for s, b in zip(statistics, back, strict=True)], axis=0)
-    return np.asarray(got + gave - got.mean(axis=0))
+    rows = got + gave - got.mean(axis=0)
+    counts = (statistics >= 0).all(axis=(0, 1))
+    floored = np.maximum(rows, 0.0)
+    total = floored.sum(axis=0)
+    scale = np.divide(got.sum(axis=0), total, where=total > 0, out=np.zeros_like(total))
+    return np.where(counts, floored * scale, rows)
 
 
 def signed(signature: str, count: int) -> str:

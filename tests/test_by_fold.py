@@ -220,7 +220,7 @@ def test_compare_refuses_what_is_not_in_all_folds(
     good = ",".join(runs["good", f, 0] for f in range(FOLDS))
     for other, said in {
         runs["poor", 0, 0]: "has no run in each of 3 folds",
-        f"{runs['poor', 0, 0]},{runs['constant', 1, 0]}": "which are no seeds of one row",
+        f"{runs['poor', 0, 0]},{runs['constant', 1, 0]}": "so they are not seeds of the same row",
         good: "runs in folds are compared with runs in folds",
     }.items():
         assert main(["compare", good, other, *argv]) == 2

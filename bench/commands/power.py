@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.difference is not None and not arguments.difference > 0:
         raise BenchError(f"--difference {arguments.difference:g}", "give a difference above 0")
-    source = argparse.Namespace(**{**vars(arguments), "seeds": PILOT})
+    source = argparse.Namespace(**{**vars(arguments), "seeds": PILOT, "reports": None})
     pilot = measure(chosen(source).summary, arguments.metric)
     wanted = arguments.seeds, arguments.studies, arguments.folds
     found = plan(pilot, *wanted, arguments.difference, arguments.family)

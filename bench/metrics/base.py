@@ -36,6 +36,8 @@ class Metric(ABC):
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     # Smallest and largest value of all scores, or of each: no interval reaches beyond.
     bounds: ClassVar[tuple[ArrayLike, ArrayLike]] = (-math.inf, math.inf)
+    # Whether statistics are counts, or sums of what is never below 0.
+    nonnegative: ClassVar[bool] = False
     # Which text it reads: a treatment of `bench.data.text`, or "raw" for the untouched report.
     treatments: ClassVar[tuple[str, ...]] = tuple(TREATMENTS)
     # What a resample approximates; part of the signature of an interval ("" = nothing).

@@ -29,6 +29,7 @@ class BLEU(Metric):
 
     name: ClassVar[str] = "BLEU"
     version: ClassVar[int] = 1
+    nonnegative: ClassVar[bool] = True
     scores = tuple(f"BLEU-{n}" for n in range(1, ORDER + 1))
     bounds = (0.0, 1.0)
 

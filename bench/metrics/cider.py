@@ -24,6 +24,7 @@ class CIDEr(Metric):
 
     name: ClassVar[str] = "CIDEr"
     version: ClassVar[int] = 1
+    nonnegative: ClassVar[bool] = True
     scores = ("CIDEr",)
     bounds = (0.0, 10.0)
     resampling: ClassVar[str] = "idf fixed at the full scored set"

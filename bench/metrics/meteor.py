@@ -47,6 +47,7 @@ class METEOR(Metric):
 
     name: ClassVar[str] = "METEOR"
     version: ClassVar[int] = 1
+    nonnegative: ClassVar[bool] = True
     scores = ("METEOR",)
     bounds = (0.0, 1.0)
 

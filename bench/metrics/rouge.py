@@ -46,6 +46,7 @@ class RougeL(Metric):
 
     name: ClassVar[str] = "ROUGE-L"
     version: ClassVar[int] = 1
+    nonnegative: ClassVar[bool] = True
     scores = ("ROUGE-L",)
     bounds = (0.0, 1.0)
 

@@ -54,6 +54,7 @@ class Repeats(Metric):
 
     def __init__(self, metric: Metric, repeats: int) -> None:
         self.metric, self.repeats = metric, repeats
+        self.nonnegative = metric.nonnegative  # type: ignore[misc]
         self.scores = tuple(f"{i} {s}" for i in range(repeats) for s in metric.scores)
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:

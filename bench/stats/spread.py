@@ -223,9 +223,10 @@ def _groups(metric: Metric, systems: Sequence[np.ndarray], plan: Plan) -> tuple[
     # One product for all runs of both systems: making the counts is most of the work.
     flat = np.concatenate([u.reshape(plan.units, -1) for u in per_unit], axis=1)
     ends = np.cumsum([u[0].size for u in per_unit])[:-1]
+    drawn = plan.bootstrap(flat)
     # Rows of a control that is averaged over derangements may be below 0 (`runs.controls`), and so
-    # the sum of a rare resample of few studies, which stands for counts.
-    sums = np.split(np.maximum(plan.bootstrap(flat), np.minimum(flat.sum(axis=0), 0)), ends, axis=1)
+    # may a rare resample of few studies; the counts that it stands for may not.
+    sums = np.split(np.maximum(drawn, 0) if metric.nonnegative else drawn, ends, axis=1)
     return tuple(
         Group.of(metric, runs, drawn.reshape(-1, *units.shape[1:]), units)
         for runs, units, drawn in zip(systems, per_unit, sums, strict=True)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.cache import Cache
+from baselines.dropout import Dropout
 from baselines.generator import UAR_IMAGE, Generator, Studies
 from baselines.transformer import (
     Decoder,
-    Dropout,
     Encoder,
     Positions,
     Words,

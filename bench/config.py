@@ -87,3 +87,10 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def _groups() -> list[str]:
     return sorted(p.name for p in CONF.iterdir() if p.is_dir())
+
+
+def tokenizer_name(config: Mapping[str, Any]) -> str | None:
+    """Whose codes or features a model reads: a file of conf/image_tokenizer, None for pixels."""
+    model = config["model"]
+    name = config["tokenizer"] if model.get("codes") else model.get("features")
+    return None if name is None else str(name)

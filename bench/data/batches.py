@@ -104,7 +104,10 @@ def normalised(grey: Tensor, spec: ImageSpec) -> Tensor:
 
 @dataclass
 class Codes:
-    """Codes of an image tokenizer, cached: (images, crops, L) for training, (images, L) fixed."""
+    """Codes of an image tokenizer, cached: (images, crops, L) for training, (images, L) fixed.
+
+    Or features of a frozen network: (images, crops, L, c) and (images, L, c).
+    """
 
     views: int
     training: np.ndarray | None
@@ -121,7 +124,8 @@ class Codes:
         return self._tensor(self.evaluation[rows], len(studies))
 
     def _tensor(self, codes: np.ndarray, count: int) -> Tensor:
-        return torch.from_numpy(codes.astype(np.int64)).view(count, self.views, -1)
+        kind = np.float32 if codes.dtype == np.float16 else np.int64
+        return torch.from_numpy(codes.astype(kind)).view(count, self.views, *codes.shape[1:])
 
 
 class Split:

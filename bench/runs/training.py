@@ -99,7 +99,7 @@ def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder)
 
 
 def _first_images(split: Split) -> Any:
-    """Images (N, C, H, W) of the split's first studies, all views."""
+    """Images (N, C, H, W), or features (N, L, c), of the split's first studies, all views."""
     import torch
 
     batches = islice(split.batches(SEEN_BATCH, "cpu"), -(-SEEN_STUDIES // SEEN_BATCH))
@@ -114,7 +114,7 @@ def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, tra
     dataset = work.dataset_of(spec.data)
     studies = dataset.split(name)
     views: Views
-    if images.kind == "codes":
+    if images.kind != "pixels":
         assert spec.tokenizer is not None
         views = open_codes(
             dataset,

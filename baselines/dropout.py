@@ -24,27 +24,28 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """Dropout; on a CPU with masks from raw random bits, p rounded to 1 / 65536."""
     if not training or not p or x.device.type != "cpu":
         return F.dropout(x, p, training)
-    return x * _kept(x.shape, p, x.dtype)
+    return x * (_draw(x.shape) >= _first(p)).to(x.dtype).mul_(_gain(p))
 
 
-def _bits(shape: tuple[int, ...], p: float) -> Tensor:
-    """True where an element stays."""
+def _draw(shape: tuple[int, ...]) -> Tensor:
+    """Sixteen random bits an element, int16."""
     count = torch.Size(shape).numel()
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-    return words.view(torch.int16)[:count].view(shape) >= _level(p) - 2**15
+    return words.view(torch.int16)[:count].view(shape)
 
 
 def _level(p: float) -> int:
     return round(p * 2**16)
 
 
-def _scaled(bits: Tensor, p: float, dtype: torch.dtype) -> Tensor:
-    """What a kept element is multiplied by, 0 for another."""
-    return bits.to(dtype).mul_(2**16 / (2**16 - _level(p)))
+def _first(p: float) -> int:
+    """The smallest draw that keeps an element."""
+    return _level(p) - 2**15
 
 
-def _kept(shape: tuple[int, ...], p: float, dtype: torch.dtype) -> Tensor:
-    return _scaled(_bits(shape, p), p, dtype)
+def _gain(p: float) -> float:
+    """What a kept element is multiplied by."""
+    return 2**16 / (2**16 - _level(p))
 
 
 class Dropout(nn.Dropout):
@@ -63,33 +64,32 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, p: 
 
 
 class _Attend(torch.autograd.Function):
-    """Keeps of the weights (B, heads, T, L) one bit each, as a byte: which have been dropped."""
+    """Of the weights (B, heads, T, L) only a byte each is kept: which were dropped."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, p: float
     ) -> Tensor:
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
-        bits = torch.empty(*query.shape[:3], keys.shape[2], dtype=torch.bool)
+        kept = torch.empty(*query.shape[:3], keys.shape[2], dtype=torch.bool)
         for rows, whole in _parts(query, keys):
             part = _weights(query[rows], keys[whole], _share(bias, rows))
-            bits[rows] = _bits(part.shape, p)
-            dropped = part.mul_(_scaled(bits[rows], p, part.dtype))
-            out[rows] = dropped.to(values.dtype) @ values[whole]
-        ctx.save_for_backward(query, keys, values, bias, bits)
+            torch.ge(_draw(part.shape), _first(p), out=kept[rows])
+            out[rows] = _dropped(part, kept[rows], p, values.dtype) @ values[whole]
+        ctx.save_for_backward(query, keys, values, bias, kept)
         ctx.p = p
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, keys, values, bias, bits = ctx.saved_tensors
+        query, keys, values, bias, kept = ctx.saved_tensors
         d_query, d_keys, d_values = (torch.zeros_like(x) for x in (query, keys, values))
         d_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
         for rows, whole in _parts(query, keys):
-            part, kept = _weights(query[rows], keys[whole], _share(bias, rows)), bits[rows]
-            scaled, d_out = _scaled(kept, ctx.p, part.dtype), grads[0][rows].to(values.dtype)
-            d_values[whole] += (part * scaled).to(values.dtype).mT @ d_out
-            d_part = (d_out @ values[whole].mT).float().mul_(scaled)
+            part = _weights(query[rows], keys[whole], _share(bias, rows))
+            d_out = grads[0][rows].to(values.dtype)
+            d_values[whole] += _dropped(part, kept[rows], ctx.p, values.dtype).mT @ d_out
+            d_part = _dropped((d_out @ values[whole].mT).float(), kept[rows], ctx.p, part.dtype)
             d_logits = torch._softmax_backward_data(d_part, part, -1, part.dtype)
             if d_bias is not None:
                 share = cast(Tensor, _share(d_bias, rows))
@@ -98,6 +98,17 @@ class _Attend(torch.autograd.Function):
             d_query[rows] = low @ keys[whole]
             d_keys[whole] += low.mT @ query[rows]
         return d_query, d_keys, d_values, d_bias, None
+
+
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
+
+
+def _dropped(x: Tensor, kept: Tensor, p: float, dtype: torch.dtype) -> Tensor:
+    """x with the gain of what is kept, in `dtype`, and 0 elsewhere."""
+    scaled = (x * _gain(p)).to(dtype)
+    mask = kept.view(torch.int8).neg().to(BITS[scaled.element_size()])
+    scaled.view(mask.dtype).bitwise_and_(mask)
+    return scaled
 
 
 Place = tuple[slice, ...]

@@ -29,6 +29,7 @@ from bench.model import (
     image_spec,
     resolve,
 )
+from bench.runs.training import keep_freed_memory
 from bench.spec import DecodeSpec, OptimizerSpec, PartSpec, from_dict
 
 WORDS = 760  # of IU X-ray
@@ -54,6 +55,7 @@ class Built:
         config = compose(overrides)
         entry, device = config["model"], "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_num_threads(config["budget"]["threads"] or os.cpu_count() or 1)
+        keep_freed_memory()
         torch.manual_seed(0)
         count = studies or config["budget"]["batch"]
         name = tokenizer_name(config)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.cache import Cache
+from baselines.dropout import Dropout
 from baselines.generator import UAR_IMAGE, Generator, Studies
 from baselines.transformer import (
     Decoder,
-    Dropout,
     Encoder,
     Positions,
     Words,
@@ -105,8 +105,9 @@ class Captioner(Generator):
         return self.words(tokens)
 
     def states(self, batch: Studies) -> Tensor:
+        visual = self.look(batch.images)[1]  # its noise is drawn first
         text = self.place_text(self.read(batch.tokens[:, :-1]))
-        return self.decoder(text, self.decoder.start(self.look(batch.images)[1]))[0]
+        return self.decoder(text, self.decoder.start(visual))[0]
 
     def encode(self, images: Tensor) -> Any:
         return self.decoder.start(self.look(images)[1])

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from baselines.frozen import Features
 from baselines.likelihood import TeacherForced
 from baselines.transformer import token_loss
 from baselines.visual import Visual
@@ -54,8 +55,9 @@ class Generator(TeacherForced, nn.Module):
 
     vocab_size: words and id 0, which is at once BOS, EOS and padding. max_length: ids a report has
     at most. weights: a local file, or None for random values, by the name of a part.
-    d: width of a visual token. visual: a module from a batch's images to visual tokens (B, L, d);
-    without it a CNN, to which the following belong.
+    d: width of a visual token. visual: a module from a batch's images to visual tokens (B, L, d).
+    feature_shape: tokens and channels of a view where images are features of a frozen network.
+    Without these two a CNN, to which the following belong.
     backbone: a name or import path (see `baselines.visual`) with its own `backbone_params`; its
     initial values are weights["visual"], random when None. `freeze` keeps it as it is.
     image: fields that differ from the class' `IMAGE` with what the visual module expects.
@@ -77,6 +79,7 @@ class Generator(TeacherForced, nn.Module):
         *,
         d: int = 512,
         visual: nn.Module | None = None,
+        feature_shape: tuple[int, int] | None = None,
         image: Mapping[str, Any] | None = None,
         backbone: str = "resnet101",
         backbone_params: Mapping[str, Any] | None = None,
@@ -85,7 +88,10 @@ class Generator(TeacherForced, nn.Module):
     ) -> None:
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
-        if visual is None:
+        if visual is None and feature_shape is not None:
+            visual = Features(feature_shape, d, visual_dropout)
+            self.see = visual.see  # only these start from the data
+        elif visual is None:
             file, params = (weights or {}).get("visual"), backbone_params or {}
             visual = Visual(d, backbone, file, freeze, visual_dropout, self.APART, **params)
         self.visual = visual

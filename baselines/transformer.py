@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.cache import Cache, History
+from baselines.dropout import Dropout, attend
 
 Norm = Callable[[int], nn.Module]
 # (layer, positions, normalised decoder states (B, R, d)) -> additive cross-attention logits that
@@ -46,25 +47,6 @@ def sinusoid(length: int, d: int) -> Tensor:
     rate = torch.exp(torch.arange(0, d, 2) * (-math.log(10000.0) / d))
     angle = torch.arange(length).unsqueeze(1) * rate
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :d]
-
-
-def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """Dropout; on a CPU with masks from raw random bits, p rounded to 1 / 65536.
-
-    torch draws CPU masks one Bernoulli variable at a time, 12 ns each, which was half of a training
-    step of the small presets; sixteen bits an element cost a tenth of that.
-    """
-    if not training or not p or x.device.type != "cpu":
-        return F.dropout(x, p, training)
-    level = round(p * 2**16)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= level - 2**15
-    return x * kept.to(x.dtype).mul_(2**16 / (2**16 - level))
-
-
-class Dropout(nn.Dropout):
-    def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p, self.training)
 
 
 class Positions(nn.Module):
@@ -115,8 +97,8 @@ class Attention(nn.Module):
         if self.training and self.dropout and x.device.type == "cpu":
             if causal:
                 mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
-            weights = dropout(self._weights(x, keys, mask), self.dropout)
-            mixed = weights.to(values.dtype) @ values
+            query = self.split(self.q(x)) / math.sqrt(x.shape[-1] // self.heads)
+            mixed = attend(query, keys, values, mask, self.dropout)
         else:
             rate = self.dropout if self.training else 0.0
             query = self.split(self.q(x))

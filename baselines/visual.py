@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.transformer import Dropout
+from baselines.dropout import Dropout
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:

@@ -130,3 +130,10 @@ def _groups() -> list[str]:
 
 def _shown_folders() -> str:
     return " and ".join(["bench/conf", *(str(p) for p in folders()[1:])])
+
+
+def tokenizer_name(config: Mapping[str, Any]) -> str | None:
+    """Whose codes or features a model reads: a file of conf/image_tokenizer, None for pixels."""
+    model = config["model"]
+    name = config["tokenizer"] if model.get("codes") else model.get("features")
+    return None if name is None else str(name)

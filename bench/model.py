@@ -24,7 +24,8 @@ class Batch:
     """What a model sees of B studies in training.
 
     images: (B, V, C, H, W) float32 pixels as the model's `image` declares them, or
-        (B, V, L) int64 codes when it declares `kind: codes`.
+        (B, V, L) int64 codes when it declares `kind: codes`, (B, V, L, c) float32 features when it
+        declares `kind: features`.
     tokens: (B, T) int64, padded with 0. lengths: (B,) int64 ids that count, BOS and EOS included.
     texts: the B cleaned reports, for models that bring a tokenizer of their own.
     progress: share of the budget spent so far, 0 to 1 (for schedules inside a model).
@@ -47,7 +48,7 @@ class ImageSpec:
     Evaluation: `evaluate` "squash": resized to `size` x `size` directly (R2Gen, UAR); "center":
     resized as in training, then the central crop (MGCA).
     `kind` "pixels": float32 (x - mean) / std of x in [0, 1], `channels` equal channels;
-    "codes": int64 codes of the model's image tokenizer.
+    "codes": int64 codes of the model's image tokenizer; "features": of a frozen network.
     """
 
     size: int
@@ -67,7 +68,8 @@ class Model(Protocol):
     """A report generator: `target(vocab_size=V + 1, max_length=T, weights={...}, **params)`.
 
     `weights` maps a part's name ("visual") to a local file, or None for random initial values;
-    the harness has resolved and verified it. Codes models also get `codebook_size`.
+    the harness has resolved and verified it. A model whose row has an image tokenizer also gets
+    its `codebook_size`, or the `feature_shape` of an extractor.
     """
 
     image: Mapping[str, Any]  # the fields of `ImageSpec`
@@ -156,6 +158,15 @@ class Tokenizer(Protocol):
         """(N, C, H, W) float32 in [0, 1] -> (N, H * W / factor**2) int64, row-major."""
 
 
+class Extractor(Protocol):
+    """A frozen network, instead of a tokenizer. Built as one."""
+
+    feature_shape: tuple[int, int]  # tokens and channels of a view
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1] -> (N, tokens, channels)."""
+
+
 def resolve(target: str, kind: str = "target", hint: str = "") -> Any:
     """The object at an import path such as "uar.model.UAR"; BenchError (of `kind`) if none is."""
     module, _, name = target.rpartition(".")
@@ -181,10 +192,11 @@ def build_model(
     paths: Mapping[str, Path | None],
     vocab_size: int,
     max_length: int,
-    tokenizer: Tokenizer | None,
+    tokenizer: Tokenizer | Extractor | None,
 ) -> Model:
-    """A model; one that reads codes also gets `codebook_size`."""
-    extra = {"codebook_size": tokenizer.codebook_size} if tokenizer else {}
+    """A model; one that reads codes or features is told their size."""
+    names = ("codebook_size", "feature_shape")
+    extra = {name: getattr(tokenizer, name) for name in names if hasattr(tokenizer, name)}
     return construct(part, paths, vocab_size=vocab_size, max_length=max_length, **extra)
 
 

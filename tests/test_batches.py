@@ -11,7 +11,7 @@ import pytest
 import torch
 from toy import load
 
-from bench.data.batches import Pixels, Split, normalised, views_of
+from bench.data.batches import Ahead, Pixels, Split, normalised, views_of
 from bench.data.text import vocabulary
 from bench.errors import DataError
 from bench.model import Batch, ImageSpec
@@ -69,6 +69,25 @@ def test_a_step_is_a_function_of_seed_and_number(cache: Path) -> None:
     assert torch.equal(one.tokens, other.tokens)
     assert not torch.equal(one.images, batch(second, 6).images)
     assert not torch.equal(one.images, batch(second, 5, seed=4).images)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_batches_ahead_are_the_same_whatever_step_is_asked_for(cache: Path, overlap: bool) -> None:
+    part = split(cache)
+    ahead = Ahead(split(cache), 4, 3, "cpu", overlap)
+    for step in (0, 1, 2, 9, 10, 4):
+        found = ahead.batch(step, step / 10)
+        expected = part.training_batch(step, 4, 3, step / 10, "cpu")
+        assert torch.equal(found.images, expected.images)
+        assert torch.equal(found.tokens, expected.tokens)
+        assert (found.texts, found.progress) == (expected.texts, expected.progress)
+
+
+def test_what_fails_ahead_fails_at_its_step(cache: Path) -> None:
+    part = split(cache)
+    part.lengths = part.lengths[:1]  # a damaged split
+    with pytest.raises(IndexError):
+        Ahead(part, 4, 3, "cpu", overlap=True).batch(0, 0.0)
 
 
 # --- pixels ------------------------------------------------------------------------------------

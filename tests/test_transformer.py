@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.cache import Cache
+from baselines.dropout import Dropout
 from baselines.transformer import (
     Attention,
     Decoder,
-    Dropout,
     Encoder,
     Positions,
     Words,

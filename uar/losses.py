@@ -19,7 +19,8 @@ def similarities(images: Tensor, reports: Tensor) -> Tensor:
 
 def same_report(tokens: Tensor) -> Tensor:
     """(B, T) -> (B, B): true where two token sequences are equal, on the diagonal in any case."""
-    return (tokens.unsqueeze(0) == tokens.unsqueeze(1)).all(-1)
+    _, which = tokens.unique(dim=0, return_inverse=True)  # B^2 T comparisons cost more
+    return which.unsqueeze(0) == which.unsqueeze(1)
 
 
 class Triplet(nn.Module):

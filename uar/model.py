@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from baselines.base import Captioner, average
 from baselines.cache import Cache
+from baselines.frozen import Features
 from baselines.generator import Studies
 from baselines.transformer import Attention, CrossBias, Words, predicted, token_loss
 from uar.cra import CRA
@@ -304,6 +305,8 @@ def share(part: Tensor, whole: Tensor) -> float:
 
 def visual_token_count(visual: nn.Module, image: Mapping[str, Any]) -> int:
     """Visual tokens of a study, found by showing an empty one."""
+    if isinstance(visual, Features):
+        return int(image["views"]) * visual.tokens
     empty = torch.zeros(1, image["views"], image["channels"], image["size"], image["size"])
     training = visual.training
     with torch.no_grad():

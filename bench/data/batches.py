@@ -7,7 +7,8 @@ no worker count or machine enters the numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -104,7 +105,10 @@ def normalised(grey: Tensor, spec: ImageSpec) -> Tensor:
 
 @dataclass
 class Codes:
-    """Codes of an image tokenizer, cached: (images, crops, L) for training, (images, L) fixed."""
+    """Codes of an image tokenizer, cached: (images, crops, L) for training, (images, L) fixed.
+
+    Or features of a frozen network: (images, crops, L, c) and (images, L, c).
+    """
 
     views: int
     training: np.ndarray | None
@@ -121,7 +125,8 @@ class Codes:
         return self._tensor(self.evaluation[rows], len(studies))
 
     def _tensor(self, codes: np.ndarray, count: int) -> Tensor:
-        return torch.from_numpy(codes.astype(np.int64)).view(count, self.views, -1)
+        kind = np.float32 if codes.dtype == np.float16 else np.int64
+        return torch.from_numpy(codes.astype(kind)).view(count, self.views, *codes.shape[1:])
 
 
 class Split:
@@ -137,6 +142,7 @@ class Split:
     ) -> None:
         self.studies = studies
         self.views = views
+        self._orders: dict[tuple[int, int], np.ndarray] = {}
         self.texts = [normalise(clean(s.report, dataset.cleaning)) for s in studies]
         ids = [vocabulary.encode(text, max_length) for text in self.texts]
         self.lengths = np.array([len(x) for x in ids], dtype=np.int64)
@@ -162,7 +168,13 @@ class Split:
         return np.array([orders[e][p] for e, p in zip(epochs.tolist(), places, strict=True)])
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
-        return np.random.default_rng([seed, 1, epoch]).permutation(len(self))
+        """The permutation of an epoch, drawn once and not at each of its steps."""
+        if (seed, epoch) not in self._orders:
+            if len(self._orders) > 1:  # a batch needs two at most
+                self._orders.clear()
+            rng = np.random.default_rng([seed, 1, epoch])
+            self._orders[seed, epoch] = rng.permutation(len(self))
+        return self._orders[seed, epoch]
 
     def batches(self, size: int, device: str) -> Iterator[Batch]:
         """All studies in manifest order, unaugmented."""
@@ -180,3 +192,36 @@ class Split:
             texts=[self.texts[i] for i in rows],
             progress=progress,
         )
+
+
+class Ahead:
+    """The training batches of a split, each prepared by a thread while the step before it runs.
+
+    The numbers are those of `Split.training_batch`, whatever step is asked for. overlap: whether
+    there is a thread. For an accelerator; on a CPU it takes the step's own core: the small preset's
+    steps, of which preparation is 0.6 ms, took 39 ms without it and 41 ms with it.
+    """
+
+    def __init__(self, split: Split, size: int, seed: int, device: str, overlap: bool) -> None:
+        self.split, self.size, self.seed, self.device = split, size, seed, device
+        self._thread = (
+            ThreadPoolExecutor(
+                1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+            )
+            if overlap
+            else None
+        )
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def batch(self, step: int, progress: float) -> Batch:
+        """The batch of a step; then the next one is begun."""
+        if self._thread is None:
+            return replace(self._prepare(step), progress=progress)
+        if self._next is None or self._next[0] != step:  # the first one, or a resumed training's
+            self._next = step, self._thread.submit(self._prepare, step)
+        found = self._next[1].result()
+        self._next = step + 1, self._thread.submit(self._prepare, step + 1)
+        return replace(found, progress=progress)
+
+    def _prepare(self, step: int) -> Batch:
+        return self.split.training_batch(step, self.size, self.seed, 0.0, self.device)

@@ -1,5 +1,6 @@
 """The cache of image codes: what a frozen image tokenizer says of each image, computed once.
 
+A frozen network's features (`Extractor`) are kept alike, in float16.
 Keyed by everything that determines a code: the tokenizer, the images, the crop places, and the
 kind of device (OpenAI's dVAE runs in float16 on CUDA, so that its argmax may differ there).
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from bench.data.batches import Codes, random_places, views_of
 from bench.data.images import ImageStore, exclusive, open_store
 from bench.data.study import Dataset, Study
 from bench.files import write_atomic
-from bench.model import ImageSpec, Tokenizer
+from bench.model import Extractor, ImageSpec, Tokenizer
 from bench.spec import digest
 
 CHUNK = 64  # images tokenised at once
@@ -27,7 +29,7 @@ def open_codes(
     dataset: Dataset,
     studies: Sequence[Study],
     spec: ImageSpec,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Extractor,
     tokenizer_digest: str,
     crops: int,
     train: bool,
@@ -39,7 +41,8 @@ def open_codes(
 
     def cached(training: bool) -> np.ndarray:
         store = open_store(dataset, images, spec, training=training, cache=cache)
-        count = crops if training else 1
+        # Without room to move, all crops are one.
+        count = crops if training and spec.resize > spec.size else 1
         key = digest([tokenizer_digest, store.key, spec.size, count, device, "codes@2"])
         places = _places(store, spec.size, count, training)
         folder = cache / "codes" / key[:32]
@@ -67,19 +70,20 @@ def _tokenise(
     store: ImageStore,
     places: np.ndarray,
     spec: ImageSpec,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Extractor,
     folder: Path,
     device: str,
 ) -> np.ndarray:
-    """The memory-mapped codes (images, count, L); goes on where a killed process stopped.
+    """The memory-mapped codes (images, count, L), or features (images, count, L, c).
 
+    It goes on where a killed process stopped.
     A second process that wants the same codes waits for the first.
     """
-    length = (spec.size // tokenizer.factor) ** 2
-    shape = (len(store), places.shape[1], length)
+    size, kind = _layout(tokenizer, spec)
+    shape = (len(store), places.shape[1], *size)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / "lock"):
-        for rows, codes in _missing(folder, shape, tokenizer.codebook_size):
+        for rows, codes in _missing(folder, shape, kind):
             for place in range(shape[1]):
                 tops, lefts = places[rows, place].T
                 pixels = store.crop(rows, tops, lefts, spec.size)
@@ -87,12 +91,22 @@ def _tokenise(
     return np.load(folder / "codes.npy", mmap_mode="r")
 
 
+def _layout(
+    tokenizer: Tokenizer | Extractor, spec: ImageSpec
+) -> tuple[tuple[int, ...], type[np.generic]]:
+    """Shape and type of what an image becomes."""
+    if spec.kind == "features":
+        return cast(Extractor, tokenizer).feature_shape, np.float16
+    tokenizer = cast(Tokenizer, tokenizer)
+    kind = np.uint16 if tokenizer.codebook_size <= 2**16 else np.uint32
+    return ((spec.size // tokenizer.factor) ** 2,), kind
+
+
 def _missing(
-    folder: Path, shape: tuple[int, int, int], codebook_size: int
+    folder: Path, shape: tuple[int, ...], kind: type[np.generic]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The chunks of images still to do, with the array to fill; counted once they are on disk."""
     data, counter = folder / "codes.npy", folder / "done.json"
-    kind = np.uint16 if codebook_size <= 2**16 else np.uint32
     done = json.loads(counter.read_text()) if counter.exists() else 0
     if done == shape[0]:
         return
@@ -106,7 +120,11 @@ def _missing(
 
 
 @torch.inference_mode()
-def _codes(tokenizer: Tokenizer, pixels: np.ndarray, spec: ImageSpec, device: str) -> np.ndarray:
+def _codes(
+    tokenizer: Tokenizer | Extractor, pixels: np.ndarray, spec: ImageSpec, device: str
+) -> np.ndarray:
     x = torch.from_numpy(pixels).to(device)[:, None].float() / 255
     x = x.expand(-1, spec.channels, -1, -1).contiguous()
-    return tokenizer.codes(x).cpu().numpy()
+    if spec.kind == "features":
+        return cast(Extractor, tokenizer).features(x).cpu().numpy()
+    return cast(Tokenizer, tokenizer).codes(x).cpu().numpy()

@@ -15,12 +15,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bench.config import compose, load_yaml
+from bench.config import compose, load_yaml, tokenizer_name
 from bench.engine.decode import generate, lay_out
 from bench.engine.flops import FlopCounter
 from bench.engine.meter import peak_memory_mb
 from bench.engine.optimiser import build_optimizer
-from bench.model import Batch, ImageSpec, Tokenizer, build_model, image_spec, resolve
+from bench.model import (
+    Batch,
+    Extractor,
+    ImageSpec,
+    Tokenizer,
+    build_model,
+    image_spec,
+    resolve,
+)
+from bench.runs.training import keep_freed_memory
 from bench.spec import DecodeSpec, OptimizerSpec, PartSpec, from_dict
 
 WORDS = 760  # of IU X-ray
@@ -46,9 +55,11 @@ class Built:
         config = compose(overrides)
         entry, device = config["model"], "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_num_threads(config["budget"]["threads"] or os.cpu_count() or 1)
+        keep_freed_memory()
         torch.manual_seed(0)
         count = studies or config["budget"]["batch"]
-        tokenizer = _tokenizer(config, overrides) if entry.get("codes") else None
+        name = tokenizer_name(config)
+        tokenizer = _tokenizer(name, overrides) if name else None
         weights = {} if tokenizer else dict.fromkeys(entry.get("weights") or {})
         part = PartSpec(entry["_target_"], entry.get("params") or {})
         model: Any = build_model(part, weights, WORDS + 1, LENGTH, tokenizer)
@@ -79,18 +90,23 @@ class Built:
         return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads, {self.precision}"
 
 
-def _tokenizer(config: dict[str, Any], overrides: Sequence[str]) -> Tokenizer:
+def _tokenizer(name: str, overrides: Sequence[str]) -> Tokenizer | Extractor:
     """What a model needs to know of its image tokenizer; no picture is tokenised."""
-    entry = load_yaml("image_tokenizer", config["tokenizer"])
+    entry = load_yaml("image_tokenizer", name)
     own = [w for w in (entry.get("weights") or {}).values() if w and w.startswith("pretrain:")]
     others = [o for o in overrides if not o.startswith("model")]
     shapes = [compose([f"model={w.removeprefix('pretrain:')}", *others])["model"] for w in own]
     size = shapes[0]["params"]["codebook_size"] if shapes else CODES
-    factor = resolve(entry["_target_"]).factor
+    target = resolve(entry["_target_"])
+    if hasattr(target, "features"):
+        return cast(Extractor, target(**entry["params"]))
+    factor = target.factor
     return cast(Tokenizer, SimpleNamespace(codebook_size=size, factor=factor))
 
 
-def _batch(image: ImageSpec, tokenizer: Tokenizer | None, count: int, device: str) -> Batch:
+def _batch(
+    image: ImageSpec, tokenizer: Tokenizer | Extractor | None, count: int, device: str
+) -> Batch:
     """Reports of LENGTH ids, the last one an end."""
     tokens = torch.randint(1, WORDS + 1, (count, LENGTH))
     tokens[:, 0] = tokens[:, -1] = 0
@@ -99,8 +115,11 @@ def _batch(image: ImageSpec, tokenizer: Tokenizer | None, count: int, device: st
     return Batch(images, tokens.to(device), lengths.to(device), ["no report"] * count, 0.5)
 
 
-def _images(image: ImageSpec, tokenizer: Tokenizer | None, count: int) -> Tensor:
-    if tokenizer:
+def _images(image: ImageSpec, tokenizer: Tokenizer | Extractor | None, count: int) -> Tensor:
+    if image.kind == "features":
+        return torch.rand(count, image.views, *cast(Extractor, tokenizer).feature_shape)
+    if image.kind == "codes":
+        tokenizer = cast(Tokenizer, tokenizer)
         length = (image.size // tokenizer.factor) ** 2
         return torch.randint(0, tokenizer.codebook_size, (count, image.views, length))
     return torch.randn(count, image.views, image.channels, image.size, image.size)

@@ -102,7 +102,7 @@ def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder)
 
 
 def _first_images(split: Split) -> Any:
-    """Images (N, C, H, W) of the split's first studies, all views."""
+    """Images (N, C, H, W), or features (N, L, c), of the split's first studies, all views."""
     import torch
 
     batches = islice(split.batches(SEEN_BATCH, "cpu"), -(-SEEN_STUDIES // SEEN_BATCH))
@@ -117,7 +117,7 @@ def open_split(spec: RunSpec, images: ImageSpec, work: Workspace, name: str, tra
     opened = work.open(spec)
     dataset, studies = opened.dataset, opened.dataset.split(name)
     views: Views
-    if images.kind == "codes":
+    if images.kind != "pixels":
         assert opened.tokenizer is not None
         views = open_codes(
             dataset,

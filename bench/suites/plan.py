@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import weights
-from bench.config import compose, load_yaml, names
+from bench.config import compose, load_yaml, names, tokenizer_name
 from bench.data.registry import parameters
 from bench.errors import BenchError, unknown
 from bench.identity import run_code
@@ -224,7 +224,7 @@ class Composer:
     def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
         model, budget = config["model"], config["budget"]
         part = self._part(model)
-        tokenizer = self._tokenizer(config) if model.get("codes") else None
+        tokenizer = self._tokenizer(name) if (name := tokenizer_name(config)) else None
         targets = [p.target for p in (part, tokenizer) if p]
         stages = _stages(model.get("stages", "plain"), budget)
         data = self._data(config)
@@ -266,15 +266,15 @@ class Composer:
         weights = {
             part: self.work.reference(self._sealed(name))
             for part, name in (entry.get("weights") or {}).items()
-            if not entry.get("codes")  # a model that reads codes has no backbone to fill
+            if not (entry.get("codes") or entry.get("features"))  # no backbone to fill
         }
         return PartSpec(
             entry["_target_"], {**(entry.get("params") or {}), **(params or {})}, weights
         )
 
-    def _tokenizer(self, config: Mapping[str, Any]) -> PartSpec:
+    def _tokenizer(self, name: str) -> PartSpec:
         """The image tokenizer; one that the harness trains takes its shape from that training."""
-        entry = load_yaml("image_tokenizer", config["tokenizer"])
+        entry = load_yaml("image_tokenizer", name)
         shapes = [
             self.pretraining(name.removeprefix(PRETRAIN)).model.params
             for name in (entry.get("weights") or {}).values()

@@ -18,6 +18,10 @@ from typing import Any, TypeVar
 
 from bench.errors import BenchError, unknown
 
+# A field that came later stays out of the canonical form while it has its default, which says what
+# was done before there was a choice: the ids of older rows stay what they are.
+LATER: Mapping[str, bool] = {"later": True}
+SEEDED = "seeded:"  # weights of a pretraining at the run's own seed
 PROTOCOL = "v0"  # the board that rows of this version belong to; see leaderboards/PROTOCOL.md
 
 
@@ -63,7 +67,8 @@ class OptimizerSpec:
 class ScheduleSpec:
     """constant; step (x `factor` every `every_epochs`); cosine or linear decay to `floor` x rate.
 
-    `warmup` is a share of the budget, linear from zero, before any of them.
+    `warmup` is a share of the budget, linear from zero, before any of them. `epoch_size`: examples
+    of one epoch of `step`; 0: those of the training split.
     """
 
     name: str = "constant"
@@ -71,6 +76,7 @@ class ScheduleSpec:
     factor: float = 1.0
     floor: float = 0.0
     warmup: float = 0.0
+    epoch_size: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,8 @@ class TrainSpec:
 class StageSpec:
     """A part of training: its share of the budget, loss weights, and the model's switches.
 
-    `start` "best" begins from the best checkpoint so far, "last" goes on from the last step.
+    `start` "last" goes on from the last step. "best" goes back to the step that did best on
+    validation, weights and optimiser both: the steps since then were paid for and are lost.
     """
 
     name: str = "main"
@@ -113,16 +120,19 @@ class BudgetSpec:
 
 @dataclass(frozen=True)
 class SelectionSpec:
-    """Which checkpoint is sealed: best on validation among `evaluations` spread over the budget.
+    """Which checkpoint is sealed: the best on validation.
 
-    `metric` "BLEU-4" decodes validation studies (at most `studies` of them; 0: all) with
-    `beam_size`; "loss" takes the validation loss; "last" takes the last step.
+    Looked at `evaluations` times, evenly over the budget, and, with `every_epochs`, each so many
+    epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" decodes
+    validation studies (at most `studies` of them; 0: all) as the test is decoded, or with a
+    `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
     """
 
     metric: str = "BLEU-4"
     evaluations: int = 5
     studies: int = 0
-    beam_size: int = 1
+    beam_size: int | None = field(default=None, metadata=LATER)
+    every_epochs: float = field(default=0.0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -236,12 +246,19 @@ def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
 def to_dict(value: Any) -> Any:
     """Dataclasses, mappings and tuples as plain dicts and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        given = {
+            f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _told(f, value)
+        }
+        return {name: to_dict(part) for name, part in given.items()}
     if isinstance(value, Mapping):
         return {str(k): to_dict(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_dict(v) for v in value]
     return value
+
+
+def _told(entry: dataclasses.Field[Any], value: Any) -> bool:
+    return "later" not in entry.metadata or getattr(value, entry.name) != entry.default
 
 
 def canonical_json(value: Any) -> str:

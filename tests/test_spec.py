@@ -59,10 +59,12 @@ OTHER: dict[type, dict[str, Any]] = {
     },
     ScheduleSpec: {
         "name": "step", "every_epochs": 1.0, "factor": 0.8, "floor": 0.1, "warmup": 0.05,
+        "epoch_size": 7,
     },
     ClipSpec: {"kind": "value", "amount": 0.1},
     BudgetSpec: {"unit": "examples", "amount": 200.0},
-    SelectionSpec: {"metric": "loss", "evaluations": 6, "studies": 3, "beam_size": 2},
+    SelectionSpec: {"metric": "loss", "evaluations": 6, "studies": 3, "beam_size": 2,
+                    "every_epochs": 0.5},
     DecodeSpec: {
         "method": "sample", "beam_size": 4, "max_length": 61, "length_penalty": 0.5,
         "no_repeat_ngram": 3, "temperature": 0.7, "top_k": 5, "early_stop": False,

@@ -207,8 +207,8 @@ class Composer:
             budget=self._budget(budget),
             selection=from_dict(
                 SelectionSpec,
-                {**budget["selection"], **model.get("selection", {})},
-                "budget.selection",
+                model.get("selection") or budget["selection"],
+                "selection",
             ),
             decode=from_dict(DecodeSpec, {"max_length": data.max_length, **decode}, "decode"),
             deterministic=config["deterministic"],

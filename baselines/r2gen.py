@@ -44,7 +44,8 @@ class Published(nn.Module):
     """What R2Gen and R2GenCMN share: CNN and projection, words, encoder, head, loss.
 
     backbone: a name or import path (see `baselines.visual`) with its own `backbone_params`; its
-    initial values are weights["visual"], random when None. `freeze` keeps it as it is.
+    initial values are weights["visual"], random when None. `freeze` keeps it as it is; `apart`
+    runs it on one view of a training batch at a time (see `baselines.visual.Visual`).
     weights["model"]: a whole imported checkpoint (see `baselines.checkpoints`), for all parts.
     image: fields that differ from `IMAGE` with the backbone's normalisation.
     """
@@ -67,11 +68,12 @@ class Published(nn.Module):
         backbone: str = "resnet101",
         backbone_params: Mapping[str, Any] | None = None,
         freeze: bool = False,
+        apart: bool = True,
     ) -> None:
         super().__init__()
         file = (weights or {}).get("visual")
         params = backbone_params or {}
-        self.visual = Visual(d, backbone, file, freeze, visual_dropout, apart=True, **params)
+        self.visual = Visual(d, backbone, file, freeze, visual_dropout, apart, **params)
         self.image = {**IMAGE, **self.visual.normalisation, **(image or {})}
         self.max_length, self.heads = max_length, heads
         self.words = Words(vocab_size, d)

@@ -183,8 +183,12 @@ def _missing(module: str, needed: bool) -> Path | None:
 
 def _is_local(path: Path) -> bool:
     """Whether a file is neither Python's own nor an installed distribution's."""
-    installed = {sysconfig.get_path(k) for k in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return not any(path.is_relative_to(folder) for folder in installed)
+    return not any(path.is_relative_to(folder) for folder in _installed())
+
+
+@cache
+def _installed() -> frozenset[str]:
+    return frozenset(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
 
 
 def imports(module: str, path: Path) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from bench.errors import BenchError, unknown
 
+T = TypeVar("T")
+
 # A field that came later stays out of the canonical form while it has its default, which says what
 # was done before there was a choice: the ids of older rows stay what they are.
 LATER: Mapping[str, bool] = {"later": True}
@@ -153,10 +155,21 @@ class DecodeSpec:
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """One training (or floor, or pretraining) with everything that determines its numbers."""
+class TuningSpec:
+    """How a row's settings were chosen: of `trials` trainings on `share` of the budget each, the
+    best on validation. `chosen`: what it multiplies or sets; `runs`: the trials' run ids."""
 
-    kind: str  # train, floor, pretrain
+    trials: int
+    share: float
+    chosen: Mapping[str, Any]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training (or floor, pretraining, trial) with everything that determines its numbers."""
+
+    kind: str  # train, floor, pretrain, trial
     data: DataSpec
     model: PartSpec
     code: str  # digest of the source files that matter
@@ -168,13 +181,21 @@ class RunSpec:
     decode: DecodeSpec = field(default_factory=DecodeSpec)
     deterministic: bool = True
     protocol: str = PROTOCOL
+    # What images the rows of its suite see: "common" or "published" (conf/images); "": not stated.
+    images: str = field(default="", metadata=LATER)
+    tuning: TuningSpec | None = field(default=None, metadata=LATER)
     seed: int = 0
 
     @property
     def spec_id(self) -> str:
-        """Identity without the seed: sha256 hex of the canonical JSON."""
+        """Identity without the seed: sha256 hex of the canonical JSON.
+
+        Weights of a pretraining that follows the seed count by that pretraining's own identity.
+        """
         fields = to_dict(self)
         del fields["seed"]
+        for part in filter(None, (fields["model"], fields["tokenizer"])):
+            part["weights"] = {k: _unseeded(v) for k, v in part["weights"].items()}
         return digest(fields)
 
     @property
@@ -185,30 +206,29 @@ class RunSpec:
         """A seed for one purpose ("order", ...), fixed by the spec and the run's seed.
 
         Digests (of code, data, weights) stay out of it: a change that ought not to matter must
-        show the same losses as before.
+        show the same losses as before. So does how the settings were found.
         """
         fields = to_dict(self)
-        for key in ("code", "seed"):
-            del fields[key]
+        for key in ("code", "seed", "images", "tuning"):
+            fields.pop(key, None)
         del fields["data"]["manifest"]
-        for part in ("model", "tokenizer"):
-            if fields[part]:
-                del fields[part]["weights"]
+        for part in filter(None, (fields["model"], fields["tokenizer"])):
+            del part["weights"]
         text = f"{digest(fields)}/{self.seed}/{purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, ("train", "floor", "pretrain"))
-        _one_of("budget.unit", self.budget.unit, ("examples", "steps", "flops", "device_seconds"))
-        _one_of("train.precision", self.train.precision, ("fp32", "bf16"))
-        _one_of("train.optimizer.name", self.train.optimizer.name, ("adam", "adamw"))
-        _one_of("train.clip.kind", self.train.clip.kind, ("none", "value", "norm"))
-        schedules = ("constant", "step", "cosine", "linear")
-        _one_of("train.schedule.name", self.train.schedule.name, schedules)
-        _one_of("selection.metric", self.selection.metric, ("BLEU-4", "loss", "last"))
-        _one_of("decode.method", self.decode.method, ("beam", "sample"))
+        _one_of("kind", self.kind, "train", "floor", "pretrain", "trial")
+        _one_of("budget.unit", self.budget.unit, "examples", "steps", "flops", "device_seconds")
+        _one_of("train.precision", self.train.precision, "fp32", "bf16")
+        _one_of("train.optimizer.name", self.train.optimizer.name, "adam", "adamw")
+        _one_of("train.clip.kind", self.train.clip.kind, "none", "value", "norm")
+        schedule = self.train.schedule.name
+        _one_of("train.schedule.name", schedule, "constant", "step", "cosine", "linear")
+        _one_of("selection.metric", self.selection.metric, "BLEU-4", "loss", "last")
+        _one_of("decode.method", self.decode.method, "beam", "sample")
         for stage in self.stages:
-            _one_of("stages.start", stage.start, ("last", "best"))
+            _one_of("stages.start", stage.start, "last", "best")
         for key in ("train.batch", "train.accumulate", "decode.beam_size", "decode.max_length"):
             part, _, name = key.partition(".")
             if (value := getattr(getattr(self, part), name)) < 1:
@@ -235,7 +255,13 @@ class RunSpec:
             )
 
 
-def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
+def _unseeded(reference: str) -> str:
+    if not reference.startswith(SEEDED):
+        return reference
+    return reference.partition("@")[0].rpartition("-s")[0]
+
+
+def _one_of(key: str, value: str, *valid: str) -> None:
     if value not in valid:
         raise unknown(key, value, valid)
 
@@ -246,10 +272,7 @@ def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
 def to_dict(value: Any) -> Any:
     """Dataclasses, mappings and tuples as plain dicts and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        given = {
-            f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _told(f, value)
-        }
-        return {name: to_dict(part) for name, part in given.items()}
+        return {name: to_dict(getattr(value, name)) for name in _told(value)}
     if isinstance(value, Mapping):
         return {str(k): to_dict(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -257,8 +280,10 @@ def to_dict(value: Any) -> Any:
     return value
 
 
-def _told(entry: dataclasses.Field[Any], value: Any) -> bool:
-    return "later" not in entry.metadata or getattr(value, entry.name) != entry.default
+def _told(value: Any) -> list[str]:
+    later = {f.name: f.default for f in dataclasses.fields(value) if "later" in f.metadata}
+    names = (f.name for f in dataclasses.fields(value))
+    return [n for n in names if n not in later or getattr(value, n) != later[n]]
 
 
 def canonical_json(value: Any) -> str:
@@ -269,9 +294,6 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """sha256 hex of the canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-T = TypeVar("T")
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:

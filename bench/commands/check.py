@@ -35,7 +35,7 @@ from bench.runs.training import rerun
 from bench.runs.workspace import Workspace, default_cache
 from bench.spec import PROTOCOL, RunSpec
 from bench.store import RunFolder, read_json, write_json
-from bench.suites.plan import Composer
+from bench.suites.composer import Composer
 from bench.suites.suite import Row
 from bench.suites.work import Job
 from bench.terminal import Progress

@@ -124,9 +124,8 @@ class Training:
         batch = split.training_batch(
             step, spec.batch, self.order_seed, self.meter.progress, self.device
         )
-        set_rates(
-            self.optimizer, spec.schedule, self.meter.progress, self.meter.examples / len(split)
-        )
+        epoch = self.meter.examples / (spec.schedule.epoch_size or len(split))
+        set_rates(self.optimizer, spec.schedule, self.meter.progress, epoch)
         torch.manual_seed(self.noise_seed + step)
         self.model.train()
         if self.meter.flops_per_step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.boards.comparable import refuse_mixed
@@ -21,6 +21,12 @@ from bench.suites.suite import Suite, Table, load_suite
 
 TEXTS = ("r2gen@1", "full@1")
 COMPARED = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+IMAGES = {
+    "common": "Images: common (all rows see the same pixels, without flips, under one batch norm "
+    "rule).",
+    "published": "Images: as published (each model's own size, resizing, flips and batch norm "
+    "rule).",
+}
 RANKED_BY = "BLEU-4"  # among floors, the one that rows are held against
 
 
@@ -97,10 +103,22 @@ class Summary:
         }
         best = {m: self.best(shown, m, text) for m in tables.METRICS}
         ticks = {row.name: row.ticks for row in self.suite.rows}
-        return tables.build(
+        found = tables.build(
             table, ticks, figures, self.floors, best, self.dataset, text,
             rescored=rescored, brief=brief,
         )  # fmt: skip
+        return replace(found, notes=(*found.notes, *self.protocol_notes(table.rows)))
+
+    def protocol_notes(self, rows: Sequence[str]) -> list[str]:
+        """Which images the rows saw, and how often each was tried before; "" is not stated."""
+        runs = [run for row in rows for run in self.keys.get(row, ())[:1]]
+        specs = [load_spec(RunFolder(self.contrasts.out, run)) for run in runs]
+        notes = [IMAGES[name] for name in dict.fromkeys(s.images for s in specs) if name]
+        trials = {s.tuning.trials if s.tuning else 0 for s in specs}
+        if trials - {0}:
+            each = " or ".join(map(str, sorted(trials)))
+            notes.append(f"Tuned: settings are the best of {each} trials a row on validation.")
+        return notes
 
     def best(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The row of the best value, and every row not distinguishable from it."""

@@ -57,4 +57,4 @@ def absence(name: str) -> str:
     return ""
 
 
-METRICS = (*registry.NLG, "diversity", "chexpert-rules")
+METRICS = (*registry.NLG, "diversity", "chexpert-rules", "chexpert-rules-truth")

@@ -21,6 +21,7 @@ FAMILIES: dict[str, str] = {
     "diversity": "bench.metrics.diversity:Diversity",
     "chexpert-rules": "bench.metrics.clinical.rules:ChexpertRules",
     "chexpert-rules-uncertain": "bench.metrics.clinical.rules:ChexpertRulesUncertain",
+    "chexpert-rules-truth": "bench.metrics.clinical.against_truth:ChexpertRulesTruth",
     "chexbert": "bench.metrics.clinical.chexbert:CheXbert",
     "chexbert-uncertain-negative": "bench.metrics.clinical.chexbert:CheXbertNegative",
     "chexbert-uncertain-ignored": "bench.metrics.clinical.chexbert:CheXbertIgnored",

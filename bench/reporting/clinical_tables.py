@@ -32,6 +32,7 @@ AVERAGES = {
 RADGRAPH = {"F1-partial": "F1, partial"}
 FAMILIES = {
     "chexpert-rules": AVERAGES,
+    "chexpert-rules-truth": {k: v for k, v in AVERAGES.items() if "example" not in k},
     "chexbert": AVERAGES,
     "radgraph": RADGRAPH,
     "radgraph-xl": RADGRAPH,

@@ -290,8 +290,9 @@ def attention_pair(
 
 
 def share(part: Tensor, whole: Tensor) -> float:
-    """Mean over tokens of the norm of `part` over that of `whole`."""
-    return float((part.norm(dim=-1) / whole.norm(dim=-1)).mean())
+    """Mean over tokens of the norm of `part` over that of `whole`; tokens of norm 0 are left out."""
+    size = whole.norm(dim=-1)
+    return float((part.norm(dim=-1) / size)[size > 0].mean())
 
 
 def visual_token_count(visual: nn.Module, image: Mapping[str, Any]) -> int:

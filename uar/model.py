@@ -290,7 +290,7 @@ def attention_pair(
 
 
 def share(part: Tensor, whole: Tensor) -> float:
-    """Mean over tokens of the norm of `part` over that of `whole`; tokens of norm 0 are left out."""
+    """Mean over tokens of the norm of `part` over that of `whole`, but for tokens of norm 0."""
     size = whole.norm(dim=-1)
     return float((part.norm(dim=-1) / size)[size > 0].mean())
 

@@ -59,7 +59,8 @@ class Generator(TeacherForced, nn.Module):
     feature_shape: tokens and channels of a view where images are features of a frozen network.
     Without these two a CNN, to which the following belong.
     backbone: a name or import path (see `baselines.visual`) with its own `backbone_params`; its
-    initial values are weights["visual"], random when None. `freeze` keeps it as it is.
+    initial values are weights["visual"], random when None. `freeze` keeps it as it is;
+    `apart` runs it on one view of a training batch at a time (None: as the class says).
     image: fields that differ from the class' `IMAGE` with what the visual module expects.
     """
 
@@ -84,6 +85,7 @@ class Generator(TeacherForced, nn.Module):
         backbone: str = "resnet101",
         backbone_params: Mapping[str, Any] | None = None,
         freeze: bool = False,
+        apart: bool | None = None,
         visual_dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -93,7 +95,8 @@ class Generator(TeacherForced, nn.Module):
             self.see = visual.see  # only these start from the data
         elif visual is None:
             file, params = (weights or {}).get("visual"), backbone_params or {}
-            visual = Visual(d, backbone, file, freeze, visual_dropout, self.APART, **params)
+            apart = self.APART if apart is None else apart
+            visual = Visual(d, backbone, file, freeze, visual_dropout, apart, **params)
         self.visual = visual
         self.image = {**self.IMAGE, **self.visual.expected, **(image or {})}
 

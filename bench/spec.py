@@ -18,6 +18,12 @@ from typing import Any, TypeVar
 
 from bench.errors import BenchError, unknown
 
+T = TypeVar("T")
+
+# A field that came later stays out of the canonical form while it has its default, which says what
+# was done before there was a choice: the ids of older rows stay what they are.
+LATER: Mapping[str, bool] = {"later": True}
+SEEDED = "seeded:"  # weights of a pretraining at the run's own seed
 PROTOCOL = "v0"  # the board that rows of this version belong to; see leaderboards/PROTOCOL.md
 TREATMENT = "r2gen@1"  # the published one: what a score is of where nothing else is said
 
@@ -64,7 +70,8 @@ class OptimizerSpec:
 class ScheduleSpec:
     """constant; step (x `factor` every `every_epochs`); cosine or linear decay to `floor` x rate.
 
-    `warmup` is a share of the budget, linear from zero, before any of them.
+    `warmup` is a share of the budget, linear from zero, before any of them. `epoch_size`: examples
+    of one epoch of `step`; 0: those of the training split.
     """
 
     name: str = "constant"
@@ -72,6 +79,7 @@ class ScheduleSpec:
     factor: float = 1.0
     floor: float = 0.0
     warmup: float = 0.0
+    epoch_size: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ class TrainSpec:
 class StageSpec:
     """A part of training: its share of the budget, loss weights, and the model's switches.
 
-    `start` "best" begins from the best checkpoint so far, "last" goes on from the last step.
+    `start` "last" goes on from the last step. "best" goes back to the step that did best on
+    validation, weights and optimiser both: the steps since then were paid for and are lost.
     """
 
     name: str = "main"
@@ -114,16 +123,19 @@ class BudgetSpec:
 
 @dataclass(frozen=True)
 class SelectionSpec:
-    """Which checkpoint is sealed: best on validation among `evaluations` spread over the budget.
+    """Which checkpoint is sealed: the best on validation.
 
-    `metric` "BLEU-4" decodes validation studies (at most `studies` of them; 0: all) with
-    `beam_size`; "loss" takes the validation loss; "last" takes the last step.
+    Looked at `evaluations` times, evenly over the budget, and, with `every_epochs`, each so many
+    epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" decodes
+    validation studies (at most `studies` of them; 0: all) as the test is decoded, or with a
+    `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
     """
 
     metric: str = "BLEU-4"
     evaluations: int = 5
     studies: int = 0
-    beam_size: int = 1
+    beam_size: int | None = field(default=None, metadata=LATER)
+    every_epochs: float = field(default=0.0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -144,10 +156,21 @@ class DecodeSpec:
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """One training (or floor, or pretraining) with everything that determines its numbers."""
+class TuningSpec:
+    """How a row's settings were chosen: of `trials` trainings on `share` of the budget each, the
+    best on validation. `chosen`: what it multiplies or sets; `runs`: the trials' run ids."""
 
-    kind: str  # train, floor, pretrain
+    trials: int
+    share: float
+    chosen: Mapping[str, Any]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training (or floor, pretraining, trial) with everything that determines its numbers."""
+
+    kind: str  # train, floor, pretrain, trial
     data: DataSpec
     model: PartSpec
     code: str  # digest of the source files that matter
@@ -159,13 +182,21 @@ class RunSpec:
     decode: DecodeSpec = field(default_factory=DecodeSpec)
     deterministic: bool = True
     protocol: str = PROTOCOL
+    # What images the rows of its suite see: "common" or "published" (conf/images); "": not stated.
+    images: str = field(default="", metadata=LATER)
+    tuning: TuningSpec | None = field(default=None, metadata=LATER)
     seed: int = 0
 
     @property
     def spec_id(self) -> str:
-        """Identity without the seed: sha256 hex of the canonical JSON."""
+        """Identity without the seed: sha256 hex of the canonical JSON.
+
+        Weights of a pretraining that follows the seed count by that pretraining's own identity.
+        """
         fields = to_dict(self)
         del fields["seed"]
+        for part in filter(None, (fields["model"], fields["tokenizer"])):
+            part["weights"] = {k: _unseeded(v) for k, v in part["weights"].items()}
         return digest(fields)
 
     @property
@@ -176,30 +207,29 @@ class RunSpec:
         """A seed for one purpose ("order", ...), fixed by the spec and the run's seed.
 
         Digests (of code, data, weights) stay out of it: a change that ought not to matter must
-        show the same losses as before.
+        show the same losses as before. So does how the settings were found.
         """
         fields = to_dict(self)
-        for key in ("code", "seed"):
-            del fields[key]
+        for key in ("code", "seed", "images", "tuning"):
+            fields.pop(key, None)
         del fields["data"]["manifest"]
-        for part in ("model", "tokenizer"):
-            if fields[part]:
-                del fields[part]["weights"]
+        for part in filter(None, (fields["model"], fields["tokenizer"])):
+            del part["weights"]
         text = f"{digest(fields)}/{self.seed}/{purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, ("train", "floor", "pretrain"))
-        _one_of("budget.unit", self.budget.unit, ("examples", "steps", "flops", "device_seconds"))
-        _one_of("train.precision", self.train.precision, ("fp32", "bf16"))
-        _one_of("train.optimizer.name", self.train.optimizer.name, ("adam", "adamw"))
-        _one_of("train.clip.kind", self.train.clip.kind, ("none", "value", "norm"))
-        schedules = ("constant", "step", "cosine", "linear")
-        _one_of("train.schedule.name", self.train.schedule.name, schedules)
-        _one_of("selection.metric", self.selection.metric, ("BLEU-4", "loss", "last"))
-        _one_of("decode.method", self.decode.method, ("beam", "sample"))
+        _one_of("kind", self.kind, "train", "floor", "pretrain", "trial")
+        _one_of("budget.unit", self.budget.unit, "examples", "steps", "flops", "device_seconds")
+        _one_of("train.precision", self.train.precision, "fp32", "bf16")
+        _one_of("train.optimizer.name", self.train.optimizer.name, "adam", "adamw")
+        _one_of("train.clip.kind", self.train.clip.kind, "none", "value", "norm")
+        schedule = self.train.schedule.name
+        _one_of("train.schedule.name", schedule, "constant", "step", "cosine", "linear")
+        _one_of("selection.metric", self.selection.metric, "BLEU-4", "loss", "last")
+        _one_of("decode.method", self.decode.method, "beam", "sample")
         for stage in self.stages:
-            _one_of("stages.start", stage.start, ("last", "best"))
+            _one_of("stages.start", stage.start, "last", "best")
         for key in ("train.batch", "train.accumulate", "decode.beam_size", "decode.max_length"):
             part, _, name = key.partition(".")
             if (value := getattr(getattr(self, part), name)) < 1:
@@ -226,7 +256,13 @@ class RunSpec:
             )
 
 
-def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
+def _unseeded(reference: str) -> str:
+    if not reference.startswith(SEEDED):
+        return reference
+    return reference.partition("@")[0].rpartition("-s")[0]
+
+
+def _one_of(key: str, value: str, *valid: str) -> None:
     if value not in valid:
         raise unknown(key, value, valid)
 
@@ -237,12 +273,18 @@ def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
 def to_dict(value: Any) -> Any:
     """Dataclasses, mappings and tuples as plain dicts and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_dict(getattr(value, name)) for name in _told(value)}
     if isinstance(value, Mapping):
         return {str(k): to_dict(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_dict(v) for v in value]
     return value
+
+
+def _told(value: Any) -> list[str]:
+    later = {f.name: f.default for f in dataclasses.fields(value) if "later" in f.metadata}
+    names = (f.name for f in dataclasses.fields(value))
+    return [n for n in names if n not in later or getattr(value, n) != later[n]]
 
 
 def canonical_json(value: Any) -> str:
@@ -253,9 +295,6 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """sha256 hex of the canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-T = TypeVar("T")
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:

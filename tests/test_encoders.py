@@ -20,7 +20,8 @@ from bench.reporting import costs
 from bench.runs.workspace import Workspace
 from bench.spec import OptimizerSpec, RunSpec, to_dict
 from bench.store import RunFolder, file_digest, write_json
-from bench.suites.plan import Composer, Plan, make_plan
+from bench.suites.composer import Composer
+from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import Row
 from mgca.backbone import Backbone
 from mgca.image import image_encoder
@@ -173,7 +174,7 @@ def test_rows_name_the_digest_of_their_weights(encoders: tuple[Plan, Pretrained]
     specs = trained(plan)
     for kind, spec in zip(("mgca_resnet", "mgca_vit"), pretrain.specs, strict=True):
         file = RunFolder(pretrain.out, spec.run_id) / "weights.safetensors"
-        reference = f"run:{spec.run_id}@{file_digest(file)}"
+        reference = f"seeded:{spec.run_id}@{file_digest(file)}"
         for decoder in ("base", "r2gen"):
             row = specs[f"{decoder}_{kind}_frozen"].model
             assert row.weights == {"visual": reference}
@@ -214,7 +215,7 @@ def test_another_encoder_for_any_suite(tmp_path: Path) -> None:
     for model in ("base", "r2gencmn", "st"):
         spec = composer.row(Row(model, model))
         assert spec.model.params["backbone"] == "mgca.backbone.Backbone"
-        assert spec.model.weights["visual"].startswith(f"run:{pretrain.specs[0].run_id}@")
+        assert spec.model.weights["visual"].startswith(f"seeded:{pretrain.specs[0].run_id}@")
     assert len(pretrain.specs) == 1
     codes = composer.pretraining("dvae")
     assert "backbone" not in codes.model.params
@@ -247,7 +248,7 @@ def test_what_rows_have_cost(tmp_path: Path) -> None:
     assert ours.pretraining == costs.Spent(320, 320e9, 20)
     assert ours.training == costs.Spent(1600, 1600e9, 100)
     reference = trained(plan)["base_mgca_resnet_frozen"].model.weights["visual"]
-    assert reference.partition("@")[2][:8] in ours.initial
+    assert reference.startswith(f"{ours.initial.removeprefix('visual:')}-s0@")
     text = costs.section(suite)
     assert f"| {ours.initial} | 1,600 | 1.60e+12 | 100.0 | 320 | 3.20e+11 | 20.0 |" in text
     assert "efficientnet-lite0@57934424 | 1,600 | 1.60e+12 | 100.0 | – | – | – |" in text

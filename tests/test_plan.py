@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from bench.config import names
-from bench.errors import BenchError
+from bench.errors import BenchError, DataError
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec
-from bench.store import RunFolder, file_digest
-from bench.suites.plan import Composer, Plan, Planned, make_plan
+from bench.spec import RunSpec, to_dict
+from bench.store import RunFolder, file_digest, write_json
+from bench.suites.composer import Composer
+from bench.suites.plan import Plan, Planned, make_plan
 from bench.suites.suite import Row
+from bench.suites.work import Job
+from bench.terminal import Progress
 
 TINY = ["dataset.train=6", "dataset.val=2", "dataset.test=3", "dataset.size=48", "budget=tiny"]
 WITH_CODES = {"a", "e", "f", "UAR", "uniform", "normal", "no_gate", "addition"}
@@ -27,11 +30,12 @@ class Pretrained:
     def __init__(self, out: Path, content: str = "codes") -> None:
         self.out, self.content, self.specs = out, content, list[RunSpec]()
 
-    def __call__(self, spec: RunSpec) -> None:
-        self.specs.append(spec)
-        folder = RunFolder(self.out, spec.run_id)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        (folder / "weights.safetensors").write_text(self.content)
+    def __call__(self, *specs: RunSpec) -> None:
+        for spec in specs:
+            self.specs.append(spec)
+            folder = RunFolder(self.out, spec.run_id)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            (folder / "weights.safetensors").write_text(self.content)
 
 
 def trained(plan: Plan) -> list[Planned]:
@@ -79,18 +83,49 @@ def test_one_pretraining_serves_all_rows_with_codes(ablations: tuple[Plan, Pretr
         tokenizer = row.spec.tokenizer
         assert (tokenizer is not None) == (row.name in WITH_CODES), row.name
         if tokenizer is not None:
-            assert tokenizer.weights == {"dvae": f"run:{spec.run_id}@{digest}"}
+            assert tokenizer.weights == {"dvae": f"seeded:{spec.run_id}@{digest}"}
             assert dict(tokenizer.params) == dict(spec.model.params)
 
 
-def test_the_weights_content_is_part_of_what_uses_them(
+def test_the_tokenizer_follows_the_seed(tmp_path: Path) -> None:
+    """Each seed of a row has a tokenizer of its own, and the seeds are still one row."""
+    work, pretrain = Workspace(tmp_path, tmp_path), Pretrained(tmp_path)
+    plan = make_plan("table2", TINY, work, pretrain, ["a"], seeds=3)
+    assert [spec.seed for spec in pretrain.specs] == [0, 1, 2]
+    specs = [p.spec for p in trained(plan)]
+    for spec, own in zip(specs, pretrain.specs, strict=True):
+        assert spec.tokenizer is not None
+        assert spec.tokenizer.weights["dvae"].startswith(f"seeded:{own.run_id}@")
+        assert work.path(spec.tokenizer.weights["dvae"]) is not None
+    assert len({spec.spec_id for spec in specs}) == 1
+    assert [spec.run_id[-3:] for spec in specs] == ["-s0", "-s1", "-s2"]
+
+
+def test_the_pretraining_is_part_of_what_uses_it(
     ablations: tuple[Plan, Pretrained], tmp_path: Path
 ) -> None:
     known = {p.name: p.spec.run_id for p in ablations[0].runs}
-    work, pretrain = Workspace(tmp_path, tmp_path), Pretrained(tmp_path, "other codes")
-    other = make_plan("table2", TINY, work, pretrain, ["BASE", "a", "d", "UAR"])
+    other = planned(
+        tmp_path, "table2", "budget.pretrain.amount=800", only=["BASE", "a", "d", "UAR"]
+    )
     changed = {p.name for p in other.runs if p.spec.run_id != known[p.name]}
     assert changed == {"a", "UAR"}
+
+
+def test_a_run_that_began_with_other_weights_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    work = Workspace(tmp_path, tmp_path)
+    made = [
+        trained(make_plan("table2", TINY, work, Pretrained(tmp_path, text), ["a"]))[0].spec
+        for text in ("codes", "other codes")
+    ]
+    assert made[0].run_id == made[1].run_id
+    folder, job = RunFolder(tmp_path, made[0].run_id), Job(work, Progress(), ())
+    folder.path.mkdir(exist_ok=True)
+    write_json(folder / "spec.json", to_dict(made[0]))
+    folder.seal(status="predicted")
+    assert job._is_finished(made[0])
+    with pytest.raises(DataError, match="other weights"):
+        job._is_finished(made[1])
 
 
 def test_no_path_is_part_of_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.spec import (
+    SEEDED,
     BudgetSpec,
     ClipSpec,
     DataSpec,
@@ -26,6 +27,7 @@ from bench.spec import (
     SelectionSpec,
     StageSpec,
     TrainSpec,
+    TuningSpec,
     canonical_json,
     digest,
     from_dict,
@@ -45,7 +47,9 @@ SPEC = RunSpec(
 OTHER: dict[type, dict[str, Any]] = {
     RunSpec: {
         "kind": "pretrain", "code": "other", "tokenizer": None, "deterministic": False,
-        "protocol": "v9", "stages": (StageSpec("a", 0.5), StageSpec("b", 0.5)),
+        "protocol": "v9", "images": "common",
+        "tuning": TuningSpec(2, 0.5, {"rate": 2.0}, ("ab-s0",)),
+        "stages": (StageSpec("a", 0.5), StageSpec("b", 0.5)),
     },
     DataSpec: {
         "name": "x", "target": "x.load", "manifest": "x", "params": {"train": 5}, "text": "full@1",
@@ -59,10 +63,12 @@ OTHER: dict[type, dict[str, Any]] = {
     },
     ScheduleSpec: {
         "name": "step", "every_epochs": 1.0, "factor": 0.8, "floor": 0.1, "warmup": 0.05,
+        "epoch_size": 7,
     },
     ClipSpec: {"kind": "value", "amount": 0.1},
     BudgetSpec: {"unit": "examples", "amount": 200.0},
-    SelectionSpec: {"metric": "loss", "evaluations": 6, "studies": 3, "beam_size": 2},
+    SelectionSpec: {"metric": "loss", "evaluations": 6, "studies": 3, "beam_size": 2,
+                    "every_epochs": 0.5},
     DecodeSpec: {
         "method": "sample", "beam_size": 4, "max_length": 61, "length_penalty": 0.5,
         "no_repeat_ngram": 3, "temperature": 0.7, "top_k": 5, "early_stop": False,
@@ -139,6 +145,32 @@ def test_digests_do_not_draw_other_noise() -> None:
     ):
         assert other.derived_seed("noise") == seed
         assert other.spec_id != SPEC.spec_id
+
+
+def test_weights_that_follow_the_seed_leave_a_row_one_spec() -> None:
+    """Each seed has a tokenizer of its own; the pretraining that made it is part of the row."""
+
+    def at(seed: int, name: str = "ab", sha: str = "12") -> RunSpec:
+        part = PartSpec("toy.Frozen", weights={"dvae": f"{SEEDED}{name}-s{seed}@{sha}"})
+        return replace(SPEC, seed=seed, tokenizer=part)
+
+    assert at(0).spec_id == at(1, sha="34").spec_id
+    assert at(0).spec_id != at(0, name="cd").spec_id
+    fixed = replace(SPEC, tokenizer=PartSpec("toy.Frozen", weights={"dvae": "run:ab-s0@12"}))
+    assert fixed.spec_id != at(0).spec_id
+
+
+def test_a_later_field_leaves_the_ids_of_older_rows() -> None:
+    assert not {"images", "tuning"} & set(to_dict(SPEC))
+    assert "beam_size" not in to_dict(SPEC)["selection"]
+    assert "epoch_size" not in to_dict(SPEC)["train"]["schedule"]
+    assert to_dict(replace(SPEC, images="common"))["images"] == "common"
+
+
+def test_how_settings_were_found_draws_no_other_noise() -> None:
+    tuned = replace(SPEC, tuning=TuningSpec(1, 0.5, {"rate": 1.0}, ("ab-s0",)), images="common")
+    assert tuned.derived_seed("noise") == SPEC.derived_seed("noise")
+    assert tuned.spec_id != SPEC.spec_id
 
 
 def test_key_order_does_not_count() -> None:
@@ -224,7 +256,7 @@ def test_numbers_as_yaml_writes_them() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "trian"}, "unknown kind 'trian'.*did you mean 'train'"),
+        ({"kind": "trainn"}, "unknown kind 'trainn'.*did you mean 'train'"),
         ({"budget": BudgetSpec("step", 1)}, "did you mean 'steps'"),
         ({"train": TrainSpec(precision="fp16")}, "known: bf16, fp32"),
         ({"train": TrainSpec(optimizer=OptimizerSpec("sgd"))}, "known: adam, adamw"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from toy import Toy
 from toy_training import (
+    BACK,
     SPEC,
     TWO_STAGES,
     Prepare,
@@ -23,9 +24,12 @@ from toy_training import (
     weights,
 )
 
+from bench.engine.decode import generate
 from bench.engine.stages import weighted
+from bench.engine.validation import Looks, Position
 from bench.errors import RunError
-from bench.spec import SelectionSpec
+from bench.metrics.bleu import BLEU
+from bench.spec import DecodeSpec, SelectionSpec, StageSpec
 
 
 @pytest.fixture
@@ -43,21 +47,38 @@ def test_switches_of_a_model_without_any(prepare: Prepare) -> None:
         training._enter_stage()
 
 
-@pytest.mark.parametrize(("start", "begins_at"), [("best", 3), ("last", 6)])
-def test_a_stage_starts_where_it_says(prepare: Prepare, start: str, begins_at: int) -> None:
-    stages = (TWO_STAGES[0], replace(TWO_STAGES[1], start=start))
-    training = prepare(start, replace(SPEC, stages=stages))
-    seen = Snapshots(training, [0.9, 0.1, 0.2, 0.95])
-    ends: dict[int, dict[str, Tensor]] = {}
-    training.say = lambda line: ends.update({training.meter.steps: weights(training)})
+@pytest.mark.parametrize("stages", [(StageSpec(),), TWO_STAGES], ids=["one stage", "two stages"])
+def test_no_step_is_lost(prepare: Prepare, stages: tuple[StageSpec, ...]) -> None:
+    """At one budget two stages learn from as many steps as one: each goes on from the last."""
+    training = prepare("whole", replace(SPEC, stages=stages))
+    seen = Snapshots(training)
     training.run()
-    assert same(seen.before[6], ends[begins_at])
+    assert list(seen.after) == list(range(1, 13))
+    assert all(same(seen.before[step], seen.after[step]) for step in range(1, 12))
+    assert (facts(training)["steps"], facts(training)["discarded"]) == (12, 0)
+
+
+def test_a_stage_may_go_back_to_the_best_step(prepare: Prepare) -> None:
+    """Weights and optimiser are those of one step; the steps lost are counted."""
+    training = prepare("back", replace(SPEC, stages=BACK))
+    seen = Snapshots(training, [0.9, 0.1, 0.2, 0.95])
+    training.run()
+    assert same(seen.before[6], seen.after[3])
+    assert not same(seen.before[6], seen.after[6])
+    assert facts(training)["discarded"] == 3
     assert training.model.switched == [False, True, True]
     assert [row["stage"] for row in curve(training)] == ["coarse", "coarse", "fine", "fine"]
 
 
+def test_reports_are_not_decoded_where_none_can_be_sealed(prepare: Prepare) -> None:
+    training = prepare("lazy", replace(SPEC, stages=TWO_STAGES))
+    Snapshots(training, [0.2, 0.1])  # two of four looks
+    assert training.run().step == 9
+    assert [row["selection"] for row in curve(training)] == ["", "", "0.2", "0.1"]
+
+
 def test_what_is_sealed_has_been_through_every_stage(prepare: Prepare) -> None:
-    training = prepare("early", replace(SPEC, stages=TWO_STAGES))
+    training = prepare("early", replace(SPEC, stages=BACK))
     seen = Snapshots(training, [0.9, 0.1, 0.3, 0.2])
     assert training.run().step == 9  # the first stage's best is better
     assert same(weights(training), seen.before[9])
@@ -87,6 +108,35 @@ def test_selection(prepare: Prepare, metric: str, scores: list[float] | None, ch
     assert training.run().step == chosen
     assert same(weights(training), seen.before.get(chosen, last[-1]))
     assert facts(training)["best"]["step"] == chosen
+
+
+@pytest.mark.parametrize(
+    "decode", [DecodeSpec(max_length=9), DecodeSpec(beam_size=1, max_length=5)]
+)
+def test_validation_reports_are_written_as_the_tests_are(
+    prepare: Prepare, decode: DecodeSpec
+) -> None:
+    training = prepare("decode", replace(SPEC, decode=decode))
+    training.model.eval()
+    look = training.validation
+    written = []
+    for batch in look.split.batches(4, "cpu"):
+        written += [
+            look.vocabulary.decode(x) for x in generate(training.model, batch.images, decode)
+        ]
+    references = [look.treatment.reference(s.report, look.vocabulary) for s in look.split.studies]
+    assert len(set(written)) > 1
+    metric = BLEU()
+    expected = metric.corpus(metric.statistics(written, references))["BLEU-4"]
+    assert look.bleu(training.model) == pytest.approx(expected)
+
+
+def test_looks_by_share_and_by_epoch() -> None:
+    selection = SelectionSpec(evaluations=2, every_epochs=0.5)
+    looks = Looks(replace(SPEC, selection=selection, stages=TWO_STAGES), epoch_size=20)
+    places = [Position(4 * i / 48, 4 * i) for i in range(13)]
+    due = [4 * (i + 1) for i in range(12) if looks.due(places[i], places[i + 1])]
+    assert due == [12, 20, 24, 32, 40, 48]  # past 10, 20, 30, 40 examples, and at both halves
 
 
 def test_selection_by_validation_loss(prepare: Prepare) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from toy import load
 from toy_training import (
+    BACK,
     SPEC,
     TWO_STAGES,
     DeathError,
@@ -37,7 +38,9 @@ def prepare(tmp_path: Path) -> Iterator[Prepare]:
 # --- resume ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stages", [(StageSpec(),), TWO_STAGES], ids=["one stage", "two stages"])
+@pytest.mark.parametrize(
+    "stages", [(StageSpec(),), TWO_STAGES, BACK], ids=["one stage", "two stages", "back"]
+)
 def test_a_killed_training_ends_with_the_same_bytes(
     prepare: Prepare, stages: tuple[StageSpec, ...]
 ) -> None:
@@ -65,7 +68,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
 
 def test_killed_after_each_checkpoint(prepare: Prepare) -> None:
     """`say` speaks right after a checkpoint is written; the last one ends the budget."""
-    spec = replace(SPEC, stages=TWO_STAGES)
+    spec = replace(SPEC, stages=BACK)
     whole = prepare("whole", spec)
     whole.run()
 

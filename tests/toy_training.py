@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ Prepare = Callable[..., Training]
 RESULTS = ("weights.safetensors", "curve.csv", "losses.csv", "train.json")
 TWO_STAGES = (
     StageSpec("coarse", 0.5, {"ce": 1.0}, {"extra": False}),
-    StageSpec("fine", 0.5, {"ce": 1.0, "extra": 0.5}, {"extra": True}, "best"),
+    StageSpec("fine", 0.5, {"ce": 1.0, "extra": 0.5}, {"extra": True}),
 )
+BACK = (TWO_STAGES[0], replace(TWO_STAGES[1], start="best"))
 SPEC = RunSpec(
     kind="train",
     data=DataSpec("made", "toy.load", "made"),
@@ -108,15 +110,24 @@ def weights(training: Training) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in training.model.state_dict().items()}
 
 
+def whole(training: Training) -> dict[str, Tensor]:
+    """Weights, and the optimiser's moments and counts."""
+    state = training.optimizer.state_dict()["state"]
+    moments = {f"{i}/{k}": v.clone() for i, each in state.items() for k, v in each.items()}
+    return {**weights(training), **moments}
+
+
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[k], b[k]) for k in a)
 
 
 class Snapshots:
-    """The weights before each step, by the step's number, and scripted validation scores."""
+    """Weights and optimiser before and after each step, by the steps done then, and scripted
+    validation scores."""
 
     def __init__(self, training: Training, scores: list[float] | None = None) -> None:
         self.before: dict[int, dict[str, Tensor]] = {}
+        self.after: dict[int, dict[str, Tensor]] = {}
         self._training, self._step = training, training._one_step
         training._one_step = self._watched  # type: ignore[method-assign]
         if scores is not None:
@@ -124,8 +135,9 @@ class Snapshots:
             training.validation.bleu = lambda model: next(script)  # type: ignore[method-assign]
 
     def _watched(self) -> None:
-        self.before[self._training.meter.steps] = weights(self._training)
+        self.before[self._training.meter.steps] = whole(self._training)
         self._step()
+        self.after[self._training.meter.steps] = whole(self._training)
 
 
 class DeathError(Exception):

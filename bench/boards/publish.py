@@ -51,7 +51,7 @@ def publish(plan: Plan, work: Workspace, board: Path) -> tuple[Path, int, int]:
     _refuse_changed(active(known), rows, {r.run_id for r in added}, path)
     own = {planned.spec.run_id: planned.spec for planned in plan.runs}
     refuse_mixed(board, active([*known, *added]), own)
-    runs = {r.run_id for r in added} | {s.run_id for s in plan.pretrained}
+    runs = {r.run_id for r in added} | {s.run_id for s in (*plan.pretrained, *plan.trials)}
     for run_id in sorted(runs):
         copy_run(RunFolder(work.out, run_id), board / "runs", plan.dataset)
     write_rows(path, [*known, *added])

@@ -16,6 +16,7 @@ from bench.errors import DataError
 from bench.metrics.predictions import PREDICTIONS
 from bench.metrics.scoring import read_scores
 from bench.runs.workspace import Workspace
+from bench.spec import SEEDED
 from bench.store import MANIFEST, RunFolder, file_digest, read_json, write_atomic
 from bench.suites.plan import Plan, Planned
 
@@ -126,10 +127,15 @@ def initial(planned: Planned) -> str:
     """`visual:efficientnet-lite0@57934424; dvae:run:ab12@cd34`, digests cut to eight."""
     spec = planned.spec
     parts = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
-    short = {
-        k: f"{v.partition('@')[0]}@{v.partition('@')[2][:8]}".rstrip("@") for k, v in parts.items()
-    }
-    return "; ".join(f"{k}:{v}" for k, v in short.items())
+    return "; ".join(f"{k}:{_short(v)}" for k, v in parts.items())
+
+
+def _short(reference: str) -> str:
+    """Weights that follow the run's seed by their pretraining's spec alone: one for all seeds."""
+    name, _, sha = reference.partition("@")
+    if name.startswith(SEEDED):
+        return name.rpartition("-s")[0]
+    return f"{name}@{sha[:8]}".rstrip("@")
 
 
 def _row(score: dict[str, Any], planned: Planned, common: dict[str, Any]) -> BoardRow:

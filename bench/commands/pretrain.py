@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.pretraining.appraise import RESULTS, render
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.store import RunFolder, file_digest, read_json
-from bench.suites.plan import Composer
+from bench.suites.composer import Composer
 from bench.suites.work import Job
 from bench.terminal import Progress
 

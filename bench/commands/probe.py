@@ -19,7 +19,7 @@ from bench.pretraining.appraise import probed, render, retrieve, takes_part
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
 from bench.spec import RunSpec
 from bench.store import RunFolder, find_run, load_spec, write_json
-from bench.suites.plan import Composer
+from bench.suites.composer import Composer
 
 MODEL = "mgca"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.data.registry import EMBEDDED
 from bench.identity import OWN, code_of
-from bench.runs.workspace import RANDOM, RUN, default_out
+from bench.runs.workspace import RANDOM, default_out, pretraining_of
 from bench.spec import RunSpec
 from bench.store import find_runs, load_spec, read_json
 from bench.terminal import table
@@ -61,8 +61,7 @@ def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
         lines.append(f"bench data check {spec.data.name}  # under $BENCH_DATA")
     used = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
     for name in used.values():
-        if name.startswith(RUN):
-            pretraining = name.partition("@")[0].removeprefix(RUN)
+        if (pretraining := pretraining_of(name)) is not None:
             lines.append(_execute(folder.parent / pretraining))
         elif name != RANDOM:
             lines.append(f"bench weights verify {name.partition('@')[0]}")

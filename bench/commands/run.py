@@ -175,7 +175,12 @@ def describe(plan: Plan, work: Workspace) -> str:
         rows.append([planned.label, planned.model, spec.run_id, budget, start, status])
     head = ["row", "model", "run", "budget", "initial weights", "status"]
     count = len(plan.distinct())
-    title = f"{plan.suite.title}\n{plan.dataset}: {len(plan.runs)} rows, {count} runs in {work.out}"
+    title = (
+        f"{plan.suite.title}\n{plan.dataset}, {plan.images} images: {len(plan.runs)} rows, "
+        f"{count} runs in {work.out}"
+    )
+    if tuned := next((p.spec.tuning for p in plan.runs if p.spec.tuning), None):
+        title += f", each row the best of {tuned.trials} trials"
     return table(title, head, rows) + "".join(
         f"\n{line}" for line in (*plan.left_out, *plan.waiting)
     )

@@ -24,6 +24,20 @@ def stage_at(stages: Sequence[StageSpec], progress: float) -> int:
     return len(stages) - 1
 
 
+def first_return(stages: Sequence[StageSpec]) -> float:
+    """Share of the budget at which a stage first goes back to an earlier step; 1 if none does."""
+    for index, stage in enumerate(stages):
+        if index and stage.start == "best":
+            return sum(s.share for s in stages[:index])
+    return 1.0
+
+
+def can_be_kept(stages: Sequence[StageSpec], index: int) -> bool:
+    """Whether a checkpoint of a stage can be sealed, or be what the next stage starts from."""
+    following = stages[index + 1 :]
+    return not following or following[0].start == "best"
+
+
 def weighted(terms: dict[str, Tensor], stage: StageSpec) -> Tensor:
     """Eq. 13 of UAR: the stage's weights times the model's terms (absent weight: 0)."""
     missing = [name for name, weight in stage.losses.items() if weight and name not in terms]

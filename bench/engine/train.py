@@ -24,8 +24,8 @@ from bench.engine.checkpoint import load_state, load_weights, save_state, save_w
 from bench.engine.flops import FlopCounter
 from bench.engine.meter import Meter, peak_memory_mb
 from bench.engine.optimiser import build_optimizer, clip_gradients, set_rates
-from bench.engine.stages import EPSILON, stage_at, switch, weighted
-from bench.engine.validation import Validation, evaluation_points
+from bench.engine.stages import can_be_kept, first_return, stage_at, switch, weighted
+from bench.engine.validation import Looks, Position, Validation
 from bench.errors import RunError
 from bench.model import Batch
 from bench.spec import RunSpec
@@ -73,8 +73,8 @@ class Training:
         self.losses: list[dict[str, float]] = []
         self.recent: list[dict[str, float]] = []  # terms since the last evaluation
         self.best = NONE_YET
-        self.points = evaluation_points(spec)
-        self.passed = 0  # evaluation points already behind
+        self.looks = Looks(spec, len(split))
+        self.discarded = 0  # steps that a stage's start from the best one threw away
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -83,8 +83,9 @@ class Training:
         self._resume()
         while not self.meter.exhausted:
             self._enter_stage()
+            before = self._position
             self._one_step()
-            if self.meter.progress + EPSILON >= self.points[self.passed]:
+            if self.looks.due(before, self._position):
                 self._evaluate_and_save()
         if self.recent or self.best["step"] < 0:  # the budget ended between two points
             self._evaluate_and_save()
@@ -92,7 +93,7 @@ class Training:
 
     def first_losses(self, steps: int) -> list[dict[str, float]]:
         """The rows of losses.csv for the first steps: trained, not evaluated."""
-        limit = self.points[0] if len(self.spec.stages) > 1 else 1.0
+        limit = first_return(self.spec.stages)
         while len(self.losses) < min(steps, FIRST_STEPS) and self.meter.progress < limit:
             self._enter_stage()
             self._one_step()
@@ -104,11 +105,16 @@ class Training:
             return
         stage = self.spec.stages[index]
         if stage.start == "best" and self.best["step"] >= 0:
-            load_weights(self._best_path(self.best["step"]), self.model)
+            load_state(self._best_path(self.best["step"]), self.model, self.optimizer)
+            self.discarded += self.meter.steps - self.best["step"]
         self.best = NONE_YET  # what is sealed has been through every stage
         switch(self.model, stage)
         self.stage = index
         self.meter.flops_per_step = 0.0  # counted anew in the stage's first step
+
+    @property
+    def _position(self) -> Position:
+        return Position(self.meter.progress, self.meter.examples)
 
     def _one_step(self) -> None:
         """One optimiser step of `batch` examples, metered."""
@@ -118,9 +124,8 @@ class Training:
         batch = split.training_batch(
             step, spec.batch, self.order_seed, self.meter.progress, self.device
         )
-        set_rates(
-            self.optimizer, spec.schedule, self.meter.progress, self.meter.examples / len(split)
-        )
+        epoch = self.meter.examples / (spec.schedule.epoch_size or len(split))
+        set_rates(self.optimizer, spec.schedule, self.meter.progress, epoch)
         torch.manual_seed(self.noise_seed + step)
         self.model.train()
         if self.meter.flops_per_step:
@@ -172,26 +177,29 @@ class Training:
         self.curve.append(row)
         self.recent = []
         # Of equals the later one, as R2Gen's trainer has it.
-        better = self.best["score"] is None or row["selection"] >= self.best["score"]
-        if better or self.spec.selection.metric == "last":
+        if "selection" in row and (
+            self.best["score"] is None
+            or row["selection"] >= self.best["score"]
+            or self.spec.selection.metric == "last"
+        ):
             self.best = {
                 "score": row["selection"],
                 "step": self.meter.steps,
                 "stage": self.stage,
             }
-            save_weights(self._best_path(self.meter.steps), self.model)
-        while self.passed < len(self.points) - 1 and (
-            self.meter.progress + EPSILON >= self.points[self.passed]
-        ):
-            self.passed += 1
+            self._save_best()
         self._save()
-        self.say(
-            f"step {self.meter.steps} · {self.meter.progress:.0%} · loss {row['loss']:.3f} · "
-            f"val {self.spec.selection.metric} {abs(row['selection']):.4f}"
-        )
+        line = f"step {self.meter.steps} · {self.meter.progress:.0%} · loss {row['loss']:.3f}"
+        if "selection" in row:
+            line += f" · val {self.spec.selection.metric} {abs(row['selection']):.4f}"
+        self.say(line)
 
     def _evaluate(self) -> dict[str, Any]:
-        """A row of the curve; `selection` is what is maximised (a loss enters negated)."""
+        """A row of the curve; `selection` is what is maximised (a loss enters negated).
+
+        It is left out where no checkpoint of this stage can be kept: validation reports are not
+        decoded for nothing.
+        """
         row: dict[str, Any] = {
             "step": self.meter.steps,
             "examples": self.meter.examples,
@@ -200,22 +208,34 @@ class Training:
         }
         self.model.eval()
         torch.manual_seed(self.noise_seed)
-        metric = self.spec.selection.metric
-        if metric == "BLEU-4":
-            row["selection"] = self.validation.bleu(self.model)
-        elif metric == "loss":
-            weigh = partial(weighted, stage=self.spec.stages[self.stage])
-            row["selection"] = -self.validation.loss(self.model, weigh)
-        else:
-            row["selection"] = float(self.meter.steps)
+        if can_be_kept(self.spec.stages, self.stage):
+            row["selection"] = self._selection()
         if hasattr(self.model, "diagnose"):
             row.update(self.model.diagnose(self.validation.first_batch()))
         return row
+
+    def _selection(self) -> float:
+        """What is maximised over checkpoints."""
+        metric = self.spec.selection.metric
+        if metric == "BLEU-4":
+            return self.validation.bleu(self.model)
+        if metric == "loss":
+            weigh = partial(weighted, stage=self.spec.stages[self.stage])
+            return -self.validation.loss(self.model, weigh)
+        return float(self.meter.steps)
 
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _best_path(self, step: int) -> Path:
         return self.folder / "checkpoints" / f"best-{step}.safetensors"
+
+    def _save_best(self) -> None:
+        """The weights; with the optimiser's state where the next stage comes back to them."""
+        path = self._best_path(self.meter.steps)
+        if self.stage + 1 < len(self.spec.stages):
+            save_state(path, self.model, self.optimizer, {})
+        else:
+            save_weights(path, self.model)
 
     def _save(self) -> None:
         """The best weights are on disk already; then the state that names them; then a tidy."""
@@ -225,7 +245,7 @@ class Training:
             "losses": self.losses,
             "best": self.best,
             "stage": self.stage,
-            "passed": self.passed,
+            "discarded": self.discarded,
         }
         last = self.folder / "checkpoints" / "last.safetensors"
         save_state(last, self.model, self.optimizer, facts)
@@ -240,7 +260,7 @@ class Training:
         facts = load_state(last, self.model, self.optimizer)
         self.meter.restore(facts["meter"])
         self.curve, self.losses = facts["curve"], facts["losses"]
-        self.best, self.stage, self.passed = facts["best"], facts["stage"], facts["passed"]
+        self.best, self.stage, self.discarded = (facts[k] for k in ("best", "stage", "discarded"))
         switch(self.model, self.spec.stages[self.stage])
         self.say(f"resumed at step {self.meter.steps}")
 
@@ -267,6 +287,7 @@ class Training:
                 "steps": meter.steps,
                 "examples": meter.examples,
                 "flops": meter.flops,
+                "discarded": self.discarded,
                 "best": {**self.best, "stage": stage.name, "switches": dict(stage.switches)},
                 "parameters": sum(p.numel() for p in self.model.parameters()),
                 "trainable": sum(p.numel() for p in self.parameters),

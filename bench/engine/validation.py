@@ -6,7 +6,8 @@ Needs no scorer and no Java: BLEU-4 comes from our own sufficient statistics.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from bench.data.batches import Split
 from bench.data.text import Treatment, Vocabulary
 from bench.engine.decode import generate
+from bench.engine.stages import EPSILON
 from bench.metrics.bleu import BLEU
 from bench.model import Batch
 from bench.spec import DecodeSpec, RunSpec
@@ -33,14 +35,14 @@ class Validation:
     device: str
 
     def bleu(self, model: Any) -> float:
-        """BLEU-4 of validation reports as `selection` asks for them."""
-        split, selection = self.split, self.spec.selection
-        decode = replace(
-            DecodeSpec(), beam_size=selection.beam_size, max_length=self.spec.decode.max_length
-        )
+        """BLEU-4 of validation reports, written as the test's are."""
+        split, selection, decode = self.split, self.spec.selection, self.spec.decode
+        if selection.beam_size is not None:
+            decode = DecodeSpec(beam_size=selection.beam_size, max_length=decode.max_length)
+        seed = self.spec.derived_seed("decode")
         written: list[str] = []
         for batch in split.batches(EVALUATION_BATCH, self.device):
-            ids = generate(model, batch.images, decode)
+            ids = generate(model, batch.images, decode, seed + len(written))
             written += [self.vocabulary.decode(x) for x in ids]
             if selection.studies and len(written) >= selection.studies:
                 break
@@ -62,12 +64,27 @@ class Validation:
         return next(self.split.batches(EVALUATION_BATCH, self.device))
 
 
-def evaluation_points(spec: RunSpec) -> list[float]:
-    """Shares of the budget after which validation runs: evenly spread, and where a stage ends."""
-    count = max(1, spec.selection.evaluations)
-    points = {round((i + 1) / count, 9) for i in range(count)}
-    end = 0.0
-    for stage in spec.stages:
-        end += stage.share
-        points.add(round(min(end, 1.0), 9))
-    return sorted(points)
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: share of its budget, and examples seen."""
+
+    progress: float
+    examples: int
+
+
+class Looks:
+    """When validation runs. Depends on positions alone, so that a resumed training looks alike."""
+
+    def __init__(self, spec: RunSpec, epoch_size: int) -> None:
+        count = max(1, spec.selection.evaluations)
+        ends = accumulate(stage.share for stage in spec.stages)
+        self._shares = {(i + 1) / count for i in range(count)} | {min(end, 1.0) for end in ends}
+        self._examples = spec.selection.every_epochs * epoch_size
+
+    def due(self, before: Position, now: Position) -> bool:
+        """Whether the step between two positions has reached a point."""
+        a, b = before.progress + EPSILON, now.progress + EPSILON
+        if any(a < share <= b for share in self._shares):
+            return True
+        each = self._examples
+        return bool(each) and now.examples // each > before.examples // each

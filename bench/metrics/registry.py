@@ -93,6 +93,10 @@ FAMILIES: dict[str, Family] = {
     "chexpert-rules": _clinical(
         "rules.ChexpertRules", ALWAYS, "chexpert-rules", "chexpert-rules", _AVERAGES
     ),
+    "chexpert-rules-truth": _clinical(
+        "against_truth.ChexpertRulesTruth", ALWAYS, "chexpert-rules-truth", "chexpert-rules-truth",
+        {score: head for score, head in _AVERAGES.items() if "example" not in score},
+    ),
     "chexpert-rules-uncertain": _preset("rules.ChexpertRulesUncertain"),
     "chexbert": _clinical("chexbert.CheXbert", EXPECTED, "CheXbert", "chexbert", _AVERAGES),
     "chexbert-uncertain-negative": _preset("chexbert.CheXbertNegative"),

@@ -18,7 +18,7 @@ from bench.perf.models import Built, medians, optimizer, step
 from bench.perf.oracle import aggregate_slowly
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec
-from bench.suites.plan import Composer
+from bench.suites.composer import Composer
 from bench.terminal import table
 
 AGGREGATE = "mgca.aggregate.aggregate"

@@ -9,33 +9,28 @@ nothing was trained or selected; intervals resample its patients.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from bench.errors import BenchError, MissingError
-from bench.metrics.clinical.observations import OBSERVATIONS
 from bench.metrics.clinical.truth import observations, source
 from bench.model import Aligned
 from bench.pretraining import probe
+from bench.pretraining.frozen import RESAMPLES, Frozen, draws, ends, probe_rows
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.stats import Plan
 from bench.store import RunFolder, read_json, write_json
 from bench.terminal import table
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.data.batches import Split
 
 RESULTS = "pretraining.json"
-FORMAT = 1  # of RESULTS; rises when a figure would change
-RESAMPLES = 2000
+FORMAT = 2  # of RESULTS; rises when a figure would change
 BATCH = 64
-MEAN = "mean"
 PRETRAINED, RANDOM = "pretrained", "random"
 
 
@@ -68,7 +63,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
     from bench.engine.validation import EVALUATION_BATCH
     from bench.model import resolve
-    from bench.pretraining import curves, reconstructions
+    from bench.pretraining import codes, curves, reconstructions
 
     found: dict[str, Any] = {"format": FORMAT}
     if takes_part(spec):
@@ -77,6 +72,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         curves.draw(folder, min(EVALUATION_BATCH, len(work.open(spec).dataset.split("val"))))
     elif hasattr(resolve(spec.model.target), "reconstruct"):
         found["tokenizer"] = reconstructions.draw(spec, work, folder)
+        found["probe"] = codes.probed(spec, work, folder)
     write_json(folder / RESULTS, found)
     folder.seal(status="pretrained")
 
@@ -99,7 +95,7 @@ def retrieve(spec: RunSpec, work: Workspace, folder: RunFolder) -> list[dict[str
         pairs = [model.features(batch) for batch in split.batches(BATCH, work.device)]
     images, reports = (np.concatenate([p[i].float().cpu().numpy() for p in pairs]) for i in (0, 1))
     texts = [" ".join(text.split()) for text in split.texts]
-    return retrieval_rows(images, reports, texts, _draws(split, np.arange(len(split))))
+    return retrieval_rows(images, reports, texts, draws(split, np.arange(len(split))))
 
 
 def retrieval_rows(
@@ -114,27 +110,12 @@ def retrieval_rows(
             continue
         drawn = counts @ hits / counts.sum(axis=1)
         value, low, high = probe.spread(np.concatenate([[hits.mean()], drawn]))
-        row = {"direction": direction, "metric": metric, "n": len(texts), **_ends(value, low, high)}
+        row = {"direction": direction, "metric": metric, "n": len(texts), **ends(value, low, high)}
         rows.append({**row, "chance": expected[metric], "times_chance": value / expected[metric]})
     return rows
 
 
-def _draws(split: Split, rows: np.ndarray) -> np.ndarray:
-    studies = [split.studies[i] for i in rows]
-    ids, patients = (tuple(getattr(s, k) for s in studies) for k in ("id", "patient"))
-    return Plan(ids, patients, RESAMPLES).counts()
-
-
 # --- linear probes -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """Features and labels of the labelled studies of each split, and the test split's resamples."""
-
-    features: dict[str, np.ndarray]  # (n, d)
-    labels: dict[str, np.ndarray]  # (n, 14)
-    counts: np.ndarray  # (R, n)
 
 
 def probed(spec: RunSpec, work: Workspace, weights: Path | None) -> dict[str, Any]:
@@ -187,49 +168,14 @@ def frozen(spec: RunSpec, work: Workspace, weights: Path | None, seed: int = 0) 
             seen = [network(b.images).float().cpu() for b in split.batches(BATCH, work.device)]
         features[name], labels[name] = torch.cat(seen).numpy()[known], values[known]
         if name == "test":
-            counts = _draws(split, np.flatnonzero(known))
+            counts = draws(split, np.flatnonzero(known))
     return Frozen(features, labels, counts)
-
-
-def probe_rows(runs: Sequence[Frozen], fraction: float) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """AUROC of each finding and their mean, over seeds; and its resamples (1 + R, findings + 1).
-
-    `runs`: one a seed. A finding that the test split lacks, or nothing but has, has no AUROC.
-    """
-    probes = [
-        probe.linear_probe(*_parts(run), run.features["test"], fraction, seed)
-        for run, seed in zip(runs, probe.SEEDS, strict=True)
-    ]
-    truth = runs[0].labels["test"]
-    values = probe.resampled_auroc([p.scores for p in probes], truth, runs[0].counts)
-    positives = [*truth.sum(axis=0).astype(int).tolist(), None]
-    rows = [
-        {
-            "fraction": fraction,
-            "labels": probes[0].labels,
-            "finding": name,
-            "positives": count,
-            "n": len(truth),
-            **_ends(*probe.spread(column)),
-        }
-        for name, count, column in zip((*OBSERVATIONS, MEAN), positives, values.T, strict=True)
-        if np.isfinite(column[0])
-    ]
-    return rows, values
-
-
-def _parts(run: Frozen) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    return (run.features["train"], run.labels["train"]), (run.features["val"], run.labels["val"])
 
 
 def _differences(drawn: dict[tuple[str, float], np.ndarray]) -> list[dict[str, Any]]:
     """Mean AUROC of the pretrained encoder minus that of random ones, on the same resamples."""
     gaps = {f: (drawn[PRETRAINED, f] - drawn[RANDOM, f])[:, -1] for f in probe.FRACTIONS}
-    return [{"fraction": f, **_ends(*probe.spread(gap))} for f, gap in gaps.items()]
-
-
-def _ends(value: float, low: float, high: float) -> dict[str, float]:
-    return {"value": value, "ci_low": low, "ci_high": high}
+    return [{"fraction": f, **ends(*probe.spread(gap))} for f, gap in gaps.items()]
 
 
 # --- in words ----------------------------------------------------------------------------------
@@ -275,7 +221,8 @@ def _render_probe(found: dict[str, Any]) -> str:
     )
     text = table(title, ["finding", "studies", *(f"{w} {f:.0%}" for w, f in kinds)], cells)
     for row in found["differences"]:
-        text += f"\n{row['fraction']:.0%} of labels: mean AUROC {_figure(row, '+')} over random"
+        share, other = f"{row['fraction']:.0%}", row.get("over", RANDOM)
+        text += f"\n{share} of labels: mean AUROC {_figure(row, '+')} over {other}"
     return text + "\n" if found["differences"] else text
 
 

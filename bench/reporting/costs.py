@@ -16,9 +16,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import initial
-from bench.runs.workspace import RANDOM, RUN
+from bench.runs.workspace import RANDOM, pretraining_of
 from bench.store import RunFolder, load_spec, read_json
 from bench.suites.plan import Planned
+from bench.suites.tuning import RATE
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
@@ -38,12 +39,18 @@ class Spent:
 
 @dataclass(frozen=True)
 class Cost:
-    """A row's means over its seeds. `pretraining` None: begun elsewhere or not published."""
+    """A row's means over its seeds. `pretraining` None: begun elsewhere or not published.
+
+    `settings` and `tuning`: what the row's trials chose, and what all of them cost; "" and nothing
+    where the YAML's values were taken.
+    """
 
     row: str
     initial: str
     training: Spent
     pretraining: Spent | None
+    settings: str = ""
+    tuning: Spent | None = Spent()
 
 
 def costs(suite: Summary) -> list[Cost]:
@@ -62,17 +69,35 @@ def _cost(row: str, runs: Sequence[str], out: Path) -> Cost:
         "; ".join(filter(None, begun)),
         _mean([_spent(folder) for folder in folders]),
         _mean(known) if len(known) == len(before) else None,
+        "; ".join(dict.fromkeys(filter(None, map(_settings, specs)))),
+        _tuning(specs[0], out),  # once for all seeds
     )
+
+
+def _settings(spec: RunSpec) -> str:
+    """`rate x 0.5, best of 5 trials`."""
+    if spec.tuning is None:
+        return ""
+    said = (f"rate x {v:g}" if k == RATE else f"{k} {v}" for k, v in spec.tuning.chosen.items())
+    return f"{', '.join(said)}, best of {spec.tuning.trials} trials"
 
 
 def _pretraining(spec: RunSpec, out: Path) -> Spent | None:
     """What this harness spent on a run's initial weights; None where it cannot know."""
     parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
     names = [ref for part in parts for ref in part.weights.values() if ref != RANDOM]
-    if any(not name.startswith(RUN) for name in names):
-        return None
-    folders = {RunFolder(out, n.removeprefix(RUN).partition("@")[0]).run_id for n in names}
-    found = [RunFolder(out, run_id) for run_id in sorted(folders)]
+    runs = [run_id for run_id in map(pretraining_of, names) if run_id is not None]
+    return _together(runs, out) if len(runs) == len(names) else None
+
+
+def _tuning(spec: RunSpec, out: Path) -> Spent | None:
+    """What the trials behind a run's settings have cost; None where they are not here."""
+    return _together(spec.tuning.runs if spec.tuning else (), out)
+
+
+def _together(runs: Iterable[str], out: Path) -> Spent | None:
+    """The sum over distinct runs; None where one is not here."""
+    found = [RunFolder(out, run_id) for run_id in sorted(set(runs))]
     if any(not (folder / "train.json").exists() for folder in found):
         return None
     return _sum(map(_spent, found))
@@ -113,6 +138,20 @@ def section(suite: Summary) -> str:
         "A dash: the weights come from elsewhere.\n\n"
         "| row | initial weights | examples | FLOPs | device s | pretraining: examples | FLOPs | "
         "device s |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    ) + _tuning_table(found)
+
+
+def _tuning_table(found: Sequence[Cost]) -> str:
+    """What each row's trials chose and cost; one sentence where nothing was tuned."""
+    if not any(c.settings for c in found):
+        return "\nNo row was tuned: rates and settings are those of the YAML (tune=0).\n"
+    lines = [f"| {c.row} | {c.settings or '–'} | {_cells(c.tuning)} |" for c in found]
+    return (
+        "\nSettings chosen on validation, the same number of trials for every row, and what all "
+        "trials of a row have cost, once for its seeds:\n\n"
+        "| row | settings | examples | FLOPs | device s |\n|---|---|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 
@@ -127,8 +166,13 @@ def to_csv(found: Sequence[Cost]) -> str:
     text = io.StringIO()
     names = [f.name for f in fields(Spent)]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "initial", *names, *(f"pretraining_{name}" for name in names)])
+    head = [f"{kind}{name}" for kind in ("", "pretraining_", "tuning_") for name in names]
+    writer.writerow(["row", "initial", "settings", *head])
     for c in found:
-        before = asdict(c.pretraining).values() if c.pretraining else [""] * len(names)
-        writer.writerow([c.row, c.initial, *asdict(c.training).values(), *before])
+        values = [v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent)]
+        writer.writerow([c.row, c.initial, c.settings, *values])
     return text.getvalue()
+
+
+def _values(spent: Spent | None) -> list[float | str]:
+    return list(asdict(spent).values()) if spent else [""] * len(fields(Spent))

@@ -24,6 +24,13 @@ from bench.store import RunFolder, load_spec
 from bench.suites.plan import Plan
 from bench.suites.suite import Suite, Table, load_suite
 
+IMAGES = {
+    "common": "Images: common (all rows see the same pixels, without flips, under one batch norm "
+    "rule).",
+    "published": "Images: as published (each model's own size, resizing, flips and batch norm "
+    "rule).",
+}
+
 
 @dataclass
 class Summary:
@@ -145,7 +152,19 @@ class Summary:
         found = tables.build(
             table, ticks, figures, self.floors, best, self.dataset, text, rescored=rescored
         )
-        return replace(found, notes=(*found.notes, *self.shared(table.rows)))
+        shared, images = self.shared(table.rows), self.protocol_notes(table.rows)
+        return replace(found, notes=(*found.notes, *shared, *images))
+
+    def protocol_notes(self, rows: Sequence[str]) -> list[str]:
+        """Which images the rows saw, and how often each was tried before; "" is not stated."""
+        runs = [run for row in rows for run in self.keys.get(row, ())[:1]]
+        specs = [load_spec(RunFolder(self.contrasts.out, run)) for run in runs]
+        notes = [IMAGES[name] for name in dict.fromkeys(s.images for s in specs) if name]
+        trials = {s.tuning.trials if s.tuning else 0 for s in specs}
+        if trials - {0}:
+            each = " or ".join(map(str, sorted(trials)))
+            notes.append(f"Tuned: settings are the best of {each} trials a row on validation.")
+        return notes
 
     def outstanding(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The one row that is better than every other beyond doubt; empty where there is none,

@@ -17,7 +17,7 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Train and predict (or write a floor); the caller holds the folder's lock.
 
     Ends with predictions.csv of the test split and status "predicted" (a pretraining:
-    "pretrained"); scoring comes after, and elsewhere if need be.
+    "pretrained", a trial: "tried", which write none); scoring comes after, elsewhere if need be.
     """
     folder.sweep()
     write_json(folder / "spec.json", to_dict(spec))
@@ -27,7 +27,7 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         _train_and_predict(spec, work, folder)
     write_json(folder / "env.json", environment())
     _remove_checkpoints(folder)  # before the seal, which would list them
-    folder.seal(status="pretrained" if spec.kind == "pretrain" else "predicted")
+    folder.seal(status={"pretrain": "pretrained", "trial": "tried"}.get(spec.kind, "predicted"))
 
 
 def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:

@@ -14,7 +14,7 @@ from bench import weights
 from bench.data.study import Dataset
 from bench.data.text import Treatment, Vocabulary, treatment, vocabulary
 from bench.errors import BenchError, DataError
-from bench.spec import digest
+from bench.spec import SEEDED, digest
 from bench.store import RunFolder, file_digest
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ def default_out() -> Path:
 def default_cache() -> Path:
     """Folder of the image and code caches: $BENCH_CACHE, or `cache` here."""
     return Path(os.environ.get("BENCH_CACHE") or "cache")
+
+
+def pretraining_of(reference: str) -> str | None:
+    """The run id behind a reference to weights; None where they come from elsewhere."""
+    name = reference.partition("@")[0]
+    for prefix in (RUN, SEEDED):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return None
 
 
 @dataclass
@@ -81,8 +90,8 @@ class Workspace:
         if name is None:
             return RANDOM
         optional, name = name.endswith("?"), name.removesuffix("?")
-        if name.startswith(RUN):
-            return f"{name}@{file_digest(self._run_weights(name))}"
+        if (run_id := pretraining_of(name)) is not None:
+            return f"{name}@{file_digest(self._run_weights(run_id))}"
         try:
             return f"{name}@{weights.resolve(name).digest}"
         except BenchError:
@@ -95,8 +104,8 @@ class Workspace:
         if reference == RANDOM:
             return None
         name, _, expected = reference.rpartition("@")
-        if name.startswith(RUN):
-            path = self._run_weights(name)
+        if (run_id := pretraining_of(name)) is not None:
+            path = self._run_weights(run_id)
             found = file_digest(path)
         else:
             resolved = weights.resolve(name)
@@ -111,8 +120,8 @@ class Workspace:
     def paths(self, references: Mapping[str, str]) -> dict[str, Path | None]:
         return {part: self.path(reference) for part, reference in references.items()}
 
-    def _run_weights(self, name: str) -> Path:
-        path = RunFolder(self.out, name.removeprefix(RUN)) / "weights.safetensors"
+    def _run_weights(self, run_id: str) -> Path:
+        path = RunFolder(self.out, run_id) / "weights.safetensors"
         if not path.exists():
             raise DataError(f"no pretrained weights at {path}", "run `bench pretrain` first")
         return path

@@ -28,7 +28,7 @@ from bench.runs.training import rerun
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, BudgetSpec, RunSpec, digest
 from bench.store import RunFolder, file_digest, write_atomic
-from bench.suites.plan import Composer
+from bench.suites.composer import Composer
 from bench.suites.suite import Row
 from bench.suites.work import Job
 from bench.terminal import Progress

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.errors import DataError
 from bench.metrics.cache import keep
 from bench.metrics.registry import BRIEF
 from bench.metrics.scoring import read_scores
@@ -21,13 +22,13 @@ from bench.pretraining.appraise import appraise, is_appraised
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
-from bench.spec import TREATMENT, RunSpec
-from bench.store import RunFolder, is_whole
+from bench.spec import TREATMENT, RunSpec, to_dict
+from bench.store import RunFolder, is_whole, read_json
 from bench.suites.plan import Plan, Planned
 from bench.terminal import Progress
 
 WAIT = 1.0  # seconds between looks at runs that other processes hold
-FINISHED = ("predicted", "scored", "pretrained")
+FINISHED = ("predicted", "scored", "pretrained", "tried")
 
 Task = tuple[str, RunSpec, Callable[[RunSpec, RunFolder], None]]
 
@@ -64,15 +65,14 @@ class Job:
         keep(self.work.cache)
         self._each([self._task(p, until_scored) for p in trained], idle, wait)
 
-    def pretrain(self, spec: RunSpec, appraised: bool = False) -> None:
-        """Run a pretraining that is not sealed yet; `appraised`: with its figures."""
-        folder = RunFolder(self.work.out, spec.run_id)
-        if self._is_finished(spec) and (is_appraised(folder) or not appraised):
+    def pretrain(self, *specs: RunSpec, appraised: bool = False) -> None:
+        """Run pretrainings or trials that are not sealed yet; `appraised`: with their figures."""
+        todo = [spec for spec in specs if not self._is_prepared(spec, appraised)]
+        if not todo:
             return
-        self.progress.start(1)
-        name = spec.model.target.rpartition(".")[2]
+        self.progress.start(len(todo))
         work = self._train_and_appraise if appraised else self._train
-        self._each([(f"pretraining {name}", spec, work)])
+        self._each([(_preparation(spec), spec, work) for spec in todo])
 
     def one(self, spec: RunSpec, until_scored: bool) -> None:
         """One run by its spec alone."""
@@ -108,9 +108,22 @@ class Job:
                 time.sleep(WAIT)
             tasks = held
 
+    def _is_prepared(self, spec: RunSpec, appraised: bool) -> bool:
+        folder = RunFolder(self.work.out, spec.run_id)
+        return self._is_finished(spec) and (is_appraised(folder) or not appraised)
+
     def _is_finished(self, spec: RunSpec) -> bool:
-        manifest = RunFolder(self.work.out, spec.run_id).manifest
-        return manifest is not None and is_whole(manifest) and manifest["status"] in FINISHED
+        folder = RunFolder(self.work.out, spec.run_id)
+        manifest = folder.manifest
+        if manifest is None or not is_whole(manifest) or manifest["status"] not in FINISHED:
+            return False
+        sealed = folder / "spec.json"
+        if sealed.exists() and read_json(sealed) != to_dict(spec):
+            raise DataError(
+                f"run {spec.run_id} began with other weights than those of its pretraining now",
+                f"remove {folder.path} to train it again",
+            )
+        return True
 
     def _train(self, spec: RunSpec, folder: RunFolder) -> None:
         if not self._is_finished(spec):
@@ -125,6 +138,14 @@ class Job:
         self._train(spec, folder)
         if not is_scored(spec, folder, self.metrics):
             assess(spec, self.work, folder, self.metrics)
+
+
+def _preparation(spec: RunSpec) -> str:
+    name = spec.model.target.rpartition(".")[2]
+    if spec.kind == "pretrain":
+        return f"pretraining {name}" + (f" seed {spec.seed}" if spec.seed else "")
+    rates = ", ".join(f"{k} {v:g}" for k, v in spec.train.optimizer.rates.items())
+    return f"trial of {name} ({rates})"
 
 
 def _outcome(folder: RunFolder) -> str:

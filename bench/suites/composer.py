@@ -1,0 +1,273 @@
+"""The spec of a run: configuration, data manifest, weights, settings found by trials, and code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from bench.config import compose, load_yaml, names, tokenizer_name
+from bench.data.registry import parameters
+from bench.errors import BenchError, unknown
+from bench.identity import run_code
+from bench.metrics.clinical import labeler
+from bench.runs.workspace import Workspace
+from bench.spec import (
+    SEEDED,
+    BudgetSpec,
+    DataSpec,
+    DecodeSpec,
+    OptimizerSpec,
+    PartSpec,
+    RunSpec,
+    SelectionSpec,
+    StageSpec,
+    TrainSpec,
+    TuningSpec,
+    from_dict,
+)
+from bench.store import RunFolder, read_json
+from bench.suites.suite import Pretraining, Row
+from bench.suites.tuning import alternatives, grid, shortened, tried
+
+# Overrides of the model, or of the encoder group, which gives a report generator another one.
+OF_MODEL = re.compile(r"[+~]*(model|encoder)[.=@]")
+PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
+SMOKE_STEPS = 2
+
+
+class NotPretrainedError(BenchError):
+    """A row waits for a pretraining or trials that have not run."""
+
+
+class Composer:
+    """Turns rows into specs under one set of overrides."""
+
+    def __init__(
+        self,
+        work: Workspace,
+        pretrain: Callable[..., None] | None,
+        overrides: list[str],
+        smoke: bool = False,
+        pretrainings: Mapping[str, Pretraining] | None = None,
+    ) -> None:
+        self.pretrainings = pretrainings or {}
+        self.work, self._pretrain, self.overrides = work, pretrain, overrides
+        self.smoke = smoke
+        self.pretrained: dict[str, RunSpec] = {}
+        self.trials: dict[str, RunSpec] = {}
+        self._code = cache(run_code)  # asked for once a seed and trial of every row
+
+    def config(self, more: Sequence[str], model: bool = True) -> dict[str, Any]:
+        """`more` first: what the user says has the last word.
+
+        What the user says of the model is meant for the suite's rows: not `model` leaves it out,
+        for their floors, tokenizers and pretrained encoders.
+        """
+        given = [o for o in self.overrides if model or not OF_MODEL.match(o)]
+        return compose((*more, *given))
+
+    def row(self, row: Row, seed: int = 0) -> RunSpec:
+        """The spec of a row, with the settings that its trials have found."""
+        config = self._of(row)
+        if config["model"].get("kind", "train") != "train":
+            raise BenchError(
+                f"model {row.model!r} is a pretraining: it writes no reports",
+                f"bench pretrain {row.model}",
+            )
+        tuning = self._tuned(config)
+        if tuning is not None:
+            config = tried(config, tuning.chosen)
+        return replace(self.spec(config, seed + config["seed"]), tuning=tuning)
+
+    def _of(self, row: Row) -> dict[str, Any]:
+        return self.config([f"model={row.model}", *row.overrides])
+
+    # --- tuning ---------------------------------------------------------------------------------
+
+    def try_all(self, rows: Sequence[Row]) -> None:
+        """Run every row's trials that are not sealed yet, side by side."""
+        assert self._pretrain is not None
+        specs = [spec for row in rows for _, spec in self._trials(self._of(row))]
+        if specs:
+            self._pretrain(*{spec.run_id: spec for spec in specs}.values())
+
+    def _trials(self, config: Mapping[str, Any]) -> list[tuple[dict[str, Any], RunSpec]]:
+        """What each trial of a row changes, and its run; all at the suite's first seed."""
+        found = []
+        for change in grid(config["tune"], alternatives(config["model"])):
+            spec = self.spec(tried(config, change), config["seed"])
+            budget = spec.budget if self.smoke else shortened(spec.budget, config["tune_share"])
+            found.append((change, replace(spec, kind="trial", budget=budget)))
+        return found
+
+    def _tuned(self, config: Mapping[str, Any]) -> TuningSpec | None:
+        """The best of a row's trials on validation; of equals the one nearer to the YAML's."""
+        trials = self._trials(config)
+        if not trials:
+            return None
+        scores = [self._score(spec) for _, spec in trials]
+        self.trials.update({spec.run_id: spec for _, spec in trials})
+        best, _ = trials[scores.index(max(scores))]
+        runs = tuple(spec.run_id for _, spec in trials)
+        return TuningSpec(len(trials), float(config["tune_share"]), best, runs)
+
+    def _score(self, trial: RunSpec) -> float:
+        folder = RunFolder(self.work.out, trial.run_id)
+        if folder.manifest is None:
+            raise NotPretrainedError(f"its trials, of them {trial.run_id}", "run the suite")
+        return float(read_json(folder / "train.json")["best"]["score"])
+
+    def floor(self, name: str) -> RunSpec:
+        """A floor's spec holds only what determines its reports."""
+        if name not in names("floor"):
+            raise unknown("floor", name, names("floor"))
+        part = load_yaml("floor", name)
+        params = dict(part.get("params", {}))
+        if "labeler" in part:
+            params["labeler"] = labeler.signature(part["labeler"])
+        data, target = self._data(self.config([], model=False)), part["_target_"]
+        code = run_code("floor", target, data=data.target, labeler=params.get("labeler", ""))
+        return RunSpec(kind="floor", data=data, model=PartSpec(target, params), code=code)
+
+    def pretraining(self, name: str, asked: bool = False, seed: int | None = None) -> RunSpec:
+        """The spec of a pretraining at the budget preset's pretraining budget.
+
+        `name`: of a pretraining model's YAML, or of the suite's `pretrainings`. asked: the user
+        named it, so that overrides of the model are meant for it. `seed`: of the run that uses
+        its weights; the configuration's where there is none.
+        """
+        given = self.pretrainings.get(name, Pretraining(name))
+        config = self.config([f"model={given.model}", *given.overrides], model=asked)
+        if config["model"].get("kind") != "pretrain":
+            raise BenchError(f"model {name!r} is not a pretraining", "see `bench list models`")
+        budget = dict(config["budget"]["pretrain"])
+        own = budget.pop("models", {}).get(given.model, {})
+        config["budget"] = {**config["budget"], **budget, **own}
+        return self.spec(config, config["seed"] if seed is None else seed)
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
+        model, budget = config["model"], config["budget"]
+        part = self._part(model, seed)
+        tokenizer = self._tokenizer(name, seed) if (name := tokenizer_name(config)) else None
+        targets = [p.target for p in (part, tokenizer) if p]
+        stages = _stages(model.get("stages", "plain"), budget)
+        data = self._data(config)
+        decode = {k: v for k, v in config["decode"].items() if v is not None}
+        kind = model.get("kind", "train")
+        return RunSpec(
+            kind=kind,
+            data=data,
+            model=part,
+            tokenizer=tokenizer,
+            code=self._code(kind, *targets, data=data.target),
+            train=_train(model, budget, config["size"], config.get("rate_factor", 1.0)),
+            stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
+            budget=self._budget(budget),
+            selection=from_dict(
+                SelectionSpec,
+                model.get("selection") or budget["selection"],
+                "selection",
+            ),
+            decode=from_dict(DecodeSpec, {"max_length": data.max_length, **decode}, "decode"),
+            deterministic=config["deterministic"],
+            images=config["images"]["name"] if kind == "train" else "",
+            seed=seed,
+        )
+
+    def _data(self, config: Mapping[str, Any]) -> DataSpec:
+        entry = config["dataset"]
+        params = parameters(entry)
+        dataset = self.work.dataset(entry["_target_"], params)
+        return DataSpec(
+            name=entry["name"],
+            target=entry["_target_"],
+            params=params,
+            manifest=dataset.manifest,
+            max_length=dataset.max_length,
+            min_count=dataset.min_count,
+        )
+
+    def _part(
+        self, entry: Mapping[str, Any], seed: int, params: Mapping[str, Any] | None = None
+    ) -> PartSpec:
+        weights = {
+            part: self.work.reference(self._sealed(name, seed))
+            for part, name in (entry.get("weights") or {}).items()
+            if not (entry.get("codes") or entry.get("features"))  # no backbone to fill
+        }
+        return PartSpec(
+            entry["_target_"], {**(entry.get("params") or {}), **(params or {})}, weights
+        )
+
+    def _tokenizer(self, name: str, seed: int) -> PartSpec:
+        """The image tokenizer; one that the harness trains takes its shape from that training."""
+        entry = load_yaml("image_tokenizer", name)
+        shapes = [
+            self.pretraining(name.removeprefix(PRETRAIN)).model.params
+            for name in (entry.get("weights") or {}).values()
+            if name and name.startswith(PRETRAIN)
+        ]
+        return self._part(entry, seed, {k: v for shape in shapes for k, v in shape.items()})
+
+    def _sealed(self, name: str | None, seed: int) -> str | None:
+        """A weights' name, after the pretraining that it may stand for has been run.
+
+        Pretraining follows the seed of the run that uses it, so that what is said of a row is not
+        said of one tokenizer or encoder.
+        """
+        if name is None or not name.startswith(PRETRAIN):
+            return name
+        spec = self.pretraining(name.removeprefix(PRETRAIN), seed=seed)
+        if spec.run_id not in self.pretrained:
+            if self._pretrain is not None:
+                self._pretrain(spec)
+            elif RunFolder(self.work.out, spec.run_id).manifest is None:
+                raise NotPretrainedError(
+                    f"a pretraining, {spec.model.target} ({spec.run_id})",
+                    "run the suite, or bench pretrain",
+                )
+            self.pretrained[spec.run_id] = spec
+        return f"{SEEDED}{spec.run_id}"
+
+    def _budget(self, budget: Mapping[str, Any]) -> BudgetSpec:
+        if self.smoke:
+            return BudgetSpec("steps", float(SMOKE_STEPS))
+        given = {"unit": budget["unit"], "amount": budget["amount"]}
+        return from_dict(BudgetSpec, given, "budget")
+
+
+def _stages(given: Any, budget: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Stages written out, or the name of a file of conf/stages, where the budget has no other."""
+    if not isinstance(given, str):
+        return given
+    return load_yaml("stages", budget.get("stages", {}).get(given, given))["stages"]
+
+
+def _train(
+    model: Mapping[str, Any], budget: Mapping[str, Any], size: Mapping[str, Any], factor: float
+) -> TrainSpec:
+    """The model's own optimiser and clipping; batch, precision and crops of the budget preset.
+
+    A size preset may set rates and schedule for every model alike (not for a pretraining): those
+    published are of long trainings of large networks. A budget preset may hold the schedules that
+    models have on its dataset, and the examples of their epochs.
+    """
+    own = model.get("train", {})
+    common = {} if model.get("kind") == "pretrain" else size
+    rates = common.get("rates") or own.get("rates") or OptimizerSpec().rates
+    of_budget = budget.get("schedules", {}).get(model.get("name"))
+    schedule = dict(common.get("schedule") or of_budget or own.get("schedule") or {})
+    if schedule.get("name") == "step":
+        schedule["epoch_size"] = budget.get("epoch_size") or 0
+    if factor != 1:  # so that what a YAML says keeps its last digit
+        rates = {group: float(rate) * factor for group, rate in rates.items()}
+    optimizer = {**own.get("optimizer", {}), "rates": rates}
+    given = {k: v for k, v in own.items() if k in ("clip", "accumulate")}
+    shared = {k: budget[k] for k in ("batch", "precision", "crops", "threads")}
+    fields = {"optimizer": optimizer, "schedule": schedule, **given, **shared}
+    return from_dict(TrainSpec, fields, "model.train")

@@ -1,0 +1,84 @@
+"""The trials of a row: the same number for every row, in a fixed order from the YAML's values.
+
+Learning rates first near, then what the model's YAML calls tunable, then learning rates far:
+rate x 1, 1/2, 2; each value under `tunable`, all else as in the YAML; rate x 1/4, 4, 1/8, 8, ...
+A row with little to tune gets its trials all the same, on a wider range of rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from itertools import count, islice
+from typing import Any
+
+from bench.errors import BenchError
+from bench.spec import BudgetSpec
+
+RATE = "rate"  # multiplies the rates of all parameter groups
+NEAR = 3  # rate multipliers that come before everything else
+
+
+def grid(trials: int, tunable: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """What each of `trials` trials changes: dotted names below `model`, or `RATE`."""
+    if trials < 0:
+        raise BenchError(f"tune={trials}", "give a number of trials, 0 for none")
+    return list(islice(_all(tunable), trials))
+
+
+def alternatives(model: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What the model's YAML lists under `tunable`, without the values that it has anyway."""
+    found = {}
+    for name, values in (model.get("tunable") or {}).items():
+        place, last = _place(model, name)
+        found[name] = [value for value in values if value != place[last]]
+    return found
+
+
+def _all(tunable: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    rates = _multipliers()
+    for _ in range(NEAR):
+        yield {RATE: next(rates)}
+    for name, values in tunable.items():
+        yield from ({name: value} for value in values)
+    for rate in rates:
+        yield {RATE: rate}
+
+
+def _multipliers() -> Iterator[float]:
+    """1, 1/2, 2, 1/4, 4, ..."""
+    yield 1.0
+    for power in count(1):
+        yield 2.0**-power
+        yield 2.0**power
+
+
+def tried(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a trial, or of a row with the settings found."""
+    result = deepcopy(dict(config))
+    for name, value in change.items():
+        if name == RATE:
+            result["rate_factor"] = value
+        else:
+            place, last = _place(result["model"], name)
+            place[last] = value
+    return result
+
+
+def _place(model: Mapping[str, Any], name: str) -> tuple[Any, str]:
+    """The mapping that holds a setting, and its key there."""
+    *path, last = name.split(".")
+    place: Any = model
+    for part in path:
+        place = place.get(part) if isinstance(place, Mapping) else None
+    if not isinstance(place, Mapping) or last not in place:
+        raise BenchError(f"tunable setting {name!r} is none of the model's", "see its YAML")
+    return place, last
+
+
+def shortened(budget: BudgetSpec, share: float) -> BudgetSpec:
+    """The budget of a trial."""
+    if not 0 < share <= 1:
+        raise BenchError(f"tune_share={share:g}", "give a share of the budget, above 0, at most 1")
+    return replace(budget, amount=budget.amount * share)

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.canonical import digest, from_dict
 from bench.errors import BenchError, DataError, some, unknown
 from bench.files import file_digest, unwritable, write_atomic
-from bench.spec import RunSpec, digest, from_dict
+from bench.spec import RunSpec
 
 MANIFEST = "manifest.json"
 SEAL = "seal"

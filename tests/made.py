@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from toy import load
 
+from bench.canonical import to_dict
 from bench.metrics import ptb
 from bench.metrics.predictions import PREDICTIONS, write_predictions
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
-from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec, to_dict
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, write_json
 from bench.suites.plan import Plan, Planned
 from bench.suites.suite import Row, Suite, Table

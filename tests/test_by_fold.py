@@ -15,6 +15,7 @@ from bench.boards.comparable import mixed
 from bench.boards.publish import publish
 from bench.boards.rows import read_rows, suite_rows
 from bench.boards.validate import validate
+from bench.canonical import to_dict
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import ptb, registry
@@ -25,7 +26,7 @@ from bench.reporting.pilot import measure
 from bench.reporting.summary import Summary
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
-from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec, to_dict
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.stats.blocks import compare_folds
 from bench.store import RunFolder, write_json
 from bench.suites import folds as suite_folds

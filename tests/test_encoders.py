@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.canonical import to_dict
 from bench.config import load_yaml
 from bench.engine.optimiser import build_optimizer
 from bench.model import resolve
 from bench.reporting import costs
 from bench.runs.workspace import Workspace
-from bench.spec import OptimizerSpec, RunSpec, to_dict
+from bench.spec import OptimizerSpec, RunSpec
 from bench.store import RunFolder, file_digest, write_json
 from bench.suites.composer import Composer
 from bench.suites.plan import Plan, make_plan

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.canonical import to_dict
 from bench.config import names
 from bench.errors import BenchError, DataError
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec, to_dict
+from bench.spec import RunSpec
 from bench.store import RunFolder, file_digest, write_json
 from bench.suites.composer import Composer
 from bench.suites.plan import Plan, Planned, make_plan

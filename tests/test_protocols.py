@@ -31,7 +31,7 @@ def specs(folder: Path, suite: str, *overrides: str) -> dict[str, RunSpec]:
     return {row.name: composer.row(row) for row in found.rows if not row.needs}
 
 
-@pytest.mark.parametrize("suite", names("suite"))
+@pytest.mark.parametrize("suite", [s for s in names("suite") if s != "single"])
 def test_common_rows_see_the_same_pixels(tmp_path: Path, suite: str) -> None:
     found = specs(tmp_path, suite, "budget=tiny")
     images = {str([s.model.params["image"][key] for key in SHOWN]) for s in found.values()}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.canonical import canonical_json, digest, from_dict, to_dict
 from bench.errors import BenchError
 from bench.spec import (
     SEEDED,
@@ -28,10 +29,6 @@ from bench.spec import (
     StageSpec,
     TrainSpec,
     TuningSpec,
-    canonical_json,
-    digest,
-    from_dict,
-    to_dict,
 )
 
 SPEC = RunSpec(

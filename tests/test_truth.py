@@ -57,7 +57,7 @@ def test_a_dataset_without_labels_has_no_such_score() -> None:
     bare = replace(DATASET, name="elsewhere")
     found = score(REFERENCES, bare, "test", [TRUTH])
     assert [s.value for s in found] == [None]
-    assert "no labels but its reports" in next(iter(found)).unavailable
+    assert "no labels apart from its reports" in next(iter(found)).unavailable
 
 
 @pytest.mark.parametrize("name", sorted(set(CHEXPERT.values())))

@@ -176,7 +176,7 @@ def test_what_cannot_be_repeated_is_a_problem_not_the_end(
     spec = replace(SPEC, data=replace(SPEC.data, manifest="0" * 64))
     folder = RunFolder(place / "runs", spec.run_id)
     shutil.copytree(trained(place).path, folder.path)
-    from bench.spec import to_dict
+    from bench.canonical import to_dict
 
     (folder / "spec.json").write_text(json.dumps(to_dict(spec), indent=1, sort_keys=True) + "\n")
     folder.seal(status="scored")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.boards.rows import BoardRow
+from bench.canonical import digest, to_dict
 from bench.errors import BenchError, some
 from bench.runs.workspace import RUN
-from bench.spec import DataSpec, PartSpec, RunSpec, digest, to_dict
+from bench.spec import DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, load_spec
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.canonical import from_dict
 from bench.errors import BenchError
 from bench.metrics import available
 from bench.runs.workspace import Workspace, default_cache, default_out
-from bench.spec import RunSpec, from_dict
+from bench.spec import RunSpec
 from bench.store import read_json
 from bench.suites.work import Job
 from bench.terminal import Progress

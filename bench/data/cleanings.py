@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.canonical import digest
 from bench.data import text
 from bench.errors import BenchError, unknown
-from bench.spec import digest
 
 
 def variant(base: str, replace: Sequence[Sequence[str]]) -> str:

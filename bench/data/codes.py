@@ -15,12 +15,12 @@ from typing import cast
 import numpy as np
 import torch
 
+from bench.canonical import digest
 from bench.data.batches import Codes, random_places, views_of
 from bench.data.images import ImageStore, exclusive, open_store
 from bench.data.study import Dataset, Study
 from bench.files import write_atomic
 from bench.model import Extractor, ImageSpec, Tokenizer
-from bench.spec import digest
 
 CHUNK = 64  # images tokenised at once
 

@@ -13,10 +13,10 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+from bench.canonical import from_dict
 from bench.config import METRIC, files, load_yaml
 from bench.errors import BenchError, MissingError, unknown
 from bench.metrics.base import Metric
-from bench.spec import from_dict
 
 LANGUAGE, CLINICAL = "language", "clinical"
 ALWAYS, EXPECTED, HERE = "always", "expected", "here"

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from bench.canonical import from_dict
 from bench.config import compose, load_yaml, tokenizer_name
 from bench.engine.decode import generate, lay_out
 from bench.engine.flops import FlopCounter
@@ -30,7 +31,7 @@ from bench.model import (
     resolve,
 )
 from bench.runs.training import keep_freed_memory
-from bench.spec import DecodeSpec, OptimizerSpec, PartSpec, from_dict
+from bench.spec import DecodeSpec, OptimizerSpec, PartSpec
 
 WORDS = 760  # of IU X-ray
 LENGTH = 60  # ids a report, likewise

@@ -8,11 +8,12 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from bench.canonical import digest
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
 from bench.reporting.contrasts import Contrasts, Key
-from bench.spec import RunSpec, digest
+from bench.spec import RunSpec
 from bench.stats.blocks import BlockComparison, compare_folds
 from bench.terminal import interval, number, p_value
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
+from bench.canonical import from_dict
 from bench.config import load_yaml
 from bench.errors import BenchError, unknown
 from bench.metrics import registry
 from bench.reporting.summary import Summary
-from bench.spec import TREATMENT, from_dict
+from bench.spec import TREATMENT
 from bench.stats import holm
 from bench.stats.effect import Effect, main_effect
 from bench.stats.power import ALPHA

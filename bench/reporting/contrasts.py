@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.canonical import digest
 from bench.metrics import registry
 from bench.metrics.scoring import Scored
 from bench.runs.controls import drawn_of
 from bench.runs.score import CONTROLS, TABLES
-from bench.spec import RunSpec, digest
+from bench.spec import RunSpec
 from bench.stats import LEVEL, RESAMPLES, intervals
 from bench.stats import Plan as Resampling
 from bench.stats.blocks import joined

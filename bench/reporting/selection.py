@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.canonical import digest
 from bench.data.registry import EMBEDDED, split_overrides
-from bench.spec import digest
 
 REPORTS = "reports"  # in the repository: of boards alone; in a folder of runs: of those runs
 _PLAIN = re.compile(r"[\w.=+~@-]+")  # a setting that can stand in the name of a folder

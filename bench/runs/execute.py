@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.canonical import to_dict
 from bench.metrics.predictions import PREDICTIONS
 from bench.provenance import environment
 from bench.runs.controls import label_groups
@@ -9,7 +10,7 @@ from bench.runs.floors import write_floor
 from bench.runs.prediction import predict
 from bench.runs.training import trained_model
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec, to_dict
+from bench.spec import RunSpec
 from bench.store import RunFolder, write_json
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.canonical import digest
 from bench.data.study import Dataset
 from bench.errors import MissingError
 from bench.metrics import predictions as files
@@ -33,7 +34,7 @@ from bench.runs.controls import (
 )
 from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
-from bench.spec import TREATMENT, RunSpec, digest
+from bench.spec import TREATMENT, RunSpec
 from bench.stats import Plan, intervals, signature
 from bench.store import RunFolder, file_digest, is_whole, write_json
 

@@ -7,9 +7,10 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from bench.canonical import digest
 from bench.data.leakage import cleaned_reports
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec, digest
+from bench.spec import RunSpec
 from bench.store import RunFolder, read_json
 
 if TYPE_CHECKING:

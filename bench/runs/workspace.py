@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import bench.data
 from bench import weights
+from bench.canonical import digest
 from bench.data.study import Dataset
 from bench.data.text import Treatment, Vocabulary, treatment, vocabulary
 from bench.errors import BenchError, DataError
-from bench.spec import SEEDED, digest
+from bench.spec import SEEDED
 from bench.store import RunFolder, file_digest
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from bench.canonical import from_dict
 from bench.config import compose, load_yaml, names, tokenizer_name
 from bench.data.registry import parameters
 from bench.errors import BenchError, unknown
@@ -26,7 +27,6 @@ from bench.spec import (
     StageSpec,
     TrainSpec,
     TuningSpec,
-    from_dict,
 )
 from bench.store import RunFolder, read_json
 from bench.suites.suite import Pretraining, Row

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.canonical import digest
 from bench.config import load_yaml, names
 from bench.identity import SAME_NUMBERS, code_of, first_of
 from bench.metrics.available import METRICS
@@ -26,7 +27,7 @@ from bench.runs.execute import execute
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace
-from bench.spec import TREATMENT, BudgetSpec, RunSpec, digest
+from bench.spec import TREATMENT, BudgetSpec, RunSpec
 from bench.store import RunFolder, file_digest, write_atomic
 from bench.suites.composer import Composer
 from bench.suites.suite import Row

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from bench.canonical import from_dict
 from bench.config import load_yaml, names
 from bench.errors import BenchError, unknown
-from bench.spec import from_dict
 
 
 def default_floors() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.canonical import to_dict
 from bench.errors import DataError
 from bench.metrics.cache import keep
 from bench.metrics.registry import BRIEF
@@ -22,7 +23,7 @@ from bench.pretraining.appraise import appraise, is_appraised
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
-from bench.spec import TREATMENT, RunSpec, to_dict
+from bench.spec import TREATMENT, RunSpec
 from bench.store import RunFolder, is_whole, read_json
 from bench.suites.plan import Plan, Planned
 from bench.terminal import Progress

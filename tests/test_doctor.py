@@ -104,7 +104,8 @@ def test_by_default_weighted_metrics_are_asked_for() -> None:
     from bench.commands.score import DEFAULT
 
     assert DEFAULT == (
-        "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules", "chexbert", "radgraph",
+        "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules",
+        "chexpert-rules-truth", "chexbert", "radgraph",
     )  # fmt: skip
 
 

@@ -253,11 +253,11 @@ def test_the_code_of_a_training_is_this() -> None:
     found = {name.removeprefix("bench.") for name in closure(*TRAINING)}
     assert found == {
         "canonical", "data", "data.batches", "data.codes", "data.images", "data.leakage",
-        "data.pairings", "data.resize", "data.study", "data.text", "engine", "engine.checkpoint", "engine.decode",
-        "engine.flops", "engine.meter", "engine.optimiser", "engine.stages", "engine.train",
-        "engine.validation", "metrics", "metrics.alignment", "metrics.base", "metrics.bleu",
-        "metrics.ngrams", "model", "runs", "runs.information", "runs.prediction", "runs.training",
-        "runs.workspace", "spec",
+        "data.pairings", "data.resize", "data.study", "data.text", "engine", "engine.checkpoint",
+        "engine.decode", "engine.flops", "engine.meter", "engine.optimiser", "engine.stages",
+        "engine.train", "engine.validation", "metrics", "metrics.alignment", "metrics.base",
+        "metrics.bleu", "metrics.ngrams", "model", "runs", "runs.information", "runs.prediction",
+        "runs.training", "runs.workspace", "spec",
     }  # fmt: skip
 
 

@@ -194,7 +194,8 @@ def test_canonical_json() -> None:
 
 def test_identity_is_the_same_in_another_process_and_folder(tmp_path: Path) -> None:
     code = (
-        "import json, sys; from bench.spec import RunSpec, from_dict\n"
+        "import json, sys; from bench.canonical import from_dict\n"
+        "from bench.spec import RunSpec\n"
         "print(from_dict(RunSpec, json.loads(sys.stdin.read())).run_id)"
     )
     root = str(Path(__file__).resolve().parent.parent)

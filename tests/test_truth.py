@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.data.manifest import sample
 from bench.data.synthetic import CHEXPERT, load
 from bench.metrics.clinical.against_truth import with_no_finding
 from bench.metrics.clinical.observations import BLANK, NO_FINDING, OBSERVATIONS, POSITIVE
@@ -51,6 +52,13 @@ def test_the_reference_itself_is_right_by_its_text_not_always_by_the_truth() -> 
     assert 0.8 < value(REFERENCES, f"{TRUTH}-F1-micro-14") <= 1
     silent = dict.fromkeys(REFERENCES, "No acute disease.")
     assert value(silent, f"{TRUTH}-recall-micro-5") == 0
+
+
+def test_a_sample_has_the_labels_of_its_dataset() -> None:
+    part = sample(DATASET, 10)
+    reports = {study.id: study.report for study in part.split("test")}
+    found = score(reports, part, "test", [TRUTH])
+    assert found.value(f"{TRUTH}-F1-micro-14", "raw") > 0.5
 
 
 def test_a_dataset_without_labels_has_no_such_score() -> None:

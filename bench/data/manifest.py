@@ -161,6 +161,9 @@ def _read(name: str) -> str:
         raise DataError(f"no manifest {name} in {FOLDER}", "reinstall rrg-bench") from None
 
 
+SAMPLE = "-sample"  # in the name of a sample, between its dataset's and its size
+
+
 def sample(dataset: Dataset, count: int) -> Dataset:
     """`count` studies of each split (all, where it has fewer), drawn by the sha256 of their ids.
 
@@ -172,7 +175,7 @@ def sample(dataset: Dataset, count: int) -> Dataset:
         drawn.update(sorted((s.id for s in dataset.split(split)), key=sha256)[:count])
     return replace(
         dataset,
-        name=f"{dataset.name}-sample{count}",
+        name=f"{dataset.name}{SAMPLE}{count}",
         studies=tuple(s for s in dataset.studies if s.id in drawn),
         manifest=sha256("\n".join([dataset.manifest, *sorted(drawn)])),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.config import load_yaml, names
+from bench.data.manifest import SAMPLE
 from bench.data.study import Study
 from bench.errors import MissingError
 from bench.metrics.clinical.observations import BLANK, NO_FINDING, OBSERVATIONS, POSITIVE
@@ -23,6 +24,7 @@ Labels = frozenset[str] | None  # observations of one study; None: nobody has sa
 
 def source(dataset: str) -> str:
     """The function from a study to its observations that the dataset's YAML names; "" if none."""
+    dataset = dataset.partition(SAMPLE)[0]
     return load_yaml("dataset", dataset).get("labels", "") if dataset in names("dataset") else ""
 
 

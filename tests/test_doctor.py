@@ -131,15 +131,9 @@ def test_score_says_each_missing_metric_in_one_line(
 def test_by_default_weighted_metrics_are_asked_for() -> None:
     from bench.metrics.registry import ALWAYS, EXPECTED, scored
 
-<<<<<<< HEAD
     assert scored(ALWAYS, EXPECTED) == (
         "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules", "chexpert-rules-truth",
         "chexbert", "radgraph",
-=======
-    assert DEFAULT == (
-        "BLEU", "METEOR", "ROUGE-L", "CIDEr", "diversity", "chexpert-rules",
-        "chexpert-rules-truth", "chexbert", "radgraph",
->>>>>>> fair
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bench.data.batches import Split
+from bench.data.batches import Ahead, Split
 from bench.engine.checkpoint import load_state, load_weights, save_state, save_weights
 from bench.engine.flops import FlopCounter
 from bench.engine.meter import Meter, peak_memory_mb
@@ -68,6 +68,8 @@ class Training:
         self.meter = Meter(spec.budget, spec.train.batch)
         self.order_seed = spec.derived_seed("order")
         self.noise_seed = spec.derived_seed("noise")
+        overlap = device == "cuda"
+        self.batches = Ahead(split, spec.train.batch, self.order_seed, device, overlap)
         self.stage = -1
         self.curve: list[dict[str, Any]] = []
         self.losses: list[dict[str, float]] = []
@@ -119,12 +121,9 @@ class Training:
     def _one_step(self) -> None:
         """One optimiser step of `batch` examples, metered."""
         step, spec = self.meter.steps, self.spec.train
-        split = self.split
         start = time.perf_counter()
-        batch = split.training_batch(
-            step, spec.batch, self.order_seed, self.meter.progress, self.device
-        )
-        epoch = self.meter.examples / (spec.schedule.epoch_size or len(split))
+        batch = self.batches.batch(step, self.meter.progress)
+        epoch = self.meter.examples / (spec.schedule.epoch_size or len(self.split))
         set_rates(self.optimizer, spec.schedule, self.meter.progress, epoch)
         torch.manual_seed(self.noise_seed + step)
         self.model.train()

@@ -85,7 +85,7 @@ def preparing(tmp_path: Path) -> Iterator[Prepare]:
         validation = Validation(spec, splits["val"], words, rule, "cpu")
         training = Training(spec, built, splits["train"], validation, folder, "cpu", say)
         # Specs that differ draw other noise; here they are to differ in nothing else.
-        training.order_seed, training.noise_seed = 10 + spec.seed, 20 + spec.seed
+        training.batches.seed, training.noise_seed = 10 + spec.seed, 20 + spec.seed
         return training
 
     torch.use_deterministic_algorithms(True)

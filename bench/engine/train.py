@@ -66,10 +66,9 @@ class Training:
             self.groups, spec.train.optimizer, getattr(model, "GROUPS", ())
         )
         self.meter = Meter(spec.budget, spec.train.batch)
-        self.order_seed = spec.derived_seed("order")
         self.noise_seed = spec.derived_seed("noise")
         overlap = device == "cuda"
-        self.batches = Ahead(split, spec.train.batch, self.order_seed, device, overlap)
+        self.batches = Ahead(split, spec.train.batch, spec.derived_seed("order"), device, overlap)
         self.stage = -1
         self.curve: list[dict[str, Any]] = []
         self.losses: list[dict[str, float]] = []

@@ -17,6 +17,7 @@ import csv
 import hashlib
 import importlib.util
 import io
+import re
 import sys
 import sysconfig
 import tokenize
@@ -25,10 +26,10 @@ from functools import cache
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.spec import RunSpec
+from bench.spec import PartSpec, RunSpec
 
 # What computes a trained run: first weights, batches and steps; then its test reports.
-TRAINING = ("bench.runs.training", "bench.runs.prediction")
+TRAINING = ("bench.runs.training", "bench.runs.prediction")  # `execute` only calls them
 FLOORS = ("bench.runs.floors",)
 # Modules of the harness that these import and that cannot change a number: a change in one of
 # them, or in what it imports, leaves every run what it is.
@@ -38,8 +39,8 @@ SETTLED = {
     "bench.data.manifest": "the manifest's digest is in the spec",
     "bench.errors": "texts of errors",
     "bench.files": "how files are written",
-    "bench.metrics.predictions": "how files are read and written; their digests are sealed",
-    "bench.metrics.clinical.labeler": "the labeler's own module counts, where a floor names one",
+    "bench.metrics.predictions": "how files of reports are read",
+    "bench.metrics.registry": "which class a name stands for; a labeler's own module counts",
     "bench.provenance": "goes to env.json",
     "bench.store": "how files are written; their digests are sealed",
     "bench.terminal": "what is shown",
@@ -55,17 +56,18 @@ def code_of(spec: RunSpec, first: bool = True) -> str:
     whatever is recorded as of the same numbers."""
     parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
     labeler = str(spec.model.params.get("labeler", "")) if spec.kind == "floor" else ""
-    targets = (part.target for part in parts)
-    return run_code(spec.kind, *targets, data=spec.data.target, labeler=labeler, first=first)
+    return run_code(spec.kind, *parts, data=spec.data.target, labeler=labeler, first=first)
 
 
-def run_code(kind: str, *targets: str, data: str, labeler: str = "", first: bool = True) -> str:
+def run_code(kind: str, *parts: PartSpec, data: str, labeler: str = "", first: bool = True) -> str:
     """Digest of the code of a run: its stages, the modules of its parts, and of a foreign reader.
 
+    A part's modules are its target's and those that its parameters name ("my_pkg.cnn.Net").
     `labeler`: signature of the labeler that a floor reads reports with. The project's own readers
     do not count: the manifest in the spec holds what they read.
     """
-    modules = [target.rpartition(".")[0] for target in targets]
+    modules = [part.target.rpartition(".")[0] for part in parts]
+    modules += [name for part in parts for name in named(part.params)]
     modules += FLOORS if kind == "floor" else TRAINING
     if data.partition(".")[0] not in OWN:
         modules.append(data.rpartition(".")[0])
@@ -74,6 +76,20 @@ def run_code(kind: str, *targets: str, data: str, labeler: str = "", first: bool
 
         modules.append(type(registry.load(labeler.partition("|")[0])).__module__)
     return code_digest(*modules, first=first)
+
+
+def named(value: object) -> Iterator[str]:
+    """Modules of import paths among parameters: the project's, or local ones."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from named(item)
+    elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+        module = value.rpartition(".")[0]
+        path = source(module, needed=False)
+        if path is not None and (module.partition(".")[0] in OWN or _is_local(path)):
+            yield module
 
 
 def code_digest(*modules: str, first: bool = True) -> str:
@@ -99,10 +115,14 @@ def first_of(digest: str) -> str:
 def _first(path: Path) -> Mapping[str, str]:
     if not path.exists():
         return {}
-    first: dict[str, str] = {}
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):  # in order of time: a chain leads to its beginning
-            first[row["code"]] = first.get(row["same_as"], row["same_as"])
+        before = {row["code"]: row["same_as"] for row in csv.DictReader(file)}
+    first: dict[str, str] = {}
+    for code in before:
+        seen = [code]
+        while (older := before.get(seen[-1])) is not None and older not in seen:
+            seen.append(older)
+        first[code] = seen[-1]
     return first
 
 
@@ -197,7 +217,7 @@ def imports(module: str, path: Path) -> tuple[str, ...]:
 @cache
 def _imports(path: Path, package: str) -> tuple[str, ...]:
     names: list[str] = []
-    for node in runtime_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in runtime_nodes(ast.parse(_text(path))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -239,20 +259,57 @@ def code_lines(path: Path) -> str:
 
     Cut out of the text, since a dump of the syntax tree is another in each version of Python.
     """
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
+    text = _text(path)
+    lines = text.split("\n")
+    inside: set[int] = set()  # lines that end within a string: every blank of theirs counts
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        (row, column), (end, _) = token.start, token.end
         if token.type == tokenize.COMMENT:
-            row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for first, last in _docstrings(text):
-        lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+        elif "\n" in token.string.rstrip("\n"):
+            inside.update(range(row, end))
+    for start, stop in _docstrings(text):
+        inside.difference_update(range(start[0], stop[0]))
+        _cut(lines, start, stop)
+    kept = ((i, line) for i, line in enumerate(lines, start=1))
+    return "\n".join(x if i in inside else x.rstrip() for i, x in kept if i in inside or x.strip())
 
 
-def _docstrings(text: str) -> Iterator[tuple[int, int]]:
-    """First and last line of each docstring."""
+def _text(path: Path) -> str:
+    try:
+        with tokenize.open(path) as file:  # in the encoding that the file declares
+            text = file.read()
+        ast.parse(text)
+    except (SyntaxError, UnicodeDecodeError, OSError) as error:
+        raise BenchError(f"{path} is not Python source: {error}", "mend the file") from None
+    return text
+
+
+Place = tuple[int, int]  # line from 1, column from 0
+
+
+def _cut(lines: list[str], start: Place, stop: Place) -> None:
+    """Remove what stands between two places."""
+    (first, left), (last, right) = start, stop
+    rest = lines[last - 1][right:]
+    lines[first - 1] = lines[first - 1][:left] + rest
+    lines[first:last] = [""] * (last - first)
+
+
+def _docstrings(text: str) -> Iterator[tuple[Place, Place]]:
+    """Where each docstring begins and ends."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    lines = text.split("\n")
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            yield node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
+            found = node.body[0]
+            last = found.end_lineno or found.lineno
+            yield (
+                (found.lineno, _column(lines[found.lineno - 1], found.col_offset)),
+                (last, _column(lines[last - 1], found.end_col_offset or 0)),
+            )
+
+
+def _column(line: str, offset: int) -> int:
+    """The parser counts bytes of UTF-8."""
+    return len(line.encode()[:offset].decode())

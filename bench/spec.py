@@ -34,6 +34,7 @@ class DataSpec:
     text: str = TREATMENT  # treatment that a model's vocabulary and targets are made of
     max_length: int = 60  # ids a report is cut to, BOS included
     min_count: int = 3
+    cleaning: str = field(default="iu", metadata=LATER)  # variant of R2Gen's, of all its texts
 
 
 @dataclass(frozen=True)

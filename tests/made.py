@@ -11,7 +11,8 @@ from toy import load
 
 from bench.canonical import to_dict
 from bench.metrics import ptb
-from bench.metrics.predictions import PREDICTIONS, write_predictions
+from bench.metrics.predictions import PREDICTIONS
+from bench.runs.reports import write_predictions
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec

@@ -19,11 +19,12 @@ from bench.canonical import to_dict
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import ptb, registry
-from bench.metrics.predictions import PREDICTIONS, write_predictions
+from bench.metrics.predictions import PREDICTIONS
 from bench.reporting import by_fold, summary
 from bench.reporting.folder import write_suite
 from bench.reporting.pilot import measure
 from bench.reporting.summary import Summary
+from bench.runs.reports import write_predictions
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec

@@ -185,6 +185,11 @@ def test_code_that_changes_no_number_is_recorded_when_asked(
     measured: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate.record, "__defaults__", (Path("same.csv"),))
+    monkeypatch.setattr(check, "platform_key", lambda: HERE)
+    assert run("--accept") == 0
+    assert run("--same-numbers") == 2  # of another golden file than the project's
+    monkeypatch.setattr(check, "GOLDEN", Path("g"))
+    assert run("--same-numbers") == 2  # of a platform without short runs
     measured["runs"] = with_run("c1", "r1")["runs"]
     assert run("--accept") == 0
     measured["runs"] = with_run("c2", "r1")["runs"]

@@ -147,7 +147,7 @@ def test_forms_say_the_same(suite: Summary, entries: list[Entry]) -> None:
             ends = [float(row[k]) for k in ("low", "ours", "high")]
             assert ends == sorted(ends)
             # Interval and p agree about zero on every line.
-            assert (float(row["p"]) <= 0.05) == (ends[0] > 0 or ends[2] < 0)
+            assert (float(row["p_no_effect"]) <= 0.05) == (ends[0] > 0 or ends[2] < 0)
     for form in ("text", "md", "html", "latex"):
         text = render(shown, form)
         for words in ("good beats fair", "one training", "beauty has no score", "reversed"):

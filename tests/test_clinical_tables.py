@@ -14,12 +14,13 @@ from bench.figures import numbered
 from bench.metrics import registry
 from bench.metrics.clinical import f1
 from bench.metrics.clinical.observations import OBSERVATIONS
-from bench.metrics.predictions import PREDICTIONS, write_predictions
+from bench.metrics.predictions import PREDICTIONS
 from bench.reporting import clinical_tables
 from bench.reporting.plots_clinical import Row as Drawn
 from bench.reporting.plots_clinical import clinical as draw
 from bench.reporting.plots_clinical import coinciding, precision_recall
 from bench.reporting.summary import Summary
+from bench.runs.reports import write_predictions
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec

@@ -11,6 +11,7 @@ import pytest
 from bench import identity
 from bench.errors import BenchError
 from bench.identity import FLOORS, SETTLED, TRAINING, closure, code_digest, first_of, run_code
+from bench.spec import PartSpec
 
 FILES = {
     "mine/__init__.py": "",
@@ -155,21 +156,62 @@ def test_an_absent_module_is_named(edit: Edit, name: str) -> None:
         code_digest(name)
 
 
+def test_code_that_parameters_name_counts(edit: Edit) -> None:
+    part = PartSpec("uar.model.UAR", {"backbone": "mine.other.Net", "more": [{"x": "mine.late.g"}]})
+    before = run_code("train", part, data=DATA)
+    for name in ("other", "late"):
+        edit(f"mine/{name}.py", "h = 3\n")
+        now = run_code("train", part, data=DATA)
+        assert now != before
+        before = now
+    plain = PartSpec("uar.model.UAR", {"name": "efficientnet-lite0", "file": "torch.nn.Linear"})
+    assert run_code("train", plain, data=DATA) == run_code(
+        "train", PartSpec(plain.target), data=DATA
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('def f():\n    "doc"; return 1\n', 'def f():\n    "doc"; return 2\n'),
+        ('"""doc"""; K = 1\n', '"""doc"""; K = 2\n'),
+        ('K = """a\n\nb"""\n', 'K = """a\nb"""\n'),
+        ('K = """a  \nb"""\n', 'K = """a\nb"""\n'),
+        ('K = "\u2028"  # why\nL = 12\n', 'K = "\u2028"  # why\nL = 13\n'),
+        ('"""ä"""; K = 1  # x\n', '"""ä"""; K = 3  # x\n'),
+    ],
+)
+def test_no_code_is_taken_for_a_docstring_or_a_blank(edit: Edit, before: str, after: str) -> None:
+    edit("mine/other.py", before)
+    first = code_digest("mine.other")
+    edit("mine/other.py", after)
+    assert code_digest("mine.other") != first
+
+
+def test_a_file_that_is_not_python_is_named(edit: Edit) -> None:
+    edit("mine/other.py", "def f(:\n")
+    with pytest.raises(BenchError, match=r"other\.py is not Python source"):
+        code_digest("mine.other")
+
+
 def test_a_foreign_model_and_reader_are_part_of_a_run(edit: Edit) -> None:
-    ours = run_code("train", "uar.model.UAR", data="bench.data.iu_xray.load")
-    theirs = run_code("train", "mine.train.train", data="bench.data.iu_xray.load")
-    read = run_code("train", "uar.model.UAR", data="mine.other.load")
+    ours = run_code("train", PartSpec("uar.model.UAR"), data="bench.data.iu_xray.load")
+    theirs = run_code("train", PartSpec("mine.train.train"), data="bench.data.iu_xray.load")
+    read = run_code("train", PartSpec("uar.model.UAR"), data="mine.other.load")
     assert len({ours, theirs, read}) == 3
     edit("mine/train.py", FILES["mine/train.py"] + "more = 1\n")
     edit("mine/other.py", "h = 2\n")
-    assert run_code("train", "mine.train.train", data="bench.data.iu_xray.load") != theirs
-    assert run_code("train", "uar.model.UAR", data="mine.other.load") != read
-    assert run_code("train", "uar.model.UAR", data="bench.data.iu_xray.load") == ours
+    assert run_code("train", PartSpec("mine.train.train"), data="bench.data.iu_xray.load") != theirs
+    assert run_code("train", PartSpec("uar.model.UAR"), data="mine.other.load") != read
+    assert run_code("train", PartSpec("uar.model.UAR"), data="bench.data.iu_xray.load") == ours
 
 
 # --- the project itself --------------------------------------------------------------------------
 
+DATA = "bench.data.synthetic.load"
+PARAMS = {"encoder": {"backbone": "mgca.backbone.Backbone", "heads": 2}}
 RUNS = {
+    "encoder": ("train", "baselines.base.Base", ""),
     "train": ("train", "uar.model.UAR", ""),
     "floor": ("floor", "baselines.floors.Nearest", ""),
     "labeled floor": ("floor", "baselines.floors.NoFinding", "chexpert-rules|x|v:1"),
@@ -199,7 +241,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def codes() -> dict[str, str]:
     forget()
     return {
-        name: run_code(kind, target, data="bench.data.synthetic.load", labeler=labeler)
+        name: run_code(kind, PartSpec(target, PARAMS.get(name, {})), data=DATA, labeler=labeler)
         for name, (kind, target, labeler) in RUNS.items()
     }
 
@@ -221,21 +263,25 @@ def test_what_cannot_change_a_run_leaves_its_identity(copy: Path, file: str) -> 
 @pytest.mark.parametrize(
     ("file", "changed"),
     [
-        ("bench/runs/training", {"train"}),
-        ("bench/runs/prediction", {"train"}),
-        ("bench/runs/information", {"train"}),
-        ("bench/engine/decode", {"train"}),
-        ("bench/engine/train", {"train"}),
-        ("bench/engine/optimiser", {"train"}),
-        ("bench/data/batches", {"train", "floor", "labeled floor"}),
-        ("bench/data/images", {"train", "floor", "labeled floor"}),
-        ("bench/data/text", {"train", "floor", "labeled floor"}),
-        ("bench/runs/workspace", {"train", "floor", "labeled floor"}),
+        ("bench/runs/training", {"train", "encoder"}),
+        ("bench/runs/prediction", {"train", "encoder"}),
+        ("bench/runs/information", {"train", "encoder"}),
+        ("bench/engine/decode", {"train", "encoder"}),
+        ("bench/engine/train", {"train", "encoder"}),
+        ("bench/engine/optimiser", {"train", "encoder"}),
+        ("bench/data/batches", {"train", "encoder", "floor", "labeled floor"}),
+        ("bench/data/images", {"train", "encoder", "floor", "labeled floor"}),
+        ("bench/data/text", {"train", "encoder", "floor", "labeled floor"}),
+        ("bench/runs/workspace", {"train", "encoder", "floor", "labeled floor"}),
         ("bench/runs/floors", {"floor", "labeled floor"}),
         ("bench/metrics/clinical/rules", {"labeled floor"}),
         ("baselines/floors", {"floor", "labeled floor"}),
-        ("baselines/transformer", {"train"}),
+        ("baselines/transformer", {"train", "encoder"}),
         ("uar/cra", {"train"}),
+        ("mgca/backbone", {"encoder"}),
+        ("mgca/resnet", {"encoder"}),
+        ("bench/runs/reports", {"train", "encoder", "floor", "labeled floor"}),
+        ("bench/metrics/clinical/labeler", {"floor", "labeled floor"}),
     ],
 )
 def test_what_can_change_a_run_changes_its_identity(
@@ -257,7 +303,7 @@ def test_the_code_of_a_training_is_this() -> None:
         "engine.decode", "engine.flops", "engine.meter", "engine.optimiser", "engine.stages",
         "engine.train", "engine.validation", "metrics", "metrics.alignment", "metrics.base",
         "metrics.bleu", "metrics.ngrams", "model", "runs", "runs.information", "runs.prediction",
-        "runs.training", "runs.workspace", "spec",
+        "runs.reports", "runs.training", "runs.workspace", "spec",
     }  # fmt: skip
 
 
@@ -283,7 +329,7 @@ def test_a_recorded_change_keeps_the_identity(
     edit("mine/deep/step.py", "class Step:\n    size = 3 - 2\n")
     third = code_digest("mine.train")
     assert len({first, second, third}) == 3
-    record.write_text(f"code,same_as\n{second},{first}\n{third},{second}\n")
+    record.write_text(f"code,same_as\n{third},{second}\n{second},{first}\n")  # in any order
     forget()
     assert code_digest("mine.train") == first
     assert first_of(second) == first

@@ -15,8 +15,8 @@ from bench.__main__ import main
 from bench.commands import board, table
 from bench.errors import BenchError
 from bench.metrics import registry
-from bench.metrics.predictions import write_predictions
 from bench.reporting import rescored
+from bench.runs.reports import write_predictions
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder, read_json
 from bench.suites.plan import Plan

@@ -74,7 +74,9 @@ def _short(line: str) -> str:
 
 
 def validate(board: Path) -> list[str]:
-    """One sentence for every rule that the board breaks."""
+    """One sentence for every rule that the board breaks; no board is a BenchError."""
+    if not any(board.glob("*.csv")):
+        raise BenchError(f"no board {board}", "bench board publish first, or give --board")
     problems: list[str] = []
     published: set[str] = set()
     for path in sorted(board.glob("*.csv")):

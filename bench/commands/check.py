@@ -32,14 +32,23 @@ from bench.reporting.source import regenerate
 from bench.runs.workspace import Workspace, default_cache
 from bench.spec import PROTOCOL
 from bench.store import read_json, write_json
-from bench.suites.golden import STEPS, changed_code, changes, measure, merged, record
+from bench.suites.golden import (
+    STEPS,
+    changed_code,
+    changes,
+    measure,
+    merged,
+    platform_key,
+    record,
+)
 
 SAMPLE = 64
+RECORDED = (EMBEDDED, SAMPLE)  # the gate whose equal numbers are recorded
 KEYS = ("dataset", "sample")
 ACCEPT = "If a change is meant: bench check --accept, and say in the commit why."
 UNLIKE_SHIPPED = (
     "This installation computes other figures than those that came with it: `bench doctor --all` "
-    "lists the packages' versions; an altered installation is mended by installing it again."
+    "lists the packages' versions; an altered installation is repaired by installing it again."
 )
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHOWN = 10  # lost rows of the board that are named one by one
@@ -80,6 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
             "to record the present figures of this sample: bench check "
             + " ".join([*arguments.settings, "--accept", "--golden", folder]),
         )
+    if arguments.same_numbers and (arguments.golden != GOLDEN or (dataset, count) != RECORDED):
+        raise BenchError(
+            "equal numbers are recorded of the whole gate alone", "bench check --same-numbers"
+        )
     keep(arguments.cache)
     with TemporaryDirectory() as place:
         work = Workspace(Path(place), arguments.cache)
@@ -90,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.accept:
         write_json(path, merged(golden, now))
         print(f"wrote {path}: the present figures are golden now")
-    elif golden is not None:
+        return 0
+    if golden is not None:
         problems = [*changes(golden, now, dataset == EMBEDDED), *problems]
     for problem in problems:
         print(f"FAIL {problem}")
@@ -110,7 +124,15 @@ def _tell_of_code(
     now: Mapping[str, Any],
 ) -> None:
     """Code that changed while no number did: recorded when asked, else said how."""
-    if not other or arguments.accept or not in_source_tree():
+    if arguments.same_numbers and not in_source_tree():
+        raise BenchError("an installation records nothing", "run it in the repository")
+    here = platform_key() in (golden or {}).get("runs", {})
+    if arguments.same_numbers and not here:
+        raise BenchError(
+            f"{path} has no short runs of this platform, {platform_key()}",
+            "bench check --accept with the code before the change, then again with this one",
+        )
+    if not other or not in_source_tree():
         return
     if not arguments.same_numbers:
         print(

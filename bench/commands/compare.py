@@ -32,7 +32,7 @@ from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import TREATMENT, RunSpec
 from bench.stats.compare import Comparison, System, compare, corrected
 from bench.stats.seeds import LIMIT
-from bench.store import RunFolder, load_spec
+from bench.store import RunFolder, file_digest, load_spec
 from bench.terminal import number
 
 
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         for text, side in zip((arguments.a, arguments.b), sides, strict=True)
     )
     _refuse_mixed((a, b))
+    _refuse_twice(sides)
     found = corrected([_compare(a, b, m, arguments.treatment, dataset) for m in names])
     said = list(_conditions(found, a, b))
     if arguments.json:
@@ -143,6 +144,8 @@ def _conditions(found: Sequence[Comparison], a: _Side, b: _Side) -> Iterator[str
     if len({t.spec.spec_id if t.spec else t.name for s in (a, b) for t in s.trainings}) == 1:
         yield "Both sides are of one spec: they differ in their seeds alone."
     for side in (a, b):
+        if len(side.trainings) > 1 and any(t.spec is None for t in side.trainings):
+            yield f"The files of {side.name} are taken to be trainings of one system."
         weights = [_made_here(t.spec) for t in side.trainings if t.spec is not None]
         for name in sorted(frozenset.intersection(*weights) if len(weights) > 1 else ()):
             yield (
@@ -183,6 +186,20 @@ def _rows(board: Path) -> dict[str, tuple[str, ...]]:
             name = row.variant if len(tables) == 1 else f"{path.stem}:{row.variant}"
             found.setdefault(name, {})[row.run_id] = None
     return {name: tuple(runs) for name, runs in found.items()}
+
+
+def _refuse_twice(sides: Sequence[Mapping[str, RunFolder | None]]) -> None:
+    """Several trainings a side are independent: the same one under two names is refused."""
+    if all(len(side) == 1 for side in sides):
+        return
+    seen: dict[str, str] = {}
+    for name, folder in (item for side in sides for item in side.items()):
+        content = folder.run_id if folder else file_digest(Path(name))
+        if content in seen:
+            raise BenchError(
+                f"{name} and {seen[content]} are the same reports", "give each training once"
+            )
+        seen[content] = name
 
 
 def _refuse_mixed(sides: Sequence[_Side]) -> None:
@@ -250,6 +267,10 @@ def _system(side: _Side, family: str, text: str, dataset: Dataset) -> System:
 
 
 def _table(training: _Training, family: str, text: str) -> np.ndarray:
+    known = registry.load(family).treatments
+    text = (
+        text if text in known else known[0]
+    )  # what is not made of text has a treatment of its own
     table = training.scored.statistics.get((text, family))
     if table is None:
         raise BenchError(

@@ -60,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
 
         if arguments.rescored:
             raise BenchError("the claims ledger takes no rescored predictions", "name a table")
+        if arguments.treatment != TREATMENT:
+            raise BenchError(
+                f"claims are held against scores under {TREATMENT}", "leave out --treatment"
+            )
         summary = _summary("claims", arguments)
         print(render(sheet(ledger(summary), summary), form), end="")
         return 0
@@ -79,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(suite: str, arguments: argparse.Namespace) -> Summary:
     """The rows of a suite that are sealed here, or that a board publishes."""
     if arguments.board is not None:
+        if arguments.seeds != 1:
+            raise BenchError("a board's table is of all its seeds", "leave out --seeds")
         settings = split_overrides(arguments.overrides)
         for key in settings:
             if key != "dataset":

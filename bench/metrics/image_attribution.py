@@ -2,7 +2,7 @@
 
 For attribution only. The difference of a token's log-probabilities, given its study's own images
 and on average over those of other studies, is pointwise V-information (Ethayarajh et al.,
-arXiv:2110.08420) with other images in the place of none; overconfidence inflates it, so that it
+arXiv:2110.08420) with other images instead of none; overconfidence inflates it, so that it
 orders words within a model, and models not at all.
 """
 

@@ -14,6 +14,7 @@ gap:   mean of l_0 - mean of l_1..l_K, nats a report, for attribution only: over
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -55,7 +56,11 @@ class ImageInformation(Likelihoods):
 
     name: ClassVar[str] = "image-information"
     scores = tuple(f"image-information-{x}" for x in ("rank", "bound", "gap", "temperature"))
-    lower_is_better: ClassVar[tuple[str, ...]] = (scores[0], scores[3])
+    lower_is_better: ClassVar[tuple[str, ...]] = (scores[0],)  # a temperature is neither
+    bounds = (
+        (0.0, -math.inf, -math.inf, TEMPERATURES[0]),
+        (1.0, math.log(OTHERS + 1), math.inf, TEMPERATURES[-1]),
+    )
 
     def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
         return np.asarray(sums[..., :4] / np.asarray(n)[..., None])
@@ -70,6 +75,7 @@ class WithinLabels(Likelihoods):
     name: ClassVar[str] = "image-information-within"
     scores = tuple(f"image-information-within-{x}" for x in ("rank", "bound"))
     lower_is_better: ClassVar[tuple[str, ...]] = (scores[0],)
+    bounds = ((0.0, -math.inf), (1.0, math.log(OTHERS + 1)))
 
     def aggregate(self, sums: np.ndarray, n: np.ndarray | int) -> np.ndarray:
         return np.asarray(sums[..., :2] / np.maximum(sums[..., 2:], 1.0))

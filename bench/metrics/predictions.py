@@ -7,9 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.data.study import Study
 from bench.errors import BenchError, DataError, some
-from bench.store import write_atomic
 
 COLUMNS = ("study_id", "report")
 _FORMAT = "a UTF-8 CSV file with the columns study_id,report, reports with commas in double quotes"
@@ -107,12 +105,3 @@ def _count(items: Sequence[str], what: str) -> str:
 
 
 PREDICTIONS = "predictions.csv"
-
-
-def write_predictions(path: Path, studies: Sequence[Study], reports: Sequence[str]) -> None:
-    """`study_id,report`: every id of the split once, in manifest order."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["study_id", "report"])
-    writer.writerows((s.id, r) for s, r in zip(studies, reports, strict=True))
-    write_atomic(path, text.getvalue())

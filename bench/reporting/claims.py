@@ -133,7 +133,7 @@ def _entries(suite: Summary, claim: Claim, other: bool) -> list[Entry]:
     if claim.unmeasured:
         return [Entry(claim, "", Verdict(NOT_MEASURED, claim.unmeasured))]
     rows = {*claim.a, *claim.b}
-    lone = any(len(suite.keys.get(r, ())) == 1 and r not in suite.floors for r in rows)
+    lone = any(suite.trainings(r) == 1 and r not in suite.floors for r in rows)
     lines = []
     for metric in claim.metrics:
         effect = _effect(suite, claim, metric, ratio)
@@ -183,15 +183,16 @@ def _together(claim: Claim, lines: Sequence[Entry], ratio: bool) -> Entry:
     """The claim on all of its metrics: confirmed if each is, reversed if each is or if Bonferroni
     lets one speak for it; its size is excluded where each metric's is, or what is more.
 
-    p: of an intersection-union test where all point to the claim, the largest; else that of the
-    metric which points most clearly away, times the number of metrics (Bonferroni).
+    p: of an intersection-union test, the largest, where all point to the claim or each is
+    reversed; else that of the metric which points most clearly away, times the number of metrics
+    (Bonferroni).
     """
     kinds = [entry.verdict.kind for entry in lines]
     tested = [e.effect for e in lines if e.effect is not None]
     for kind in (NOT_RUN, ONE_TRAINING):
         if kind in kinds:
             return Entry(claim, "", Verdict(kind), ratio=ratio)
-    if all(effect.value > 0 for effect in tested):
+    if all(e.value > 0 for e in tested) or all(k == REVERSED for k in kinds):
         p = max(effect.p() for effect in tested)
     else:
         p = min(1.0, len(tested) * min(e.p() for e in tested if e.value <= 0))

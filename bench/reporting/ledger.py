@@ -39,8 +39,8 @@ COLUMNS = (
     Column("metric"),
     Column("paper", right=True),
     Column("ours [95 %]", ("ours", "low", "high"), right=True),
-    Column("p", right=True),
-    Column("verdict", ("verdict", "detail", "star", "class", "detectable", "scale")),
+    Column("p", ("p_no_effect",), right=True),
+    Column("verdict", ("verdict", "detail", "star", "p_verdict", "class", "detectable", "scale")),
 )
 
 
@@ -67,6 +67,7 @@ def _cells(entry: Entry) -> tuple[Cell, ...]:
         entry.verdict.kind,
         entry.verdict.detail,
         int(entry.star),
+        entry.verdict.p,
         DISAGREE if entry.disagrees else "",
         _scaled(entry, resolution),
         "per cent of b" if entry.ratio else "points",
@@ -164,14 +165,17 @@ def _read(entries: Sequence[Entry], suite: Summary, dataset: str) -> list[str]:
     scale = (
         "differences of the two sides"
         if same
-        else "differences of the two sides in per cent of the second, made of the logarithm of "
-        "their ratio (in points where the paper gives no size)"
+        else "differences of the two sides in per cent of the second, 100 (exp(mean "
+        "logarithm of their ratio) - 1) (in points where the paper gives no size)"
     )
     [family] = {e.family for e in entries if e.counted} or {0}
     lines = [
         f"Paper and ours: {scale}; positive is what the claim says. Ours: {suite.dataset}, test "
         f"split, {TREATMENT}, 95 % interval over seeds and studies; p of its own {TEST}, not "
-        "corrected, so that it is below .05 where the interval leaves out 0.",
+        "corrected, so that it is below .05 where the interval leaves out 0 (`p_verdict` in the "
+        "CSV is that of the verdict's own question, to which a star belongs). In points instead "
+        "of ratios, as `bench compare` has it, p can lie on the other side of .05 where it is "
+        "near.",
         "Verdicts, the first that applies, from the interval [L, U] and the paper's size D: "
         f"confirmed, L > 0; reversed, U < 0; {NO_EFFECT}, the 90 % interval lies within D/2 "
         f"either way; {EXCLUDED}, U < D; unresolved, with the true size that this design finds "

@@ -159,7 +159,7 @@ def _size(c: Comparison) -> str:
 
 
 def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
-    lone = [r for r in rows if len(suite.keys[r]) == 1]
+    lone = [r for r in rows if suite.trainings(r) == 1]
     if not lone:
         return []
     which = "Every row" if len(lone) == len(rows) else ", ".join(lone)

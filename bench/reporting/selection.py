@@ -34,7 +34,7 @@ class Selection:
         options += [f"--seeds={self.seeds}"] if self.seeds != 1 else []
         options += ["--smoke"] if self.smoke else []
         settings = [f"dataset={self.dataset}", *self._settings()]
-        return shlex.join(["python", "-m", "bench", "run", self.suite, *settings, *options])
+        return shlex.join(["bench", "run", self.suite, *settings, *options])
 
     def folder(self, reports: Path) -> Path:
         """reports/<suite>[-<dataset>][,<setting>...], or a digest of many or odd settings."""

@@ -43,6 +43,7 @@ class Summary:
     keys: dict[str, Key]  # row -> its run ids, one a seed (in each fold)
     data: Dataset
     overlap: float = 0.0  # of folds: test over training studies of one; 0 for one division
+    folds: int = 1
 
     @classmethod
     def of(cls, plan: Plan, work: Workspace) -> Summary:
@@ -72,7 +73,9 @@ class Summary:
         data = by_fold.all_tested(datasets)
         overlap = by_fold.overlap(datasets) if len(datasets) > 1 else 0.0
         contrasts = Contrasts(out, work.cache, _patients(data))
-        return cls(name, suite, dataset, contrasts, by_fold.keys(scored, folds), data, overlap)
+        return cls(
+            name, suite, dataset, contrasts, by_fold.keys(scored, folds), data, overlap, len(folds)
+        )
 
     @classmethod
     def of_board(cls, name: str, dataset: str, board: Path, work: Workspace) -> Summary:
@@ -166,11 +169,15 @@ class Summary:
             notes.append(f"Tuned: settings are the best of {each} trials a row on validation.")
         return notes
 
+    def trainings(self, row: str) -> int:
+        """Trainings of a row on the same data: seeds, of each fold where there are folds."""
+        return len(self.keys.get(row, ())) // self.folds
+
     def outstanding(self, rows: Sequence[str], metric: str, text: str) -> frozenset[str]:
         """The one row that is better than every other beyond doubt; empty where there is none,
         or where a row is one training, of which nothing is said."""
         shown = [r for r in rows if self.has(metric, text, [r])]
-        if len(shown) < 2 or any(r not in self.floors and len(self.keys[r]) == 1 for r in shown):
+        if len(shown) < 2 or any(r not in self.floors and self.trainings(r) == 1 for r in shown):
             return frozenset()
         best = self.best(shown, metric, text)
         return best if len(best) == 1 else frozenset()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from bench.canonical import to_dict
-from bench.metrics.predictions import PREDICTIONS
 from bench.provenance import environment
 from bench.runs.controls import label_groups
 from bench.runs.floors import write_floor
-from bench.runs.prediction import predict
-from bench.runs.training import trained_model
+from bench.runs.prediction import train_and_predict
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder, write_json
@@ -25,17 +23,10 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     if spec.kind == "floor":
         write_floor(spec, work, folder)
     else:
-        _train_and_predict(spec, work, folder)
+        train_and_predict(spec, work, folder, label_groups)
     write_json(folder / "env.json", environment())
     _remove_checkpoints(folder)  # before the seal, which would list them
     folder.seal(status={"pretrain": "pretrained", "trial": "tried"}.get(spec.kind, "predicted"))
-
-
-def _train_and_predict(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
-    model = trained_model(spec, work, folder)
-    if spec.kind == "train" and not (folder / PREDICTIONS).exists():
-        groups = label_groups(work.open(spec).dataset, "test")
-        predict(spec, model, work, folder, groups)
 
 
 def _remove_checkpoints(folder: RunFolder) -> None:

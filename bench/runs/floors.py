@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.data.leakage import cleaned_reports
-from bench.metrics.predictions import PREDICTIONS, write_predictions
+from bench.metrics.predictions import PREDICTIONS
+from bench.runs.reports import write_predictions
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder

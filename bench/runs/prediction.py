@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.metrics.predictions import PREDICTIONS, write_predictions
+from bench.metrics.predictions import PREDICTIONS
 from bench.model import image_spec
 from bench.runs.information import LIKELIHOODS, likelihoods
-from bench.runs.training import open_split
+from bench.runs.reports import write_predictions
+from bench.runs.training import open_split, trained_model
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder, write_atomic
 
 if TYPE_CHECKING:
     from bench.data.batches import Split
+    from bench.data.study import Dataset
 
 # Of models with a common image-report space: per study 1 or 0, and the figures of its control.
 ALIGNMENT = "alignment.txt"
 PREDICT_BATCH = 64
+
+
+def train_and_predict(
+    spec: RunSpec,
+    work: Workspace,
+    folder: RunFolder,
+    groups: Callable[[Dataset, str], Sequence[Hashable]],
+) -> None:
+    """Train, where that is not done, and write the test reports, where those are not there.
+
+    groups: per study of a split what it shows, for others that show the same.
+    """
+    model = trained_model(spec, work, folder)
+    if spec.kind == "train" and not (folder / PREDICTIONS).exists():
+        predict(spec, model, work, folder, groups(work.open(spec).dataset, "test"))
 
 
 def predict(

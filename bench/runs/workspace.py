@@ -141,6 +141,12 @@ class Opened:
     def dataset(self) -> Dataset:
         """The spec's dataset; one that has changed since is an error that says so."""
         dataset = self.work.dataset(self.data.target, self.data.params)
+        if dataset.cleaning != self.data.cleaning:
+            raise DataError(
+                f"dataset {self.data.name} is cleaned as {dataset.cleaning!r}, and was as "
+                f"{self.data.cleaning!r} for this run",
+                "run again to make a new run on the present data",
+            )
         if dataset.manifest != self.data.manifest:
             raise DataError(
                 f"dataset {self.data.name} is not the one of this run: manifest "

@@ -12,7 +12,6 @@ from bench.stats.effect import Effect
 from bench.stats.power import ALPHA
 
 LEVEL = 0.95
-EQUIVALENCE_LEVEL = 0.90  # two one-sided tests at 5 %
 KINDS = (
     NOT_MEASURED,
     NOT_RUN,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-from bench.canonical import from_dict
+from bench.canonical import digest, from_dict
 from bench.config import compose, load_yaml, names, tokenizer_name
 from bench.data.registry import parameters
 from bench.errors import BenchError, unknown
@@ -58,7 +57,7 @@ class Composer:
         self.smoke = smoke
         self.pretrained: dict[str, RunSpec] = {}
         self.trials: dict[str, RunSpec] = {}
-        self._code = cache(run_code)  # asked for once a seed and trial of every row
+        self._codes: dict[str, str] = {}  # asked for once a seed and trial of every row
 
     def config(self, more: Sequence[str], model: bool = True) -> dict[str, Any]:
         """`more` first: what the user says has the last word.
@@ -128,9 +127,9 @@ class Composer:
         params = dict(part.get("params", {}))
         if "labeler" in part:
             params["labeler"] = labeler.signature(part["labeler"])
-        data, target = self._data(self.config([], model=False)), part["_target_"]
-        code = run_code("floor", target, data=data.target, labeler=params.get("labeler", ""))
-        return RunSpec(kind="floor", data=data, model=PartSpec(target, params), code=code)
+        data, model = self._data(self.config([], model=False)), PartSpec(part["_target_"], params)
+        code = run_code("floor", model, data=data.target, labeler=params.get("labeler", ""))
+        return RunSpec(kind="floor", data=data, model=model, code=code)
 
     def pretraining(self, name: str, asked: bool = False, seed: int | None = None) -> RunSpec:
         """The spec of a pretraining at the budget preset's pretraining budget.
@@ -154,7 +153,6 @@ class Composer:
         model, budget = config["model"], config["budget"]
         part = self._part(model, seed)
         tokenizer = self._tokenizer(name, seed) if (name := tokenizer_name(config)) else None
-        targets = [p.target for p in (part, tokenizer) if p]
         stages = _stages(model.get("stages", "plain"), budget)
         data = self._data(config)
         decode = {k: v for k, v in config["decode"].items() if v is not None}
@@ -164,7 +162,7 @@ class Composer:
             data=data,
             model=part,
             tokenizer=tokenizer,
-            code=self._code(kind, *targets, data=data.target),
+            code=self._code_of(kind, *(p for p in (part, tokenizer) if p), data=data.target),
             train=_train(model, budget, config["size"], config.get("rate_factor", 1.0)),
             stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
             budget=self._budget(budget),
@@ -179,6 +177,12 @@ class Composer:
             seed=seed,
         )
 
+    def _code_of(self, kind: str, *parts: PartSpec, data: str) -> str:
+        key = digest([kind, data, *([part.target, part.params] for part in parts)])
+        if key not in self._codes:
+            self._codes[key] = run_code(kind, *parts, data=data)
+        return self._codes[key]
+
     def _data(self, config: Mapping[str, Any]) -> DataSpec:
         entry = config["dataset"]
         params = parameters(entry)
@@ -190,6 +194,7 @@ class Composer:
             manifest=dataset.manifest,
             max_length=dataset.max_length,
             min_count=dataset.min_count,
+            cleaning=dataset.cleaning,
         )
 
     def _part(

@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.canonical import digest
 from bench.config import load_yaml, names
+from bench.errors import BenchError
 from bench.identity import SAME_NUMBERS, code_of, first_of
 from bench.metrics.available import METRICS
 from bench.metrics.predictions import PREDICTIONS
@@ -25,6 +26,8 @@ from bench.provenance import processor
 from bench.runs.controls import derangement
 from bench.runs.execute import execute
 from bench.runs.floors import floor_reports
+from bench.runs.information import LIKELIHOODS
+from bench.runs.prediction import ALIGNMENT
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, BudgetSpec, RunSpec
@@ -124,7 +127,8 @@ def _short_run(spec: RunSpec, work: Workspace) -> dict[str, str]:
     folder = RunFolder(work.out, spec.run_id)
     with folder.lock():
         execute(spec, work, folder)
-    files = [folder / "weights.safetensors", folder / PREDICTIONS]
+    names = ("weights.safetensors", PREDICTIONS, LIKELIHOODS, ALIGNMENT)
+    files = [folder / name for name in names]
     results = [file_digest(path) for path in files if path.exists()]
     steps = "0" if spec.kind == "floor" else str(STEPS)
     return {"code": code_of(spec, first=False), "steps": steps, "result": digest(results)}
@@ -273,7 +277,16 @@ def record(rows: Mapping[str, Mapping[str, str]], path: Path = SAME_NUMBERS) -> 
     """Add rows to the record of equal numbers; returns how many digests are new there."""
     before = path.read_text(encoding="utf-8") if path.exists() else ",".join(RECORD) + "\n"
     known = {line.partition(",")[0] for line in before.splitlines()}
-    new = {row["code"]: row for row in rows.values() if row["code"] not in known}
+    new: dict[str, Mapping[str, str]] = {}
+    for row in rows.values():
+        if row["code"] in known:
+            continue
+        other = new.setdefault(row["code"], row)
+        if other["same_as"] != row["same_as"]:
+            raise BenchError(
+                f"{other['run']} and {row['run']} have one code now and had two before",
+                "record each change by itself",
+            )
     text = io.StringIO()
     csv.DictWriter(text, RECORD, lineterminator="\n").writerows(new.values())
     write_atomic(path, before + text.getvalue())

@@ -45,7 +45,7 @@ class ChexpertRulesTruth(ChexpertRules):
         return metric
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-        """As of every labeler, with the studies' labels in the place of the references'."""
+        """As of every labeler, with the studies' labels instead of the references'."""
         table = statistics(self.label(hypotheses), self._truth, self.convention)
         table[~self._known] = 0
         return table

@@ -50,7 +50,7 @@ OTHER: dict[type, dict[str, Any]] = {
     },
     DataSpec: {
         "name": "x", "target": "x.load", "manifest": "x", "params": {"train": 5}, "text": "full@1",
-        "max_length": 61, "min_count": 4,
+        "max_length": 61, "min_count": 4, "cleaning": "mimic",
     },
     PartSpec: {"target": "x.Y", "params": {"d": 9}, "weights": {"visual": "a@b"}},
     TrainSpec: {"batch": 32, "accumulate": 2, "precision": "bf16", "crops": 5, "threads": 3},

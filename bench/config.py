@@ -61,7 +61,14 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
     known = files(group)
     if name not in known:
         raise unknown(group, name, known)
-    return yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
+    try:
+        entry = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        said = " ".join(str(error).split())
+        raise BenchError(f"{known[name]} cannot be read: {said}", "correct the file") from None
+    if not isinstance(entry, dict):
+        raise BenchError(f"{known[name]} holds no mapping", "write `key: value` lines")
+    return entry
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.config import compose
+from bench.config import compose, load_yaml
 from bench.data.cleanings import variant
 from bench.data.registry import chosen_dataset, open_dataset
 from bench.data.text import clean
@@ -293,6 +293,20 @@ def test_a_metric_that_cannot_be_is_refused(
     monkeypatch.setenv("BENCH_CONF", str(tmp_path))
     with pytest.raises(BenchError, match=words):
         registry.load(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(b"a: [", "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"- a", "no map")],
+)
+def test_a_yaml_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, words: str
+) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "mine.yaml").write_bytes(text)
+    monkeypatch.setenv("BENCH_CONF", str(tmp_path))
+    with pytest.raises(BenchError, match=rf"mine\.yaml.* {words}|mine\.yaml holds {words}"):
+        load_yaml("suite", "mine")
 
 
 def test_a_cleaning_is_named_after_its_rules() -> None:

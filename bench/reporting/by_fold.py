@@ -13,7 +13,7 @@ from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
 from bench.reporting.contrasts import Contrasts, Key
-from bench.spec import RunSpec
+from bench.spec import TREATMENT, RunSpec
 from bench.stats.blocks import BlockComparison, compare_folds
 from bench.terminal import interval, number, p_value
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bench.reporting.summary import Summary
     from bench.runs.workspace import Workspace
 
-TEXT = "r2gen@1"
 HEAD = ("row", "against", "score", "difference [95 %]", "p", "folds higher",
         "Nadeau-Bengio [95 %]", "p")  # fmt: skip
 
@@ -101,8 +100,10 @@ def _compare(suite: Summary, a: str, b: str) -> list[BlockComparison]:
     found = []
     for family in dict.fromkeys(map(registry.family, registry.compared())):
         scores = [m for m in registry.compared() if registry.family(m) == family]
-        if suite.has(scores[0], TEXT, (a, b)):
-            of_a, of_b = (suite.contrasts.folds(suite.keys[x], x, family, TEXT) for x in (a, b))
+        if suite.has(scores[0], TREATMENT, (a, b)):
+            of_a, of_b = (
+                suite.contrasts.folds(suite.keys[x], x, family, TREATMENT) for x in (a, b)
+            )
             every = compare_folds(of_a, of_b, registry.load(family), suite.overlap)
             found += [every[score] for score in scores]
     return found

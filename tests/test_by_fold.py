@@ -27,7 +27,7 @@ from bench.reporting.summary import Summary
 from bench.runs.reports import write_predictions
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
-from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
+from bench.spec import TREATMENT, BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.stats.blocks import compare_folds
 from bench.store import RunFolder, write_json
 from bench.suites import folds as suite_folds
@@ -235,7 +235,7 @@ def test_compare_refuses_what_is_not_in_all_folds(
 def test_a_row_is_scored_on_the_studies_of_all_folds(made: tuple[Plan, Workspace]) -> None:
     plan, work = made
     found = Summary.of(plan, work)
-    statistics = found.contrasts.statistics(found.keys["good"], "BLEU", by_fold.TEXT)
+    statistics = found.contrasts.statistics(found.keys["good"], "BLEU", TREATMENT)
     assert statistics.shape[:2] == (SEEDS, FOLDS * STUDIES)
     assert len(found.data.split("test")) == FOLDS * STUDIES
     assert found.overlap == pytest.approx(STUDIES / (20 + (FOLDS - 1) * STUDIES))
@@ -250,8 +250,7 @@ def test_rows_are_compared_within_folds(made: tuple[Plan, Workspace], tmp_path: 
         ("good", "poor", "BLEU-4"), ("poor", "constant", "BLEU-4"), ("good", "constant", "BLEU-4"),
     ]  # fmt: skip
     good, poor = (
-        found.contrasts.folds(found.keys[row], row, "BLEU", by_fold.TEXT)
-        for row in ("good", "poor")
+        found.contrasts.folds(found.keys[row], row, "BLEU", TREATMENT) for row in ("good", "poor")
     )
     assert [s.runs.shape[:2] for s in good] == [(SEEDS, STUDIES)] * FOLDS
     assert compared[0] == compare_folds(good, poor, registry.load("BLEU"), found.overlap)["BLEU-4"]
@@ -272,7 +271,7 @@ def test_runs_in_folds_are_a_pilot(made: tuple[Plan, Workspace]) -> None:
     spreads = [
         np.var([scorer.corpus(run)["BLEU-4"] for run in fold.runs], ddof=1)
         for row in ("poor", "good")
-        for fold in found.contrasts.folds(found.keys[row], row, "BLEU", by_fold.TEXT)
+        for fold in found.contrasts.folds(found.keys[row], row, "BLEU", TREATMENT)
     ]
     assert pilot.seed_sd == pytest.approx(np.sqrt(np.mean(spreads)))
     [pair] = pilot.pairs

@@ -68,7 +68,8 @@ def run_code(kind: str, *parts: PartSpec, data: str, labeler: str = "", first: b
     """
     modules = [part.target.rpartition(".")[0] for part in parts]
     modules += [name for part in parts for name in named(part.params)]
-    modules += FLOORS if kind == "floor" else TRAINING
+    # Pretrainings and trials write no reports.
+    modules += {"floor": FLOORS, "train": TRAINING}.get(kind, TRAINING[:1])
     if data.partition(".")[0] not in OWN:
         modules.append(data.rpartition(".")[0])
     if labeler:

@@ -80,10 +80,13 @@ def check(dataset: Dataset) -> Report:
     return Report(dataset.name, tuple(_properties(dataset)))
 
 
-def check_iu_xray(root: Path, name: str = iu_xray.NAME) -> Report:
-    """`check`, and every text and image file of IU X-ray against the manifest `name`."""
+def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = None) -> Report:
+    """`check`, and every text and image file of IU X-ray against the manifest of this name.
+
+    fold: of the reader, which opens one; all folds are checked.
+    """
     source = iu_xray.open_source(root)
-    folds = [iu_xray.named_manifest(name, f) for f in iu_xray.folds_of(name)]
+    folds = [iu_xray.named_manifest(manifest, f) for f in iu_xray.folds_of(manifest)]
     # Folds have studies, texts and files in common: those of the manifest that they divide.
     wanted = folds[0] if len(folds) == 1 else iu_xray.named_manifest(iu_xray.NAME)
     found = iu_xray.problems(source, wanted)
@@ -93,9 +96,9 @@ def check_iu_xray(root: Path, name: str = iu_xray.NAME) -> Report:
     ]
     findings += _files(source, wanted, folds)
     if not found:
-        datasets = [iu_xray.dataset(name, source, fold) for fold in folds]
+        datasets = [iu_xray.dataset(manifest, source, one) for one in folds]
         findings += _properties(datasets[0]) if len(folds) == 1 else _folds(datasets)
-    return Report(name, tuple(findings))
+    return Report(manifest, tuple(findings))
 
 
 def check_mimic_cxr(root: Path, views: str = "frontal") -> Report:

@@ -89,7 +89,7 @@ def test_compose() -> None:
     config = compose(["budget=tiny", "model=uar", "model.params.tir=off", "seed=7"])
     assert config["seed"] == 7
     assert config["model"]["params"]["tir"] in ("off", False)
-    assert config["model"]["params"]["d"] == config["size"]["d"] == load_yaml("size", "tiny")["d"]
+    assert config["model"]["params"]["d"] == config["size"]["d"] == load_yaml("size", "small")["d"]
     assert config["dataset"]["name"] == "synthetic"
     assert compose(["budget=tiny", "size=small"])["size"]["d"] == load_yaml("size", "small")["d"]
 

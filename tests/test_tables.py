@@ -204,7 +204,7 @@ def test_latex_of_many_rows_goes_over_pages() -> None:
     long = "a claim of more than thirty characters & more"
     rows = [Row((Cell(long), Cell("x_y"), Cell(str(i))), first=i % 10 == 0) for i in range(60)]
     text = print_sheet(Sheet("T", columns, tuple(rows), ("50 %",)), "latex")
-    assert r"\begin{longtable}{p{0.22\textwidth}lr}" in text
+    assert r"\begin{longtable}{p{0.14\textwidth}lr}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 1
     assert text.count(r"characters \& more") == 6  # on the first row of each
     assert text.count(r"x\_y") == 60

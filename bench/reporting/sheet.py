@@ -17,7 +17,7 @@ from bench.errors import unknown
 
 WIDTH = 100  # columns of the text form
 PAGE = 45  # rows that fit on a page of LaTeX; more of them are a longtable
-LONG = 30  # characters from which a heading's column breaks its lines there
+LONG = 30  # characters from which a column of text breaks its lines there
 GAP = "  "
 
 
@@ -236,9 +236,9 @@ def _latex_rows(sheet: Sheet) -> Iterator[str]:
 
 
 def _longtable(sheet: Sheet, caption: str, head: str, body: Sequence[str]) -> list[str]:
-    """Over several pages of one column; long headings break their lines."""
+    """Over several pages of one column; long texts break their lines."""
     kinds = [
-        r"p{0.22\textwidth}" if c.heading and _width(sheet, i) > LONG else "r" if c.right else "l"
+        "r" if c.right else r"p{0.14\textwidth}" if _width(sheet, i) > LONG else "l"
         for i, c in enumerate(sheet.columns)
     ]
     return [

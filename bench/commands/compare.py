@@ -25,6 +25,7 @@ from bench.errors import BenchError, some, unknown
 from bench.metrics import registry
 from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
+from bench.reporting import by_fold
 from bench.reporting.by_fold import compare_runs, fold_of
 from bench.reporting.contrasts import made_here
 from bench.runs.score import SPLIT, TABLES
@@ -124,7 +125,7 @@ def _within_folds(
     names = [m for m in arguments.metric.split(",") if m]
     found = compare_runs(rows, names, arguments.treatment, work)
     records = [c.record() for c in found]
-    said = "\n".join(f"{c.score}: {c.sentence()}" for c in found)
+    said = "\n".join([*(f"{c.score}: {c.sentence()}" for c in found), by_fold.LIMIT])
     print(json.dumps(records, indent=1) if arguments.json else said)
     return 0
 

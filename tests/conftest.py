@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Before anything imports torch or transformers.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def real() -> Path:
+    """The folder that holds the real IU X-ray data."""
+    root = os.environ.get("BENCH_DATA")
+    if not root or not (Path(root) / "iu_xray").is_dir():
+        pytest.skip("$BENCH_DATA/iu_xray is not here")
+    return Path(root)

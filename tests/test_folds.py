@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -106,14 +105,6 @@ def test_shipped_folds_hold_no_text() -> None:
 def test_a_wrong_fold_is_named(name: str, fold: int, said: str) -> None:
     with pytest.raises(BenchError, match=said):
         iu_xray.named_manifest(name, fold)
-
-
-@pytest.fixture(scope="module")
-def real() -> Path:
-    root = os.environ.get("BENCH_DATA")
-    if not root or not (Path(root) / "iu_xray").is_dir():
-        pytest.skip("$BENCH_DATA/iu_xray is not here")
-    return Path(root)
 
 
 @pytest.mark.real

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -253,14 +252,6 @@ def test_check_of_the_made_release(wanted: Manifest, known: None, tmp_path: Path
     figures = check_iu_xray(tmp_path).figures()
     assert figures["identical images.groups"] == 1
     assert figures["identical images.across_splits"] == 1
-
-
-@pytest.fixture(scope="module")
-def real() -> Path:
-    root = os.environ.get("BENCH_DATA")
-    if not root or not (Path(root) / "iu_xray").is_dir():
-        pytest.skip("$BENCH_DATA/iu_xray is not here")
-    return Path(root)
 
 
 @pytest.mark.real

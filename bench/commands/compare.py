@@ -78,8 +78,8 @@ class _Side:
 def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
-    names = [m for m in arguments.metric.split(",") if m]
-    families = list(dict.fromkeys(registry.family(name) for name in names))
+    names = registry.listed(arguments.metric)
+    families = registry.families(names)
     out = arguments.board / "runs" if arguments.board else arguments.out
     known = _rows(arguments.board) if arguments.board else {}
     work = Workspace(out, arguments.cache)
@@ -122,7 +122,7 @@ def _within_folds(
     rows = {name: [specs[n] for n in side] for name, side in sides.items()}
     for problem in mixed_specs(rows):
         raise BenchError(problem, "give runs of two rows in the folds of one dataset")
-    names = [m for m in arguments.metric.split(",") if m]
+    names = registry.listed(arguments.metric)
     found = compare_runs(rows, names, arguments.treatment, work)
     records = [c.record() for c in found]
     said = "\n".join([*(f"{c.score}: {c.sentence()}" for c in found), by_fold.LIMIT])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
+from bench.settings import refuse_other_types
 
 CONF = Path(__file__).parent / "conf"
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
@@ -102,9 +103,23 @@ def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[st
     try:
         with initialize_config_dir(str(main), version_base="1.3"):
             config = hydra_compose("config", overrides=[*overrides, path])
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+        found: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, overrides) from None
+    _refuse_odd(found, overrides, searched)
+    return found
+
+
+def _refuse_odd(
+    found: Mapping[str, Any], overrides: tuple[str, ...], searched: tuple[Path, ...]
+) -> None:
+    """BenchError for a value that the YAML files have of another type."""
+    for key in (o.partition("=")[0].lstrip("+~") for o in overrides):
+        if re.split(r"[./@]", key)[0] == "hydra":
+            raise BenchError(f"{key} is not a setting", "it is of Hydra's own programs")
+    chosen = tuple(o for o in overrides if o.partition("=")[0] in _groups())
+    before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
+    refuse_other_types(found, before)
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:

@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
     names = registry.listed(arguments.metric)
+    if not names:
+        raise BenchError("--metric names no score", f"known: {', '.join(registry.compared())}, ...")
     families = registry.families(names)
     out = arguments.board / "runs" if arguments.board else arguments.out
     known = _rows(arguments.board) if arguments.board else {}

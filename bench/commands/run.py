@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
 from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.settings import ranged
 from bench.spec import RunSpec
 from bench.store import RunFolder
 from bench.suites.plan import Plan, make_plan
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", help="a suite of `bench list suites`, e.g. ablations")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. dataset=iu_xray")
     parser.add_argument("--only", default="", help="rows to run, separated by commas")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
+    parser.add_argument("--seeds", type=ranged(1, 1000), default=1, help="trainings of each row")
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=ranged(0, 1024),
         default=0,
         help="processes that work on the plan (default: cores / threads of a run)",
     )
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         smoke=arguments.smoke,
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with it
+    signal.signal(signal.SIGTERM, _terminated)  # so that children end with it
     if arguments.worker:
         _help(job, planner, arguments.until)
         return 0
@@ -99,6 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
         for path in report(plan, work, selection.folder(reports), selection):
             print(f"wrote {path}")
     return 0
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt(signal.SIGTERM)
 
 
 def report(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from bench.errors import RunError
@@ -33,6 +34,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Exclusive between processes, on a file or folder; the system releases what a dead one held.
+
+    A folder that its file system does not lock is not locked.
+    """
+    is_folder = path.is_dir()
+    flags = os.O_RDONLY if is_folder else os.O_WRONLY | os.O_CREAT
+    handle = os.open(path, flags, 0o666)
+    try:
+        with suppress(OSError) if is_folder else nullcontext():
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file whole or not at all; a disk that refuses is a RunError that says so."""
     try:
@@ -46,7 +64,8 @@ def unwritable(path: Path, error: OSError) -> RunError:
     """The error for a file or folder that the system refuses to write."""
     return RunError(
         f"cannot write {path}: {error.strerror}",
-        "free space or give another folder (--out FOLDER); finished work is kept",
+        "free space, or give another folder (--out for runs, --cache for caches, --reports for "
+        "reports, --board, $BENCH_WEIGHTS); finished work is kept",
     )
 
 

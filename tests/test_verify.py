@@ -13,6 +13,7 @@ import pytest
 from test_execute import SPEC
 
 from bench.__main__ import main
+from bench.errors import DataError
 from bench.metrics import ptb
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
@@ -111,7 +112,8 @@ def test_a_manifest_without_a_seal_is_no_manifest(place: Path) -> None:
     del content["seal"]
     (folder / MANIFEST).write_text(json.dumps(content))
     assert folder.verify() == [f"{SPEC.run_id}/{MANIFEST}: has no seal"]
-    assert not is_scored(SPEC, folder, METRICS)  # `bench run` scores and seals it again
+    with pytest.raises(DataError, match="has no seal"):  # nor scores and seals it `bench run`
+        is_scored(SPEC, folder, METRICS)
 
 
 def test_the_manifest_of_another_run(place: Path) -> None:

@@ -11,7 +11,6 @@ pixel is an error, never a number.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -32,7 +31,7 @@ from PIL import UnidentifiedImageError
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
 from bench.errors import BenchError, DataError
-from bench.files import file_digest, replacing
+from bench.files import exclusive, file_digest, replacing
 from bench.model import ImageSpec
 from bench.terminal import counting
 
@@ -295,14 +294,6 @@ def _append(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Exclusive between processes; released by the system when a process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -64,12 +64,19 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _text(path: Path) -> str:
     try:
+        if path.is_fifo() and not _is_given(path):
+            raise DataError(f"{path} is a pipe that may never end", f"give {_FORMAT}")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", f"give {_FORMAT}") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8", f"give {_FORMAT}") from None
+
+
+def _is_given(path: Path) -> bool:
+    """Whether a pipe is one that this process was started with: `<(command)`, standard input."""
+    return path.is_relative_to("/dev") or path.is_relative_to("/proc")
 
 
 def align(
@@ -88,7 +95,10 @@ def align(
     if strange:
         raise DataError(
             f"{where}: {_count(strange, 'study id')} not in this split: {some(strange)}",
-            f"ids here look like {ids[0]!r}" if ids else "the split is empty",
+            f"ids here look like {ids[0]!r}; of another dataset? name it: dataset=NAME, such as "
+            "dataset=iu_xray"
+            if ids
+            else "the split is empty",
         )
     absent = [study for study in ids if study not in reports]
     if absent and missing == "error":

@@ -136,6 +136,20 @@ class Aligned(Protocol):
         """Pooled image and report features (B, d) each."""
 
 
+class Inspected(Protocol):
+    """Optional: a model whose attention and shared matrix are sealed for figures (UAR 5 and 6)."""
+
+    def attention(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention (B, T - 1, L) of the word after each of a batch's tokens but the last.
+
+        And the same without a mask that is put on it, None where there is none. The L visual
+        tokens are the cells of square views, row by row.
+        """
+
+    def shared(self) -> Tensor | None:
+        """The matrix (rows, d) that images and reports both query, None where there is none."""
+
+
 class Scoring(Protocol):
     """Optional: a model that scores given reports, so that its use of the images is measured."""
 

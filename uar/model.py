@@ -225,6 +225,10 @@ class UAR(Captioner):
 
     # --- figures --------------------------------------------------------------------------------
 
+    def shared(self) -> Tensor | None:
+        """The adjusted basis of Eq. 6."""
+        return None if self.cra is None else self.cra.adjusted()
+
     @torch.no_grad()
     def diagnose(self, batch: Studies) -> dict[str, float]:
         """Figures on TIR ("tir/...") and CRA ("cra/...") over a batch, without dropout.

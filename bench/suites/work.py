@@ -21,6 +21,7 @@ from bench.metrics.registry import BRIEF
 from bench.metrics.scoring import read_scores
 from bench.pretraining.appraise import appraise, is_appraised
 from bench.runs.execute import execute
+from bench.runs.representations import lacking
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec
@@ -127,7 +128,7 @@ class Job:
         return True
 
     def _train(self, spec: RunSpec, folder: RunFolder) -> None:
-        if not self._is_finished(spec):
+        if not self._is_finished(spec) or lacking(spec, folder):
             execute(spec, self.work, folder)
 
     def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:

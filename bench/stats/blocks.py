@@ -87,7 +87,7 @@ def combine(
 
 
 def over_folds(folds: Sequence[Effect]) -> Effect:
-    """A contrast on the folds of a dataset from that of each fold, by the same rule as `combine`."""
+    """A contrast on the folds of a dataset from that of each fold, by the rule of `combine`."""
     values = np.array([[e.value] for e in folds])
     parts = np.array([[[e.studies], [e.seeds]] for e in folds])
     df = np.array([[[d] for d in e.degrees] for e in folds])

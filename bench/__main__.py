@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 # verb -> (module with add_arguments(parser) and run(arguments), one line of help)
@@ -44,6 +45,8 @@ VERBS = {
     ),
     "reproduce": ("bench.commands.reproduce", "the commands that make a run again"),
 }
+
+TRAINING = ("run", "execute", "pretrain")  # whose trainings several processes can share
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,7 +108,24 @@ def _verb(name: str, rest: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.add_arguments(arguments)
-    return int(verb.run(arguments.parse_intermixed_args(rest)) or 0)
+    given = arguments.parse_intermixed_args(rest)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _together(name, lambda: int(verb.run(given) or 0), given)
+    return int(verb.run(given) or 0)
+
+
+def _together(name: str, command: Callable[[], int], given: argparse.Namespace) -> int:
+    """A verb that torchrun started in several processes: they train together."""
+    from bench.errors import BenchError
+    from bench.runs.together import together
+    from bench.runs.workspace import Workspace
+
+    if name not in TRAINING:
+        raise BenchError(
+            f"`bench {name}` runs in one process, and torchrun started several",
+            f"call it without torchrun; {', '.join(TRAINING)} train in several",
+        )
+    return together(Workspace(given.out, given.cache), command)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Batch:
     tokens: (B, T) int64, padded with 0. lengths: (B,) int64 ids that count, BOS and EOS included.
     texts: the B cleaned reports, for models that bring a tokenizer of their own.
     progress: share of the budget spent so far, 0 to 1 (for schedules inside a model).
+    whole: the other parts of the batch where several processes train together, else None.
     """
 
     images: Tensor
@@ -36,6 +37,24 @@ class Batch:
     lengths: Tensor
     texts: Sequence[str] = ()
     progress: float = 0.0
+    whole: Whole | None = None
+
+
+class Whole(Protocol):
+    """The batch of which a `Batch` is one process's part; all parts have the same B.
+
+    Terms are averaged over processes. So a mean over studies needs nothing; a mean over anything
+    else divides by the `mean` of its count; and a contrast between studies is that of all of them.
+    """
+
+    def mean(self, count: Tensor) -> Tensor:
+        """Mean over processes of a number that has no gradient."""
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Rows (B, ...) of every process one after the other, with gradient."""
+
+    def first(self, rows: int) -> int:
+        """Where this process's `rows` begin in what `gather` gives."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,10 @@ class Model(Protocol):
     image: Mapping[str, Any]  # the fields of `ImageSpec`
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them."""
+        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them.
+
+        Of a part of a batch (`batch.whole`): terms whose mean over processes is the whole batch's.
+        """
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Every trainable parameter once, by a group name that a config gives rates to.

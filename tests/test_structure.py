@@ -28,7 +28,8 @@ LONGEST = 350  # lines of a file
 TENSORS = (
     "bench.data.batches", "bench.data.codes", "bench.engine.checkpoint", "bench.engine.optimiser",
     "bench.engine.decode", "bench.engine.train", "bench.engine.flops",
-    "bench.engine.stages", "bench.engine.validation",
+    "bench.engine.stages", "bench.engine.validation", "bench.engine.parallel",
+    "bench.engine.objective",
     "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
     "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
 )  # fmt: skip

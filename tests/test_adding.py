@@ -309,6 +309,16 @@ def test_a_yaml_that_cannot_be_read_is_named(
         load_yaml("suite", "mine")
 
 
+def test_a_yaml_by_another_name_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "mine.yml").write_text("title: mine\n")
+    monkeypatch.setenv("BENCH_CONF", str(tmp_path))
+    with pytest.raises(BenchError, match=r"mine\.yml would not be read\n.*call it mine\.yaml"):
+        load_yaml("suite", "mine")
+
+
 def test_a_cleaning_is_named_after_its_rules() -> None:
     one, same, other = (variant("iu", [["a", new]]) for new in ("b", "b", "c"))
     assert one == same != other

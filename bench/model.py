@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, unknown
 from bench.spec import PartSpec
+from bench.targets import PARTS, follow, refuse_strange
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -203,22 +203,16 @@ class Extractor(Protocol):
         """(N, C, H, W) float32 in [0, 1] -> (N, tokens, channels)."""
 
 
-def resolve(target: str, kind: str = "target", hint: str = "") -> Any:
-    """The object at an import path such as "uar.model.UAR"; BenchError (of `kind`) if none is."""
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BenchError(
-            f"no such {kind}: {target!r} ({error})",
-            hint or "`_target_` must be an importable path: package.module.name",
-        ) from error
+def part_class(part: PartSpec) -> Any:
+    """What builds a part; BenchError for an import path that is not to be followed."""
+    refuse_strange(part.params, part.target)
+    return follow(part.target, "target", PARTS)
 
 
 def construct(part: PartSpec, paths: Mapping[str, Path | None], **given: Any) -> Any:
     """Build a part; a parameter or a weight file that it does not take is an error that says so."""
     try:
-        return resolve(part.target)(weights=dict(paths), **given, **part.params)
+        return part_class(part)(weights=dict(paths), **given, **part.params)
     except (TypeError, ValueError, OSError) as error:
         raise BenchError(f"{part.target}: {error}", "see the constructor's docstring") from error
 

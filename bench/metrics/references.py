@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data.study import SPLITS, Dataset
-from bench.data.text import Vocabulary, treatment, vocabulary
+from bench.data.text import Vocabulary, one_space, treatment, vocabulary
 from bench.errors import unknown
 from bench.metrics import ptb
 
@@ -31,7 +31,7 @@ class ReferenceSet:
         """Treated references of this split (or another one), before PTB."""
         raw = [study.report for study in studies(self.dataset, split or self.split)]
         if self.treatment == RAW:
-            return raw
+            return [one_space(report) for report in raw]
         rule = treatment(self.treatment, self.dataset)
         words = self.words or vocabulary(self.dataset)
         return [rule.reference(report, words) for report in raw]
@@ -39,7 +39,7 @@ class ReferenceSet:
     def pairs(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
         """Hypotheses and references as a metric reads them."""
         if self.treatment == RAW:
-            return list(reports), self.references()
+            return [one_space(report) for report in reports], self.references()
         rule = treatment(self.treatment, self.dataset)
         texts = self._tokens([*(rule.hypothesis(r) for r in reports), *self.references()])
         return texts[: len(reports)], texts[len(reports) :]
@@ -48,7 +48,7 @@ class ReferenceSet:
         """Texts that count as copied from train: as references are treated, and as reports are."""
         raw = [study.report for study in studies(self.dataset, "train")]
         if self.treatment == RAW:
-            return raw
+            return [one_space(report) for report in raw]
         rule = treatment(self.treatment, self.dataset)
         return self._tokens([*self.references("train"), *(rule.hypothesis(r) for r in raw)])
 

@@ -18,7 +18,11 @@ VERBS = {
     "data": ("bench.commands.data", "check a dataset, or prepare it from its public release"),
     "run": ("bench.commands.run", "run a suite: plan, train, score, tables"),
     "execute": ("bench.commands.execute", "execute one run from its spec.json"),
-    "score": ("bench.commands.score", "score a file of predictions"),
+    "score": (
+        "bench.commands.score",
+        "score a file of predictions, against a dataset or any references",
+    ),
+    "label": ("bench.commands.label", "CheXpert's 14 observations of any file of reports, and why"),
     "perf": (
         "bench.commands.perf",
         "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",

@@ -20,7 +20,7 @@ MODELS = ("baselines", "uar", "mgca")
 # before it, never from one behind it.
 DIRECTION = """
 errors terminal canonical < files < spec config weights targets < store model provenance <
-figures data < metrics < stats engine identity < runs < pretraining scripts < suites <
+figures data < formats < metrics < stats engine identity < runs < pretraining scripts < suites <
 boards perf < reporting < commands < __main__
 """
 LEVELS = {name: level for level, names in enumerate(DIRECTION.split("<")) for name in names.split()}

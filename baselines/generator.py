@@ -108,8 +108,8 @@ class Generator(TeacherForced, nn.Module):
 
     def loss(self, batch: Studies) -> dict[str, Tensor]:
         """Scalar terms by name; "ce" is the token cross-entropy."""
-        logits = self.head(self.states(batch))
-        return {"ce": token_loss(logits, batch.tokens, batch.lengths, self.ce)}
+        states = self.states(batch)
+        return {"ce": token_loss(self.head, states, batch.tokens, batch.lengths, self.ce)}
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """ "visual": the backbone, unless frozen; "rest"."""

@@ -251,15 +251,22 @@ class Decoder(nn.Module):
         return self.norm(x), after
 
 
-def token_loss(logits: Tensor, tokens: Tensor, lengths: Tensor, reduction: str = "mean") -> Tensor:
+def token_loss(
+    head: Callable[[Tensor], Tensor],
+    states: Tensor,
+    tokens: Tensor,
+    lengths: Tensor,
+    reduction: str = "mean",
+) -> Tensor:
     """Cross-entropy over target tokens, EOS counted, padding not; float32.
 
     "mean": over the tokens of the batch (R2Gen). "sum": over a report's, then mean over reports.
-    logits (B, T - 1, V + 1) of the tokens after each of tokens[:, :-1]; tokens (B, T) start with
-    BOS; lengths (B,) count BOS and EOS.
+    head: from states to logits; it sees the states before target tokens only, not a batch's
+    padding. states (B, T - 1, d) after each of tokens[:, :-1]; tokens (B, T) start with BOS;
+    lengths (B,) count BOS and EOS.
     """
-    target = tokens[:, 1:].masked_fill(~predicted(tokens, lengths), -100)
-    loss = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction=reduction)
+    real = predicted(tokens, lengths)
+    loss = F.cross_entropy(head(states[real]).float(), tokens[:, 1:][real], reduction=reduction)
     return loss / len(tokens) if reduction == "sum" else loss
 
 

@@ -177,7 +177,7 @@ class UAR(Captioner):
     def loss(self, batch: Studies) -> dict[str, Tensor]:
         """ "ce" (Eq. 5); "align" (Eq. 10) and "mask" (Eq. 12) where those parts are on."""
         states, features, text, masks = self._read_all(batch)
-        terms = {"ce": token_loss(self.head(states), batch.tokens, batch.lengths, self.ce)}
+        terms = {"ce": token_loss(self.head, states, batch.tokens, batch.lengths, self.ce)}
         if self.triplet is not None:
             terms["align"] = self.triplet(*self.pooled(features, text, batch), batch.tokens)
         if self.tir is not None and masks:

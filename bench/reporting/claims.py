@@ -133,7 +133,8 @@ def _entries(suite: Summary, claim: Claim, other: bool) -> list[Entry]:
     if claim.unmeasured:
         return [Entry(claim, "", Verdict(NOT_MEASURED, claim.unmeasured))]
     rows = {*claim.a, *claim.b}
-    lone = any(suite.trainings(r) == 1 and r not in suite.floors for r in rows)
+    alone = suite.folds == 1  # folds show how trainings differ
+    lone = alone and any(suite.trainings(r) == 1 and r not in suite.floors for r in rows)
     lines = []
     for metric in claim.metrics:
         effect = _effect(suite, claim, metric, ratio)

@@ -72,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # A model hub is never asked for what was not put there on purpose.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torch warns of what is known, once a process
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if not argv or argv[0] in ("-h", "--help"):
         print(parser().format_help())
         return 0

@@ -16,6 +16,7 @@ Dropout noise is independent between processes: with it their runs are equal in 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -98,9 +99,10 @@ class World:
         if not self.several:
             return objective
         self.wait()  # first images may take hours on a new machine
-        return DistributedDataParallel(
-            objective, broadcast_buffers=False, find_unused_parameters=True
-        )
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # renamed in 2.14
+            return DistributedDataParallel(
+                objective, broadcast_buffers=False, find_unused_parameters=True
+            )
 
     def holding(self, objective: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Around a micro-batch: gradients are averaged in the last one alone."""

@@ -20,8 +20,8 @@ MODELS = ("baselines", "uar", "mgca")
 # before it, never from one behind it.
 DIRECTION = """
 errors terminal canonical < files < spec config weights < store model provenance < figures data <
-formats < metrics < stats engine identity < runs < pretraining scripts < suites < boards perf < reporting <
-commands < __main__
+formats < metrics < stats engine identity < runs < pretraining scripts < suites < boards perf <
+reporting < commands < __main__
 """
 LEVELS = {name: level for level, names in enumerate(DIRECTION.split("<")) for name in names.split()}
 LONGEST = 350  # lines of a file

@@ -1,9 +1,11 @@
 """Images: decoded and resized once, then read from a memory-mapped cache of grey uint8 pixels.
 
-A cache folder `<cache>/images/<dataset>/<key>/` holds `pixels.u8`, the images' rows one after the
-other, and, once complete, `index.npy` (offset, height, width; int64) and `store.json`, the marker,
-written last. Until then `rows.i64` counts what is done: a row enters it only after its pixels are
-on disk, so a killed process loses at most the chunk that it was working on.
+A cache folder `<cache>/images/<dataset>/<key>.<layout>/` holds `pixels.u8`, the images' rows one
+after the other, and, once complete, `index.npy` (offset, height, width, digest; int64) and
+`store.json`, the marker, written last. Until then `rows.i64` counts what is done: a row enters it
+only after its pixels are on disk, so a killed process loses at most the chunk that it was working
+on. Each image has a digest of its own, which is compared when the image is first read: an altered
+pixel is an error, never a number.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -29,14 +32,17 @@ from PIL import UnidentifiedImageError
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
 from bench.errors import BenchError, DataError
-from bench.files import replacing
+from bench.files import file_digest, replacing
 from bench.model import ImageSpec
 from bench.terminal import counting
 
 CHUNK = 256  # images decoded, written and recorded at once
 AHEAD = 16 * CHUNK  # images that a dataset is told of at once
 VERSION = 1  # of the resize code: a change of pixels is a new cache
-ROW = 3 * 8  # bytes of offset, height, width
+LAYOUT = 2  # of the files: not in the key, which places of random crops are drawn from
+COLUMNS = 4  # offset, height, width, digest
+ROW = COLUMNS * 8  # bytes
+PIXELS, MARKER = "pixels.u8", "store.json"
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
@@ -61,21 +67,40 @@ class ImageStore:
     """The cached pixels of a list of images; row i is the i-th image that it was opened with."""
 
     key: str  # of the content: resize rule, image keys and fingerprints
+    folder: Path
     pixels: np.ndarray  # uint8, flat, memory-mapped
-    index: np.ndarray  # int64 (N, 3): offset, height, width
+    index: np.ndarray  # int64 (N, 4): offset, height, width, digest
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Image `row`, uint8 (H, W), read-only."""
-        offset, height, width = self.index[row].tolist()
+        """Image `row`, uint8 (H, W), read-only; an altered one is a DataError."""
+        self.check(np.array([row]))
+        return self._image(row)
+
+    def _image(self, row: int) -> np.ndarray:
+        offset, height, width, _ = self.index[row].tolist()
         return self.pixels[offset : offset + height * width].reshape(height, width)
+
+    @cached_property
+    def _unchecked(self) -> np.ndarray:
+        return np.ones(len(self), dtype=bool)
+
+    def check(self, rows: np.ndarray) -> None:
+        """Compare images with their digests, each once a process; an altered one is a DataError."""
+        for row in np.unique(rows[self._unchecked[rows]]).tolist():
+            if pixel_digest(self._image(row)) != self.index[row, 3]:
+                raise DataError(
+                    f"the image cache {self.folder} was altered: pixels.u8, image {row}",
+                    "delete this folder; it will be built again",
+                )
+            self._unchecked[row] = False
 
     @cached_property
     def shapes(self) -> np.ndarray:
         """int64 (N, 2): heights and widths."""
-        return self.index[:, 1:]
+        return self.index[:, 1:3]
 
     @cached_property
     def equal(self) -> bool:
@@ -89,6 +114,11 @@ class ImageStore:
             raise BenchError(
                 "these images differ in shape and form no array", "use mode squash or pad"
             )
+        self.check(np.arange(len(self)))
+        return self._array
+
+    @cached_property
+    def _array(self) -> np.ndarray:
         height, width = self.shapes[0].tolist() if len(self) else (0, 0)
         return self.pixels.reshape(len(self), height, width)
 
@@ -98,11 +128,12 @@ class ImageStore:
         inside = (places[:, 1:] >= 0) & (places[:, 1:] + size <= self.shapes[rows])
         if not inside.all():
             raise ValueError(f"a crop of {size} x {size} leaves its image")
+        self.check(rows)
         if self.equal:
-            return sliding_window_view(self.array, (size, size), axis=(1, 2))[rows, tops, lefts]
+            return sliding_window_view(self._array, (size, size), axis=(1, 2))[rows, tops, lefts]
         out = np.empty((len(places), size, size), dtype=np.uint8)
         for square, (row, top, left) in zip(out, places.tolist(), strict=True):
-            square[...] = self[row][top : top + size, left : left + size]
+            square[...] = self._image(row)[top : top + size, left : left + size]
         return out
 
 
@@ -121,14 +152,32 @@ def open_store(
     """
     rule = Resize.of(spec, training)
     key = store_key(dataset, images, rule)
-    folder = cache / "images" / dataset.name / key[:32]
-    if not (folder / "store.json").exists():
-        with _disk_errors(folder, len(images), rule):
-            folder.mkdir(parents=True, exist_ok=True)
-            with exclusive(folder / "lock"):
-                if not (folder / "store.json").exists():
-                    _Builder(dataset, images, rule, key, folder).run(progress)
-    return _open(folder, key)
+    folder = cache / "images" / dataset.name / f"{key[:32]}.{LAYOUT}"
+    store = _open(folder, key)
+    if store is not None:
+        return store
+    with _disk_errors(folder, len(images), rule):
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder / "lock"):
+            store = _open(folder, key)  # a process before this one may have built it
+            if store is None:
+                _Builder(dataset, images, rule, key, folder).run(progress)
+    store = store or _open(folder, key)
+    assert store is not None
+    return store
+
+
+def altered(cache: Path, dataset: str) -> Iterator[str]:
+    """What is wrong with the complete caches of a dataset: every image is compared."""
+    for marker in sorted((cache / "images" / dataset).glob(f"*.{LAYOUT}/{MARKER}")):
+        store = _open(marker.parent, "")
+        if store is None:
+            yield f"the image cache {marker.parent} was altered; it will be built again"
+            continue
+        try:
+            store.check(np.arange(len(store)))
+        except DataError as error:
+            yield error.message
 
 
 def store_key(dataset: Dataset, images: Sequence[Image], rule: Resize) -> str:
@@ -140,18 +189,25 @@ def store_key(dataset: Dataset, images: Sequence[Image], rule: Resize) -> str:
     return state.hexdigest()
 
 
-def _open(folder: Path, key: str) -> ImageStore:
-    index = np.load(folder / "index.npy")
-    path = folder / "pixels.u8"
-    size = int((index[:, 1] * index[:, 2]).sum())
-    if path.stat().st_size != size:
-        raise DataError(
-            f"the image cache {folder} was altered: pixels.u8 is not {size} bytes long",
-            "delete this folder; it will be built again",
-        )
-    pixels = np.memmap(path, dtype=np.uint8, mode="r") if size else np.empty(0, np.uint8)
+def pixel_digest(image: np.ndarray) -> int:
+    """The first 8 bytes of the sha256 of an image's bytes."""
+    return int.from_bytes(hashlib.sha256(image.data).digest()[:8], "little", signed=True)
+
+
+def _open(folder: Path, key: str) -> ImageStore | None:
+    """A complete cache; None where there is none, or one whose index or size was altered."""
+    try:
+        facts = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        content = (folder / "index.npy").read_bytes()
+        size = (folder / PIXELS).stat().st_size
+        if facts["index"] != hashlib.sha256(content).hexdigest() or facts["bytes"] != size:
+            return None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    index = np.load(io.BytesIO(content), allow_pickle=False)
+    pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r") if size else np.empty(0, np.uint8)
     # A plain view: indexing a memmap object costs microseconds more each time.
-    return ImageStore(key, np.asarray(pixels), index)
+    return ImageStore(key, folder, np.asarray(pixels), index)
 
 
 class _Builder:
@@ -162,7 +218,7 @@ class _Builder:
     ) -> None:
         self.dataset, self.images, self.rule = dataset, images, rule
         self.key, self.folder = key, folder
-        self.pixels, self.rows = folder / "pixels.u8", folder / "rows.i64"
+        self.pixels, self.rows = folder / PIXELS, folder / "rows.i64"
 
     def run(self, progress: Progress | None) -> None:
         """Decode what is not done yet, then write the index and the marker."""
@@ -183,6 +239,9 @@ class _Builder:
 
     def _recover(self) -> tuple[int, int]:
         """Images done and bytes used by them; what lies behind (a torn chunk) is cut off."""
+        if (self.folder / MARKER).exists():  # complete once, and altered since
+            for name in (MARKER, PIXELS, "rows.i64"):  # who reads the old ones goes on with them
+                (self.folder / name).unlink(missing_ok=True)
         self.pixels.touch()
         self.rows.touch()
         index = self._index()
@@ -195,7 +254,7 @@ class _Builder:
 
     def _index(self) -> np.ndarray:
         data = self.rows.read_bytes()
-        return np.frombuffer(data[: len(data) // ROW * ROW], dtype=np.int64).reshape(-1, 3)
+        return np.frombuffer(data[: len(data) // ROW * ROW], dtype=np.int64).reshape(-1, COLUMNS)
 
     def _reserve(self, count: int) -> None:
         """Refuse at once what cannot fit."""
@@ -211,14 +270,22 @@ class _Builder:
         sizes = np.array([a.shape for a in arrays], dtype=np.int64)
         ends = end + np.cumsum(sizes.prod(axis=1))
         offsets = np.concatenate([[end], ends[:-1]])
+        digests = np.array([pixel_digest(np.ascontiguousarray(a)) for a in arrays], dtype=np.int64)
         _append(self.pixels, b"".join(a.tobytes() for a in arrays))
-        _append(self.rows, np.column_stack([offsets, sizes]).astype(np.int64).tobytes())
+        _append(self.rows, np.column_stack([offsets, sizes, digests]).tobytes())
         return int(ends[-1])
 
     def _finish(self) -> None:
-        np.save(self.folder / "index.npy", self._index())
-        facts = {"key": self.key, "rule": asdict(self.rule), "images": len(self.images)}
-        with replacing(self.folder / "store.json") as part:
+        with replacing(self.folder / "index.npy") as part, part.open("wb") as file:
+            np.save(file, self._index())
+        facts = {
+            "key": self.key,
+            "rule": asdict(self.rule),
+            "images": len(self.images),
+            "bytes": self.pixels.stat().st_size,
+            "index": file_digest(self.folder / "index.npy"),
+        }
+        with replacing(self.folder / MARKER) as part:
             part.write_text(json.dumps(facts, indent=1) + "\n")
         self.rows.unlink()
 

@@ -18,8 +18,8 @@ from bench.metrics.base import Metric
 from bench.metrics.bleu import best_constant
 from bench.metrics.measuring import Ahead, Later, Progress
 from bench.metrics.references import COCO
-from bench.model import resolve
 from bench.spec import TREATMENT
+from bench.targets import resolve
 from bench.terminal import number, table
 
 FULL = "full@1"

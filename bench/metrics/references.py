@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data.study import SPLITS, Dataset
-from bench.data.text import TREATMENTS, Vocabulary, treatment, vocabulary
+from bench.data.text import TREATMENTS, Vocabulary, one_space, treatment, vocabulary
 from bench.errors import unknown
 from bench.metrics import ptb
 
@@ -36,7 +36,7 @@ class ReferenceSet:
         """Treated references of this split (or another one), before PTB."""
         raw = [study.report for study in studies(self.dataset, split or self.split)]
         if self.treatment in _UNTOUCHED:
-            return raw
+            return self._plain(raw)
         rule = treatment(self.treatment, self.dataset)
         words = self.words or vocabulary(self.dataset)
         return [rule.reference(report, words) for report in raw]
@@ -44,7 +44,7 @@ class ReferenceSet:
     def texts(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
         """Hypotheses and references as they are before PTB."""
         if self.treatment in _UNTOUCHED:
-            return list(reports), self.references()
+            return self._plain(reports), self.references()
         rule = treatment(self.treatment, self.dataset)
         return [rule.hypothesis(r) for r in reports], self.references()
 
@@ -61,9 +61,13 @@ class ReferenceSet:
         """Texts that count as copied from train: as references are treated, and as reports are."""
         raw = [study.report for study in studies(self.dataset, "train")]
         if self.treatment in _UNTOUCHED:
-            return self._tokens(raw)
+            return self._tokens(self._plain(raw))
         rule = treatment(self.treatment, self.dataset)
         return self._tokens([*self.references("train"), *(rule.hypothesis(r) for r in raw)])
+
+    def _plain(self, texts: Sequence[str]) -> list[str]:
+        """White space of any kind is one; what PTB reads as words is left to it."""
+        return [one_space(text) for text in texts] if self.treatment == RAW else list(texts)
 
     def _tokens(self, texts: list[str]) -> list[str]:
         if self.treatment == RAW:

@@ -23,7 +23,7 @@ SAMPLE = "sample"  # studies to keep of each split, which `bench.data.load` take
 NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare", "folds")
 
 
-def parameters(entry: dict[str, Any]) -> dict[str, Any]:
+def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The reader's parameters in a dataset's YAML; a sample only where one is asked for."""
     given = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
     return given if given.get(SAMPLE) else {k: v for k, v in given.items() if k != SAMPLE}

@@ -44,6 +44,8 @@ def files(group: str) -> dict[str, Path]:
     BenchError where two folders have a file of the same name.
     """
     found: dict[str, Path] = {}
+    for stray in (p for folder in folders() for p in (folder / group).glob("*.yml")):
+        raise BenchError(f"{stray} would not be read", f"call it {stray.stem}.yaml")
     for path in (p for folder in folders() for p in (folder / group).glob("*.yaml")):
         first = found.setdefault(path.stem, path)
         if first != path:

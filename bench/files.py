@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from bench.errors import RunError
+from bench.errors import DataError, RunError
 
 
 @contextmanager
@@ -67,6 +67,13 @@ def unwritable(path: Path, error: OSError) -> RunError:
         "free space, or give another folder (--out for runs, --cache for caches, --reports for "
         "reports, --board, $BENCH_WEIGHTS); finished work is kept",
     )
+
+
+def refuse_pipe(path: Path) -> None:
+    """A DataError for a pipe that nobody may ever write to; `<(command)` is one that is written."""
+    given = path.is_relative_to("/dev") or path.is_relative_to("/proc")
+    if path.is_fifo() and not given:
+        raise DataError(f"{path} is a pipe, not a file", "give the file itself, or <(command)")
 
 
 def file_digest(path: Path) -> str:

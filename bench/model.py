@@ -30,6 +30,7 @@ class Batch:
     tokens: (B, T) int64, padded with 0. lengths: (B,) int64 ids that count, BOS and EOS included.
     texts: the B cleaned reports, for models that bring a tokenizer of their own.
     progress: share of the budget spent so far, 0 to 1 (for schedules inside a model).
+    whole: the other parts of the batch where several processes train together, else None.
     """
 
     images: Tensor
@@ -37,6 +38,24 @@ class Batch:
     lengths: Tensor
     texts: Sequence[str] = ()
     progress: float = 0.0
+    whole: Whole | None = None
+
+
+class Whole(Protocol):
+    """The batch of which a `Batch` is one process's part; all parts have the same B.
+
+    Terms are averaged over processes. So a mean over studies needs nothing; a mean over anything
+    else divides by the `mean` of its count; and a contrast between studies is that of all of them.
+    """
+
+    def mean(self, count: Tensor) -> Tensor:
+        """Mean over processes of a number that has no gradient."""
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Rows (B, ...) of every process one after the other, with gradient."""
+
+    def first(self, rows: int) -> int:
+        """Where this process's `rows` begin in what `gather` gives."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,10 @@ class Model(Protocol):
     image: Mapping[str, Any]  # the fields of `ImageSpec`
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them."""
+        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them.
+
+        Of a part of a batch (`batch.whole`): terms whose mean over processes is the whole batch's.
+        """
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Every trainable parameter once, by a group name that a config gives rates to.
@@ -135,6 +157,20 @@ class Aligned(Protocol):
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Pooled image and report features (B, d) each."""
+
+
+class Inspected(Protocol):
+    """Optional: a model whose attention and shared matrix are sealed for figures (UAR 5 and 6)."""
+
+    def attention(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention (B, T - 1, L) of the word after each of a batch's tokens but the last.
+
+        And the same without a mask that is put on it, None where there is none. The L visual
+        tokens are the cells of square views, row by row.
+        """
+
+    def shared(self) -> Tensor | None:
+        """The matrix (rows, d) that images and reports both query, None where there is none."""
 
 
 class Scoring(Protocol):

@@ -53,7 +53,9 @@ def studies() -> Any:
     tokens = torch.randint(1, 9, (3, 7), generator=generator)
     tokens[:, 0] = tokens[:, -1] = 0
     images = torch.randn(3, 2, 3, 32, 32, generator=generator)
-    return SimpleNamespace(images=images, tokens=tokens, lengths=torch.full((3,), 7), texts=[""])
+    return SimpleNamespace(
+        images=images, tokens=tokens, lengths=torch.full((3,), 7), texts=[""], whole=None
+    )
 
 
 def generator_of(target: str, file: Path, encoder: dict[str, Any], freeze: bool) -> Any:

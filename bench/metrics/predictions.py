@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, DataError, some
+from bench.files import refuse_pipe
 
 COLUMNS = ("study_id", "report")
 _FORMAT = "a UTF-8 CSV file with the columns study_id,report, reports with commas in double quotes"
@@ -64,19 +65,13 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _text(path: Path) -> str:
     try:
-        if path.is_fifo() and not _is_given(path):
-            raise DataError(f"{path} is a pipe that may never end", f"give {_FORMAT}")
+        refuse_pipe(path)
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", f"give {_FORMAT}") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8", f"give {_FORMAT}") from None
-
-
-def _is_given(path: Path) -> bool:
-    """Whether a pipe is one that this process was started with: `<(command)`, standard input."""
-    return path.is_relative_to("/dev") or path.is_relative_to("/proc")
 
 
 def align(

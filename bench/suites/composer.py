@@ -169,7 +169,7 @@ class Composer:
             code=self._code_of(kind, *(p for p in (part, tokenizer) if p), data=data.target),
             train=train,
             stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
-            budget=self._budget(budget),
+            budget=self._budget(budget, config["dataset"]),
             selection=from_dict(
                 SelectionSpec,
                 model.get("selection") or budget["selection"],
@@ -243,10 +243,14 @@ class Composer:
             self.pretrained[spec.run_id] = spec
         return f"{SEEDED}{spec.run_id}"
 
-    def _budget(self, budget: Mapping[str, Any]) -> BudgetSpec:
+    def _budget(self, budget: Mapping[str, Any], entry: Mapping[str, Any]) -> BudgetSpec:
+        """The preset's; epochs are examples of as many passes over the split that is read."""
         if self.smoke:
             return BudgetSpec("steps", float(SMOKE_STEPS))
         given = {"unit": budget["unit"], "amount": budget["amount"]}
+        if given["unit"] == "epochs":
+            train = self.work.dataset(entry["_target_"], parameters(entry)).split("train")
+            given = {"unit": "examples", "amount": given["amount"] * len(train)}
         return from_dict(BudgetSpec, given, "budget")
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.errors import BenchError
 
 Check = Callable[[Path], None]
@@ -116,6 +117,8 @@ class Fuzzer:
             outcome = RIGHT
         except BenchError as error:
             outcome = NAMED if error.message else "unnamed"
+        except OSError as error:  # which `bench` says in a line
+            outcome = NAMED if error.filename else "unnamed"
         except Exception:
             outcome = "traceback"
             self.failures.append(Failure(kind.name, number, traceback.format_exc()))

@@ -138,7 +138,8 @@ def read_run(folder: Path) -> None:
     """Sealed: whatever was damaged is named, since every byte of it is."""
     run = RunFolder(folder, SPEC.run_id)
     problems = run.verify()
-    assert run.manifest is not None or problems
+    if run.manifest is None:
+        raise DataError(problems[0])
     assert load_spec(run) == SPEC
     read_scores(run / "scores.json")
     read_json(run / "env.json")

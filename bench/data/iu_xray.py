@@ -273,12 +273,14 @@ def _image_files(*folders: Path) -> dict[str, Path]:
 
 def _tables(folder: Path) -> Source:
     with (folder / "indiana_reports.csv").open(encoding="utf-8", newline="") as file:
-        records = {row["uid"]: _row(row) for row in csv.DictReader(file)}
+        records = {row["uid"]: _row(row) for row in csv.DictReader(file, strict=True)}
     images = folder / "images"
     return Source("tables", folder, records, _image_files(images, images / "images_normalized"))
 
 
 def _row(row: Mapping[str, str]) -> Record:
+    if None in row or None in row.values():
+        raise ValueError(f"the row of {row['uid']} has another number of fields than the header")
     labels = frozenset(x.strip().lower() for x in row["Problems"].split(";") if x.strip())
     sections = {name: row[name] for name in ("impression", "indication") if row[name]}
     return Record(row["findings"], labels, sections)

@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", default=",".join(registry.compared()), help="scores, by commas")
     parser.add_argument(
-        "--treatment", "--text", default=TREATMENT, help="text treatment (--text: its old name)"
+        "--treatment",
+        "--text",
+        default=TREATMENT,
+        help="text treatment, of scores that have a choice: those of raw reports, as all clinical "
+        "ones, have none (--text: its old name)",
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--board", type=Path, help="take the published runs of this board")

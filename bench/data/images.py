@@ -30,7 +30,7 @@ from PIL import UnidentifiedImageError
 
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, RunError
 from bench.files import exclusive, file_digest, replacing
 from bench.model import ImageSpec
 from bench.terminal import counting
@@ -310,10 +310,10 @@ def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
     except OSError as error:
         each = rule.bytes_each()
         needs = f"{images * each / 1e6:,.0f} MB" if each else f"about {images * 0.1:,.0f} MB"
-        raise BenchError(
+        raise RunError(
             f"cannot write the image cache {folder}: {error.strerror}; "
             f"{images:,} images need {needs}",
-            "free some space or choose another cache folder, and run again: it continues there",
+            "free some space, or choose another folder (--cache FOLDER), and run again: it goes on",
         ) from error
 
 

@@ -42,6 +42,7 @@ from bench.metrics import ptb
 from bench.model import ImageSpec
 from bench.reporting import folder as reports
 from bench.reporting.summary import Summary
+from bench.runs import execute
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.suites.plan import Plan, Planned
@@ -69,6 +70,7 @@ MADE: list[tuple[Plan, Workspace]] = []  # sealed runs, to be published and repo
 def train(place: Path) -> None:
     """A plan of a training: caches, steps, predictions, scores, seals."""
     work = Workspace(place / "runs", place / "cache")
+    execute.environment = dict  # a record, for which git would be asked
     Job(work, Progress(), METRICS).run(PLAN, until_scored=True)
 
 
@@ -105,11 +107,12 @@ def report(place: Path) -> None:
 class Operation:
     do: Callable[[Path], None]
     share: int  # of a hundred points
+    writes: int  # at each of which the disk is full once
 
 
 OPERATIONS = (
-    Operation(train, 40), Operation(cache, 20), Operation(board, 15), Operation(add, 15),
-    Operation(report, 10),
+    Operation(add, 25, 4), Operation(board, 25, 6), Operation(cache, 35, 6),
+    Operation(train, 10, 12), Operation(report, 5, 2),
 )  # fmt: skip
 
 
@@ -225,7 +228,7 @@ def main() -> int:
             print(killed(operation, base, points * operation.share // 100, rng), flush=True)
             for processes in (2, 4):
                 print(together(operation, base, processes), flush=True)
-            print(full_disk(operation, base, 30), flush=True)
+            print(full_disk(operation, base, operation.writes), flush=True)
     return 0
 
 

@@ -159,7 +159,7 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
     return _named_now(found)
 
 
-_COLUMNS = {"metric", "treatment", "stratum", "control", "family"}
+_COLUMNS = {"metric", "treatment", "stratum", "control"}
 
 
 def _named_now(scores: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ from bench.settings import refuse_other_types
 CONF = Path(__file__).parent / "conf"
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 GIVEN: set[str] = set()  # import paths in the overrides that this process was given
+# What damaged YAML, and overrides that are none, raise beside their readers' own errors.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 METRIC = "metric"  # a group that only folders of one's own have: see `bench.metrics.registry`
 
 
@@ -74,7 +76,7 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
         raise unknown(group, name, known)
     try:
         entry = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, *UNREADABLE, OSError) as error:
         said = " ".join(str(error).split())
         raise BenchError(f"{known[name]} cannot be read: {said}", "correct the file") from None
     if not isinstance(entry, dict):
@@ -106,7 +108,7 @@ def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[st
         with initialize_config_dir(str(main), version_base="1.3"):
             config = hydra_compose("config", overrides=[*overrides, path])
         found: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
         raise _explained(error, overrides) from None
     _refuse_odd(found, overrides, searched)
     return found

@@ -116,6 +116,20 @@ def test_a_manifest_without_a_seal_is_no_manifest(place: Path) -> None:
         is_scored(SPEC, folder, METRICS)
 
 
+def test_an_altered_image_of_the_cache_is_named(
+    made: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "cache", place / "cache")
+    pixels = max((place / "cache").rglob("pixels.u8"), key=lambda path: path.stat().st_size)
+    whole = pixels.read_bytes()
+    assert verify(place) == 0
+    pixels.write_bytes(bytes(len(whole)))
+    capsys.readouterr()
+    assert verify(place) == 3
+    assert f"FAIL the image cache {pixels.parent} was altered" in capsys.readouterr().out
+    pixels.write_bytes(whole)
+
+
 def test_the_manifest_of_another_run(place: Path) -> None:
     shutil.copy(RunFolder(place / "runs", FLOOR.run_id) / MANIFEST, trained(place) / MANIFEST)
     assert trained(place).verify() == [

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     work = Workspace(arguments.out, arguments.cache)
     keep(work.cache)
     folders = find_runs(work.out, arguments.run)
-    found = 0
+    found, intact = 0, []
     for folder in folders:
         problems, said = examine(folder, work, arguments.rescore, arguments.rerun)
         if arguments.against is not None:
@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         for problem in problems:
             print(f"     {problem}")
         found += len(problems)
-    for problem in _caches(folders, work):
+        if not problems:
+            intact.append(folder)
+    for problem in _caches(intact, work):
         print(f"FAIL {problem}")
         found += 1
     print(f"{len(folders)} runs verified, {found} problems")
@@ -62,8 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _caches(folders: Sequence[RunFolder], work: Workspace) -> list[str]:
     """What is wrong with the image caches of the runs' datasets: every image is compared."""
-    names = {load_spec(f).data.name for f in folders if not f.verify()}
-    return [problem for name in sorted(names) for problem in altered(work.cache, name)]
+    names = {load_spec(folder).data.name for folder in folders}
+    found = (problem for name in sorted(names) for problem in altered(work.cache, name))
+    return list(dict.fromkeys(found))
 
 
 def examine(

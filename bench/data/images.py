@@ -11,6 +11,7 @@ pixel is an error, never a number.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -173,8 +174,10 @@ def open_store(
 
 
 def altered(cache: Path, dataset: str) -> Iterator[str]:
-    """What is wrong with the complete caches of a dataset: every image is compared."""
-    for marker in sorted((cache / "images" / dataset).glob(f"*.{LAYOUT}/{MARKER}")):
+    """What is wrong with the complete caches of a dataset, and of samples of it: every image is
+    compared."""
+    pattern = f"{glob.escape(dataset)}*/*.{LAYOUT}/{MARKER}"
+    for marker in sorted((cache / "images").glob(pattern)):
         store = _open(marker.parent, "")
         if store is None:
             yield f"the image cache {marker.parent} was altered; it will be built again"

@@ -92,6 +92,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)  # a composition takes a tenth of a second
 def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[str, Any]:
+    import yaml
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -108,7 +109,7 @@ def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[st
         with initialize_config_dir(str(main), version_base="1.3"):
             config = hydra_compose("config", overrides=[*overrides, path])
         found: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, *UNREADABLE) as error:
         raise _explained(error, overrides) from None
     _refuse_odd(found, overrides, searched)
     return found

@@ -98,6 +98,11 @@ class Composer:
         found = []
         for change in grid(config["tune"], alternatives(config["model"])):
             spec = self.spec(tried(config, change), config["seed"])
+            if spec.selection.metric == "last":
+                raise BenchError(
+                    "tune is chosen on validation, which selection.metric=last never looks at",
+                    "budget.selection.metric=BLEU-4, CIDEr or loss",
+                )
             budget = spec.budget if self.smoke else shortened(spec.budget, config["tune_share"])
             found.append((change, replace(spec, kind="trial", budget=budget)))
         return found

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+NARROWEST, WIDTH, WIDEST = 60, 80, 200  # columns that are used; WIDTH where there is no terminal
 CLEAR = "\r\x1b[2K"  # to the beginning of the line, and empty it
+
+
+def room() -> int:
+    """Columns of the terminal; `WIDTH` where the output goes elsewhere."""
+    return min(max(shutil.get_terminal_size((WIDTH, 24)).columns, NARROWEST), WIDEST)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -133,7 +133,7 @@ def test_the_short_summary_says_what_the_tables_say(written: dict[str, bytes]) -
     assert "BASE" not in best
     assert "- Best floor: constant report" in head
     assert "above it: good" in head
-    assert "Images help" in head
+    assert "Reports fit the images of their own study" in head
     assert "BASE is one training" in head
     assert "good is one training" not in head
 

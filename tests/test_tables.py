@@ -14,7 +14,9 @@ import pytest
 
 import bench.config
 from bench.errors import BenchError
-from bench.reporting.sheet import WIDTH, Cell, Column, Row, Sheet, tex
+from bench.reporting.latex import tex
+from bench.reporting.layout import Cell, Column, Row, Sheet
+from bench.reporting.sheet import WIDTH
 from bench.reporting.sheet import render as print_sheet
 from bench.reporting.tables import MACRO_NOTE, Figure, Grid, Line, build, render
 from bench.suites.suite import Table

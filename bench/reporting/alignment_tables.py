@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures import pyplot, save
 from bench.reporting import tables
-from bench.reporting.sheet import Cell
+from bench.reporting.layout import Cell
 from bench.reporting.tables import Grid, Line
 from bench.runs.features import FEATURES
 from bench.store import write_atomic

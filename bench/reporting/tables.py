@@ -12,10 +12,10 @@ from typing import Any
 
 from bench.config import load_yaml
 from bench.metrics import registry
-from bench.reporting.sheet import Cell, Column, Row, Sheet
+from bench.reporting.layout import Cell, Column, Row, Sheet
 from bench.reporting.sheet import render as print_sheet
 from bench.suites.suite import Table, floor_title
-from bench.terminal import interval, number
+from bench.terminal import number
 
 NOT_RUN = "not run"
 ONE_TRAINING = "one training"
@@ -162,9 +162,10 @@ def _ours(figure: Figure | None, bold: bool) -> Cell:
 
 
 def cell(figure: Figure, bold: bool = False) -> Cell:
-    """.123 [.105, .140]"""
+    """.123 ±.018: half the width of the interval, whose ends are the cell's numbers."""
     ends = (figure.value, figure.low, figure.high)
-    return Cell(f"{number(figure.value)} {interval(*ends[1:])}", bold, ends)
+    half = (figure.high - figure.low) / 2
+    return Cell(f"{number(figure.value)} ±{number(half)}", bold, numbers=ends)
 
 
 def _delta(published: float | None, figure: Figure | None) -> Cell:

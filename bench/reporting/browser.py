@@ -129,8 +129,7 @@ class _Texts:
         if not texts:
             return
         for text, row in zip(texts, labeler()(texts) == POSITIVE, strict=True):
-            names = (OBSERVATIONS[i] for i in np.flatnonzero(row))
-            self._labels[text] = [name for name in names if name != NO_FINDING]
+            self._labels[text] = [OBSERVATIONS[i] for i in np.flatnonzero(row) if i != NO_FINDING]
 
 
 def sentences(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""report.html: verdict, claims, leaderboard, studies, figures and provenance of a suite in one file.
+"""report.html: a suite's verdict, claims, leaderboard, studies, figures and provenance in one file.
 
 It needs nothing beside it and is readable without JavaScript, which only sorts, filters and shows
 single studies. Words, style and script are in `templates/`.

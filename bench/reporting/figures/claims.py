@@ -69,8 +69,8 @@ def draw(suite: Summary) -> Drawn | None:
 def _title(counts: Counter[str]) -> str:
     tested = sum(counts.values())
     return (
-        f"{counts[CONFIRMED]} of {tested} claimed differences confirmed, {counts[REVERSED]} reversed, "
-        f"{counts[EXCLUDED] + counts[NO_EFFECT]} smaller than claimed"
+        f"{counts[CONFIRMED]} of {tested} claimed differences confirmed, {counts[REVERSED]} "
+        f"reversed, {counts[EXCLUDED] + counts[NO_EFFECT]} smaller than claimed"
     )
 
 

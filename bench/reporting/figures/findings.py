@@ -72,7 +72,7 @@ def draw(suite: Summary) -> Drawn | None:
 
 def _title(rows: list[str], chosen: list[int], gaps: np.ndarray) -> str:
     """How many rows name an abnormality better than the floor, and the largest gain."""
-    ill = [j for j, i in enumerate(chosen) if OBSERVATIONS[i] != NO_FINDING]
+    ill = [j for j, i in enumerate(chosen) if i != NO_FINDING]
     better = int((gaps[:, ill] > 0).any(axis=1).sum())
     text = f"{better} of {len(rows)} rows name an abnormality better than the {floor_title(FLOOR)}"
     if not better:

@@ -15,7 +15,7 @@ SMALLEST = 7.0  # points of the smallest letters
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
 INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#c8c8c8"
 DIVERGING, SEQUENTIAL = "PuOr", "cividis"
-STYLE = {
+STYLE: dict[Any, object] = {
     "svg.hashsalt": "rrg-bench",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from bench.reporting.layout import Cell, Row, Sheet
 
-PAGE = 40  # lines of a table that fit on a page
+PAGE, LEAST = 60, 20  # lines of a table that fit on a page, and that are worth one
+NOTED = 125  # letters of a line of notes
 WIDE = 505  # pt, across both columns
 LETTER, SEPARATION = 4.1, 2.0  # pt: a letter at 8 pt on average, and the space beside a column
 LONG = 24  # letters from which a column of text breaks its lines
@@ -42,18 +44,26 @@ def tex(text: str) -> str:
 
 def latex(sheet: Sheet) -> str:
     """table* environments that compile in a two-column paper."""
-    parts = list(_parts(sheet))
+    sheet = _headed(sheet)
     notes = tex(" ".join(sheet.notes))
+    parts = list(_parts(sheet, max(LEAST, PAGE - len(notes) // NOTED)))
     blocks = []
     for number, rows in enumerate(parts):
         title = tex(sheet.title) + (" (continued)" if number else "")
         last = number == len(parts) - 1
-        caption = ". ".join(filter(None, [title, notes if last else ""]))
-        blocks.append("\n".join(_table(sheet, rows, caption)))
+        blocks.append("\n".join(_table(sheet, rows, title, notes if last else "")))
     return "% \\usepackage{booktabs,amssymb,array,xcolor}\n" + "\n".join(blocks)
 
 
-def _parts(sheet: Sheet) -> Iterator[list[Row]]:
+def _headed(sheet: Sheet) -> Sheet:
+    """Without the columns that have no heading: they only say what other forms need."""
+    kept = [i for i, column in enumerate(sheet.columns) if column.head]
+    columns = tuple(sheet.columns[i] for i in kept)
+    rows = tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in sheet.rows)
+    return replace(sheet, columns=columns, rows=rows)
+
+
+def _parts(sheet: Sheet, most: int) -> Iterator[list[Row]]:
     """Rows page by page; a page begins with the first line of a row where it can."""
     kinds = _kinds(sheet)
     part: list[Row] = []
@@ -93,7 +103,7 @@ def _kinds(sheet: Sheet) -> list[float | None]:
             for i in range(len(longest))]  # fmt: skip
 
 
-def _table(sheet: Sheet, rows: Sequence[Row], caption: str) -> Iterator[str]:
+def _table(sheet: Sheet, rows: Sequence[Row], title: str, notes: str) -> Iterator[str]:
     kinds = _kinds(sheet)
     columns = "".join(
         "r"
@@ -105,7 +115,7 @@ def _table(sheet: Sheet, rows: Sequence[Row], caption: str) -> Iterator[str]:
     )
     yield "\\begin{table*}[t]"
     yield f"\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{{SEPARATION:g}pt}}"
-    yield f"\\caption{{{caption}}}"
+    yield f"\\caption{{{title}}}"
     yield f"\\begin{{tabular}}{{{columns}}}"
     yield "\\toprule"
     yield from _heads(sheet)
@@ -116,7 +126,10 @@ def _table(sheet: Sheet, rows: Sequence[Row], caption: str) -> Iterator[str]:
         elif i and row.first and sheet.grouped:
             yield "\\addlinespace"
         yield " & ".join(_cell(cell) for cell in sheet.shown(row)) + r" \\"
-    yield from ("\\bottomrule", "\\end{tabular}", "\\end{table*}", "")
+    yield from ("\\bottomrule", "\\end{tabular}")
+    if notes:
+        yield f"\\par\\smallskip\\parbox{{\\textwidth}}{{\\footnotesize {notes}}}"
+    yield from ("\\end{table*}", "")
 
 
 def _heads(sheet: Sheet) -> Iterator[str]:

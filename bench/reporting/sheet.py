@@ -15,9 +15,7 @@ from textwrap import wrap
 from bench.errors import unknown
 from bench.reporting.latex import latex
 from bench.reporting.layout import Cell, Sheet
-from bench.terminal import room
-
-GAP = "  "
+from bench.terminal import GAP, room
 
 
 def render(sheet: Sheet, form: str) -> str:

@@ -17,7 +17,7 @@ from bench.metrics.registry import BRIEF
 from bench.reporting import sections
 from bench.reporting.conclusions import F1, MARKS, RAW, Reading, distinct, readings, studies
 from bench.reporting.layout import Cell, Column, Row, Sheet
-from bench.reporting.tables import NOT_RUN, cell
+from bench.reporting.tables import NOT_RUN, SHORT, cell
 from bench.spec import TREATMENT
 from bench.stats.compare import Comparison
 from bench.suites.suite import Table, floor_title
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 NONE = "–"
 UP, DOWN, STAR = "↑", "↓", "*"
-SHORT = {"Integration": "Int.", "L_global": "Lg", "Two-stage": "2-st."}
 
 
 def sheet(suite: Summary, table: Table) -> Sheet:

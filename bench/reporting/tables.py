@@ -20,6 +20,7 @@ from bench.terminal import number
 NOT_RUN = "not run"
 ONE_TRAINING = "one training"
 NONE = "–"
+SHORT = {"Integration": "Int.", "L_global": "Lg", "Two-stage": "2-st."}  # parts, where it is narrow
 # Measured by `bench.scripts.coverage`; a test holds these figures to its record.
 MACRO_NOTE = (
     "Intervals of macro averages are too short where observations are rare: in simulated cases "
@@ -234,7 +235,7 @@ def sheet(grid: Grid) -> Sheet:
     has them on every line, and value, low and high of each metric in columns of their own."""
     columns = [
         Column("row", key=True),
-        *(Column(tick) for tick in grid.ticks),
+        *(Column(tick, short=SHORT.get(tick, "")) for tick in grid.ticks),
         Column("line" if _varied(grid) else "", ("line",), key=_varied(grid)),
         *(Column(m, (m, f"{m} low", f"{m} high"), right=True) for m in grid.metrics),
     ]

@@ -35,6 +35,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "alignment": ("alignment", "UAR's Figure 4: own pairs of image and report against others"),
     "retrieval": ("retrieval", "UAR's Figure 3: reports found for a film, and ranks over all"),
     "gram": ("gram", "UAR's Figure 5: shared matrices beside a random one"),
+    "reconstructions": ("reconstructions", "what image codes keep of a film"),
     "strata": ("strata", "studies whose report also stands in train, and others"),
     "learning": ("learning", "validation scores along the trainings"),
     "cost": ("cost", "quality against FLOPs and parameters"),

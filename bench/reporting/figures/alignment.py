@@ -27,7 +27,7 @@ def draw(suite: Summary) -> Drawn | None:
         return None
     order, normal = by_finding(suite)
     figure, axes = pyplot().subplots(
-        2, len(found), figsize=(TWO, 3.4), squeeze=False,
+        2, len(found), figsize=(TWO, 3.6), squeeze=False,
         gridspec_kw={"height_ratios": (1.35, 1), "wspace": 0.12, "hspace": 0.2},
     )  # fmt: skip
     data, areas = [], {}
@@ -69,7 +69,7 @@ def draw(suite: Summary) -> Drawn | None:
         f"{min(areas, key=lambda r: areas[r])} ({number(min(areas.values()), 2)})",
         x=0.01, y=0.985, ha="left", va="top",
     )  # fmt: skip
-    figure.subplots_adjust(left=0.035, right=0.99, top=0.875, bottom=0.185)
+    figure.subplots_adjust(left=0.035, right=0.99, top=0.875, bottom=0.225)
     return Drawn(figure, data)
 
 

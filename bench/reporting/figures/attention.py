@@ -33,7 +33,9 @@ def draw(suite: Summary) -> Drawn | None:
     found = holding(suite, "shares", tuple(r for r in SHOWN if r in rows))
     if not rows or not found:
         return None
-    maps = [(row, kind) for row, a in found.items() for kind in ("attention", "free") if kind in a]
+    maps: list[tuple[str, str]] = [
+        (row, kind) for row, a in found.items() for kind in ("attention", "free") if kind in a
+    ]
     height = 1.75 + 0.2 * len(rows) + 1.1
     figure = pyplot().figure(figsize=(TWO, height))
     first = 0.62 / height
@@ -57,8 +59,12 @@ def draw(suite: Summary) -> Drawn | None:
 def _title(suite: Summary, rows: list[str]) -> str:
     top = max(rows, key=lambda r: suite.figure(r, GAIN, FEATURES).value)
     best = suite.figure(top, GAIN, FEATURES)
-    said = f"{number(best.value)} {interval(best.low, best.high)}"
-    text = f"Most attention beyond position inside the boxes: {top}, {said}"
+    said = f"{top}, {number(best.value)} {interval(best.low, best.high)}"
+    if best.low <= 0:
+        return (
+            f"No row's words look at the boxes more than their position alone would (most: {said})"
+        )
+    text = f"Words look at the boxes beyond what position gives most in {said}"
     if "UAR" in rows and top != "UAR":
         own = suite.figure("UAR", GAIN, FEATURES)
         text += f"; UAR {number(own.value)} {interval(own.low, own.high)}"

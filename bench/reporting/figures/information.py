@@ -35,6 +35,10 @@ def draw(suite: Summary) -> Drawn | None:
             for r in rows for s in (BOUND, WITHIN) if suite.has(s, FEATURES, [r])
             for f in [suite.figure(r, s, FEATURES)]]  # fmt: skip
     data += _words(axes[1], suite, rows)
+    handles = [dot_handle("all studies"), dot_handle("studies of the same labels", BLUE)]
+    if best is not None:
+        handles.append(dot_handle("most that can be read", GREEN, marker="|"))
+    figure.legend(handles=handles, loc="lower left", ncols=3, handletextpad=0.2)
     figure.suptitle(_title(suite, rows, best), x=0.01, y=1 - 0.06 / height, ha="left", va="top")
     figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.72 / height, bottom=0.62 / height)
     return Drawn(figure, data)
@@ -59,11 +63,6 @@ def _bounds(axis: Any, suite: Summary, rows: list[str], best: float | None) -> N
         dots(axis, found, [colour] * len(rows), shift)
     row_axis(axis, labels(suite, rows))
     axis.set_xlabel("bound, nats a report")
-    handles = [dot_handle("all studies"), dot_handle("studies of the same labels", BLUE)]
-    if best is not None:
-        handles.append(dot_handle("most that can be read", GREEN, marker="|"))
-    axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.36, -0.19), ncols=3,
-                columnspacing=0.8, handletextpad=0.1)  # fmt: skip
 
 
 def _words(axis: Any, suite: Summary, rows: list[str]) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import BLUE, GREEN, INK
-from bench.reporting.short_table import SHORT
+from bench.reporting.tables import SHORT
 from bench.suites.suite import floor_title
 
 if TYPE_CHECKING:

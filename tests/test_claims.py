@@ -19,11 +19,12 @@ from bench.errors import BenchError
 from bench.metrics import registry
 from bench.reporting.claims import Claim, Entry, claims, ledger, printed
 from bench.reporting.ledger import notes, sheet
-from bench.reporting.sheet import WIDTH, render
+from bench.reporting.sheet import render
 from bench.reporting.summary import Summary
 from bench.reporting.tables import Figure, build, language_scores
 from bench.reporting.tables import render as render_table
 from bench.suites.suite import load_suite
+from bench.terminal import WIDTH
 
 LEDGER = """
 source: "Someone & others"

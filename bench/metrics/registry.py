@@ -31,7 +31,7 @@ class Family:
     scored: "always", "expected" (with weights; said where they are missing), "here" (where its
         weights are), or "asked".
     columns: scores that tables show -> their headings ("": the score's name).
-    compared: those of them that rows are tested on and that the ladder of a report draws.
+    compared: those of them that rows are tested on and that are drawn.
     """
 
     target: str  # package.module.Class

@@ -189,10 +189,9 @@ def _written(suite: Summary, rows: Sequence[Reading]) -> str:
     counts = [r.distinct for r in rows if r.distinct is not None]
     if not counts:
         return ""
-    low, high = (f"{x:.0f}" for x in (min(counts), max(counts)))
-    return (
-        f", and {low if low == high else f'{low} to {high}'} distinct reports of {studies(suite)}"
-    )
+    many = " to ".join(dict.fromkeys(f"{x:.0f}" for x in (min(counts), max(counts))))
+    who = "it writes" if len(rows) == 1 else "they write"
+    return f", and {who} {many} distinct reports of {studies(suite)}"
 
 
 def _wording(found: Mapping[str, Reading]) -> str:

@@ -43,6 +43,7 @@ class Batch:
     images: Tensor
     texts: list[str]
     progress: float = 0.5
+    whole: None = None
 
 
 def batch(progress: float = 0.5) -> Batch:

@@ -37,9 +37,16 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="list what works, too, line by line")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), help="self-test of a device instead, about a minute"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.device:
+        from bench.perf.selftest import told
+
+        return told(arguments.device)
     for finding in findings():
         if finding.works and not arguments.all and finding.part in ("package",):
             continue

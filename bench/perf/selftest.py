@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,8 +29,9 @@ MODELS = {
     "r2gencmn": ("model=r2gencmn",),
     "topdown": ("model=topdown",),
 }
-SMALL = ("budget=small", "budget.precision=fp32", "budget.threads=0")
-SPEED = ("model=base", "budget=medium", "budget.precision=fp32", "encoder.weights=null")
+SMALL = ("budget=small", "budget.precision=fp32", "budget.threads=0",
+         "size.dropout=0.1", "size.visual_dropout=0.5")  # fmt: skip
+SPEED = ("model=base", "budget=medium", "budget.precision=fp32")
 STUDIES = 16
 STEPS = 5  # of each of two trainings
 LOSS, HALF = 1e-4, 5e-2  # relative differences from the CPU in fp32, and from fp32 in bf16
@@ -66,9 +67,10 @@ def selftest(device: str) -> Iterator[Check]:
     """One check after the other; an operation that is refused fails its check and no other."""
     exact_arithmetic(deterministic=True)
     for name, overrides in MODELS.items():
+        built = Built.of([*overrides, *SMALL], STUDIES)
         for what, work in (("parity", parity), ("determinism", twice), ("bf16", half)):
-            yield _attempt(f"{name} {what}", lambda o=overrides, w=work: w(_built(o), device))
-    yield _attempt("memory, speed", lambda: speed(device))
+            yield _attempt(f"{name} {what}", partial(work, built, device))
+    yield _attempt("memory, speed", partial(speed, device))
 
 
 def _attempt(name: str, work: Callable[[], tuple[bool, str]]) -> Check:
@@ -76,10 +78,6 @@ def _attempt(name: str, work: Callable[[], tuple[bool, str]]) -> Check:
         return Check(name, *work())
     except (RuntimeError, BenchError) as error:  # "does not have a deterministic implementation"
         return Check(name, False, str(error).splitlines()[0])
-
-
-def _built(overrides: tuple[str, ...]) -> Built:
-    return Built.of([*overrides, *SMALL], STUDIES)
 
 
 def on(built: Built, device: str) -> Built:
@@ -148,7 +146,7 @@ def half(built: Built, device: str) -> tuple[bool, str]:
 def speed(device: str) -> tuple[bool, str]:
     """A training step of the medium preset's BASE: seconds, memory, share of the matmul rate."""
     built = on(Built.of(SPEED, STUDIES), device)
-    once: Callable[[], Any] = lambda work=optimizer(built): step(built, work)  # noqa: E731
+    once = partial(step, built, optimizer(built))
     with FlopCounter() as counter:
         once()
     seconds = medians({"": once}, 3, built.wait)[""]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,14 @@ class Dataset:
     fingerprint: Callable[[Image], str] = lambda image: image.key
     # Told which images will be read next, where several at once come cheaper.
     ahead: Callable[[Sequence[Image]], None] = lambda images: None
+
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, kept under a name: what follows from the whole dataset."""
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
 
     @cached_property
     def _by_split(self) -> dict[str, tuple[Study, ...]]:

@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from bench.data.study import Dataset
@@ -52,6 +52,7 @@ _PUNCTUATION = str.maketrans("", "", ".,?;*!%^&_+()]{}" + _RANGE)
 _KEPT_UNK = "\ue000"
 
 
+@lru_cache(1 << 18)  # a report is cleaned as a target, for the vocabulary and as a reference
 def clean(report: str, cleaning: str) -> str:
     """`report` as R2Gen's tokenizer cleans it (`cleaning` "iu" or "mimic"), spaces included.
 

@@ -43,11 +43,15 @@ R2GEN_IMAGE: Mapping[str, Any] = {
 
 
 class Studies(Protocol):
-    """What is read of the harness' batch: images (B, V, ...), token ids (B, T), id counts (B,)."""
+    """What is read of the harness' batch: images (B, V, ...), token ids (B, T), id counts (B,).
+
+    whole: None, or what several processes that share a batch ask each other.
+    """
 
     images: Tensor
     tokens: Tensor
     lengths: Tensor
+    whole: Any
 
 
 class Generator(TeacherForced, nn.Module):
@@ -108,8 +112,8 @@ class Generator(TeacherForced, nn.Module):
 
     def loss(self, batch: Studies) -> dict[str, Tensor]:
         """Scalar terms by name; "ce" is the token cross-entropy."""
-        logits = self.head(self.states(batch))
-        return {"ce": token_loss(logits, batch.tokens, batch.lengths, self.ce)}
+        states, of = self.states(batch), (batch.tokens, batch.lengths)
+        return {"ce": token_loss(self.head, states, *of, self.ce, batch.whole)}
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """ "visual": the backbone, unless frozen; "rest"."""

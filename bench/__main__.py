@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 # verb -> (module with add_arguments(parser) and run(arguments), one line of help)
@@ -17,7 +18,11 @@ VERBS = {
     "data": ("bench.commands.data", "check a dataset, or prepare it from its public release"),
     "run": ("bench.commands.run", "run a suite: plan, train, score, tables"),
     "execute": ("bench.commands.execute", "execute one run from its spec.json"),
-    "score": ("bench.commands.score", "score a file of predictions"),
+    "score": (
+        "bench.commands.score",
+        "score a file of predictions, against a dataset or any references",
+    ),
+    "label": ("bench.commands.label", "CheXpert's 14 observations of any file of reports, and why"),
     "perf": (
         "bench.commands.perf",
         "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
@@ -45,6 +50,8 @@ VERBS = {
     "reproduce": ("bench.commands.reproduce", "the commands that make a run again"),
 }
 
+TRAINING = ("run", "execute", "pretrain")  # whose trainings several processes can share
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the verb names alone: a verb's own options are added when it is called."""
@@ -65,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # A model hub is never asked for what was not put there on purpose.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torch warns of what is known, once a process
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if not argv or argv[0] in ("-h", "--help"):
         print(parser().format_help())
         return 0
@@ -105,7 +114,24 @@ def _verb(name: str, rest: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.add_arguments(arguments)
-    return int(verb.run(arguments.parse_intermixed_args(rest)) or 0)
+    given = arguments.parse_intermixed_args(rest)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _together(name, lambda: int(verb.run(given) or 0), given)
+    return int(verb.run(given) or 0)
+
+
+def _together(name: str, command: Callable[[], int], given: argparse.Namespace) -> int:
+    """A verb that torchrun started in several processes: they train together."""
+    from bench.errors import BenchError
+    from bench.runs.together import together
+    from bench.runs.workspace import Workspace
+
+    if name not in TRAINING:
+        raise BenchError(
+            f"`bench {name}` runs in one process, and torchrun started several",
+            f"call it without torchrun; {', '.join(TRAINING)} train in several",
+        )
+    return together(Workspace(given.out, given.cache), command)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -18,6 +19,8 @@ from typing import Any
 from bench.errors import BenchError, unknown
 
 CONF = Path(__file__).parent / "conf"
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+GIVEN: set[str] = set()  # import paths in the overrides that this process was given
 METRIC = "metric"  # a group that only folders of one's own have: see `bench.metrics.registry`
 
 
@@ -40,6 +43,8 @@ def files(group: str) -> dict[str, Path]:
     BenchError where two folders have a file of the same name.
     """
     found: dict[str, Path] = {}
+    for stray in (p for folder in folders() for p in (folder / group).glob("*.yml")):
+        raise BenchError(f"{stray} would not be read", f"call it {stray.stem}.yaml")
     for path in (p for folder in folders() for p in (folder / group).glob("*.yaml")):
         first = found.setdefault(path.stem, path)
         if first != path:
@@ -47,6 +52,11 @@ def files(group: str) -> dict[str, Path]:
                 f"two files define {group} {path.stem!r}: {first} and {path}", "rename one of them"
             )
     return dict(sorted(found.items()))
+
+
+def stamped(*groups: str) -> tuple[tuple[Path, int], ...]:
+    """The files of some groups, each with the time of its last change."""
+    return tuple((p, p.stat().st_mtime_ns) for g in groups for p in files(g).values())
 
 
 def names(group: str) -> list[str]:
@@ -73,6 +83,7 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one run as plain data; a bad key or value says which."""
+    GIVEN.update(path for o in overrides for path in IMPORT_PATH.findall(o.partition("=")[2]))
     return deepcopy(_composed(tuple(overrides), tuple(folders())))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` when the block ends without an error.
 
     A reader, or a process that comes after a kill, sees the old file or the new one, never half.
+    The path to write to is a new file of a name that nobody can foresee: a link that lies in the
+    folder is not written through.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch(exist_ok=False)
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())

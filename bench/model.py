@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, unknown
 from bench.spec import PartSpec
+from bench.targets import PARTS, follow, refuse_strange
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +29,7 @@ class Batch:
     tokens: (B, T) int64, padded with 0. lengths: (B,) int64 ids that count, BOS and EOS included.
     texts: the B cleaned reports, for models that bring a tokenizer of their own.
     progress: share of the budget spent so far, 0 to 1 (for schedules inside a model).
+    whole: the other parts of the batch where several processes train together, else None.
     """
 
     images: Tensor
@@ -36,6 +37,24 @@ class Batch:
     lengths: Tensor
     texts: Sequence[str] = ()
     progress: float = 0.0
+    whole: Whole | None = None
+
+
+class Whole(Protocol):
+    """The batch of which a `Batch` is one process's part; all parts have the same B.
+
+    Terms are averaged over processes. So a mean over studies needs nothing; a mean over anything
+    else divides by the `mean` of its count; and a contrast between studies is that of all of them.
+    """
+
+    def mean(self, count: Tensor) -> Tensor:
+        """Mean over processes of a number that has no gradient."""
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Rows (B, ...) of every process one after the other, with gradient."""
+
+    def first(self, rows: int) -> int:
+        """Where this process's `rows` begin in what `gather` gives."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,10 @@ class Model(Protocol):
     image: Mapping[str, Any]  # the fields of `ImageSpec`
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them."""
+        """Scalar terms by name; "ce" is the mean token cross-entropy. The harness weights them.
+
+        Of a part of a batch (`batch.whole`): terms whose mean over processes is the whole batch's.
+        """
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Every trainable parameter once, by a group name that a config gives rates to.
@@ -136,6 +158,20 @@ class Aligned(Protocol):
         """Pooled image and report features (B, d) each."""
 
 
+class Inspected(Protocol):
+    """Optional: a model whose attention and shared matrix are sealed for figures (UAR 5 and 6)."""
+
+    def attention(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention (B, T - 1, L) of the word after each of a batch's tokens but the last.
+
+        And the same without a mask that is put on it, None where there is none. The L visual
+        tokens are the cells of square views, row by row.
+        """
+
+    def shared(self) -> Tensor | None:
+        """The matrix (rows, d) that images and reports both query, None where there is none."""
+
+
 class Scoring(Protocol):
     """Optional: a model that scores given reports, so that its use of the images is measured."""
 
@@ -167,22 +203,16 @@ class Extractor(Protocol):
         """(N, C, H, W) float32 in [0, 1] -> (N, tokens, channels)."""
 
 
-def resolve(target: str, kind: str = "target", hint: str = "") -> Any:
-    """The object at an import path such as "uar.model.UAR"; BenchError (of `kind`) if none is."""
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BenchError(
-            f"no such {kind}: {target!r} ({error})",
-            hint or "`_target_` must be an importable path: package.module.name",
-        ) from error
+def part_class(part: PartSpec) -> Any:
+    """What builds a part; BenchError for an import path that is not to be followed."""
+    refuse_strange(part.params, part.target)
+    return follow(part.target, "target", PARTS)
 
 
 def construct(part: PartSpec, paths: Mapping[str, Path | None], **given: Any) -> Any:
     """Build a part; a parameter or a weight file that it does not take is an error that says so."""
     try:
-        return resolve(part.target)(weights=dict(paths), **given, **part.params)
+        return part_class(part)(weights=dict(paths), **given, **part.params)
     except (TypeError, ValueError, OSError) as error:
         raise BenchError(f"{part.target}: {error}", "see the constructor's docstring") from error
 

@@ -53,6 +53,10 @@ class RunFolder:
     """One run's folder under `root`, named by its run_id."""
 
     def __init__(self, root: Path, run_id: str) -> None:
+        if (
+            run_id in ("", "..") or run_id != Path(run_id).name
+        ):  # such as a/b, or "..": never outside `root`
+            raise BenchError(f"{run_id!r} cannot be the id of a run", "see the folder of runs")
         self.run_id = run_id
         self.path = root / run_id
 

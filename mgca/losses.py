@@ -1,17 +1,18 @@
 """The three alignments of MGCA, on embeddings that are already L2-normalised.
 
-B samples, T words, P patches, D dimensions, K prototypes. Under several processes `across` makes
-the contrast (ITA) and the assignment (CPA) see the samples of all of them; False is the released
-code's behaviour, each process for itself. CTA never looks beyond a sample.
+B samples, T words, P patches, D dimensions, K prototypes. Where several processes share a batch,
+contrast (ITA) and assignment (CPA) see the samples of all of them through `whole`. CTA never looks
+beyond a sample.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mgca import processes
 from mgca.sinkhorn import sinkhorn
 
 INSTANCE_TEMPERATURE = 0.07
@@ -24,16 +25,16 @@ def instance_alignment(
     images: Tensor,
     reports: Tensor,
     temperature: float = INSTANCE_TEMPERATURE,
-    across: bool = True,
+    whole: Any = None,
 ) -> Tensor:
     """ITA: cross-entropy of images (B, D) against all reports, plus reports against all images.
 
     A sum of the two directions, not their mean, as in the released code.
     """
     every_image, every_report = (
-        (processes.gather(images), processes.gather(reports)) if across else (images, reports)
+        (images, reports) if whole is None else (whole.gather(images), whole.gather(reports))
     )
-    first = processes.offset(len(images)) if across else 0
+    first = 0 if whole is None else whole.first(len(images))
     target = torch.arange(len(images), device=images.device) + first
     to_reports = F.cross_entropy(images @ every_report.T / temperature, target)
     to_images = F.cross_entropy(reports @ every_image.T / temperature, target)
@@ -105,22 +106,21 @@ def prototype_alignment(
     reports: Tensor,
     prototypes: Tensor,
     temperature: float = PROTOTYPE_TEMPERATURE,
-    across: bool = True,
+    whole: Any = None,
 ) -> Tensor:
     """CPA: each modality's Sinkhorn code predicted from the other; prototypes (K, D), rows of 1."""
     image_scores = images @ prototypes.T
     report_scores = reports @ prototypes.T
-    to_report = _swapped(_codes(image_scores, across), report_scores, temperature)
-    to_image = _swapped(_codes(report_scores, across), image_scores, temperature)
+    to_report = _swapped(_codes(image_scores, whole), report_scores, temperature)
+    to_image = _swapped(_codes(report_scores, whole), image_scores, temperature)
     return (to_report + to_image) / 2
 
 
 @torch.no_grad()
-def _codes(scores: Tensor, across: bool) -> Tensor:
-    if not across:
+def _codes(scores: Tensor, whole: Any) -> Tensor:
+    if whole is None:
         return sinkhorn(scores)
-    codes = sinkhorn(processes.gather(scores))
-    return codes.narrow(0, processes.offset(len(scores)), len(scores))
+    return sinkhorn(whole.gather(scores)).narrow(0, whole.first(len(scores)), len(scores))
 
 
 def _swapped(codes: Tensor, scores: Tensor, temperature: float) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mgca import losses
 from mgca.image import ImageEncoder, image_encoder
-from mgca.processes import share_statistics
 from mgca.text import TextEncoder
 
 TERMS = ("ita", "cta", "cpa")
@@ -82,7 +81,6 @@ class MGCA(nn.Module):
     `weights`: files for "image" and "text" (see `mgca.bert`). `image`: changes to the published
     image specification. `terms`: the alignments that are trained. `freeze_prototypes`: share of
     the budget during which prototypes get no gradient (published: 1 epoch of 50).
-    `across`: several processes count as one batch; False is the published behaviour.
     A generator's `vocab_size` and `max_length` do not matter here: MGCA reads `batch.texts`.
     """
 
@@ -97,7 +95,6 @@ class MGCA(nn.Module):
         hidden: int = 2048,
         prototypes: int = 500,
         freeze_prototypes: float = 0.02,
-        across: bool = True,
         vocab_size: int = 0,
         max_length: int = 0,
     ) -> None:
@@ -106,7 +103,7 @@ class MGCA(nn.Module):
             raise ValueError(f"unknown terms {list(terms)}: choose from {', '.join(TERMS)}")
         files = weights or {}
         self.image = {**IMAGE, **(image or {})}
-        self.terms, self.freeze_prototypes, self.across = tuple(terms), freeze_prototypes, across
+        self.terms, self.freeze_prototypes = tuple(terms), freeze_prototypes
         self.image_encoder = image_encoder(encoder, files.get("image"))
         self.text_encoder = TextEncoder(weights=files.get("text"), **text)
         self.heads = nn.ModuleDict(
@@ -118,8 +115,6 @@ class MGCA(nn.Module):
             }
         )
         self.prototypes = nn.Linear(dimensions, prototypes, bias=False)
-        if across:
-            share_statistics(self)
 
     @staticmethod
     def encoder(params: Mapping[str, Any], weights: Path | None) -> Pooled:
@@ -159,22 +154,23 @@ class MGCA(nn.Module):
         """The configured terms. In single precision, also under autocast."""
         pairs = self.embed(batch.images[:, 0], batch.texts)
         with torch.autocast(pairs.images.device.type, enabled=False):
-            return self.align(pairs, frozen=batch.progress < self.freeze_prototypes)
+            return self.align(pairs, batch.progress < self.freeze_prototypes, batch.whole)
 
-    def align(self, pairs: Embeddings, frozen: bool) -> dict[str, Tensor]:
-        """The configured terms of embedded pairs; `frozen`: no gradient to the prototypes."""
+    def align(self, pairs: Embeddings, frozen: bool, whole: Any = None) -> dict[str, Tensor]:
+        """The configured terms of embedded pairs; `frozen`: no gradient to the prototypes.
+
+        whole: of a batch that several processes share.
+        """
         terms = {}
         if "ita" in self.terms:
-            terms["ita"] = losses.instance_alignment(
-                pairs.images, pairs.reports, across=self.across
-            )
+            terms["ita"] = losses.instance_alignment(pairs.images, pairs.reports, whole=whole)
         if "cta" in self.terms:
             terms["cta"] = losses.token_alignment(
                 pairs.words, pairs.patches, pairs.word_weights, pairs.patch_weights, pairs.padded
             )
         if "cpa" in self.terms:
             terms["cpa"] = losses.prototype_alignment(
-                pairs.images, pairs.reports, self._unit_prototypes(frozen), across=self.across
+                pairs.images, pairs.reports, self._unit_prototypes(frozen), whole=whole
             )
         return terms
 

@@ -10,6 +10,7 @@ import pytest
 # Before anything imports torch or transformers.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["BENCH_PACKAGES"] = "toy,toys,test_execute"  # code of the tests' own that specs may name
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_crops_are_squares_of_their_own_image(cache: Path) -> None:
     assert views.training is not None
     rng, found = np.random.default_rng(0), []
     for _ in range(12):
-        drawn = views.draw(np.array([4, 1]), rng)
+        drawn = views.ready(views.draw(np.array([4, 1]), rng))
         assert drawn.shape == (2, 2, 1, 8, 8)
         whole = [views.training[row] for row in (8, 9, 2, 3)]
         found += list(places(drawn.flatten(0, 1), np.stack(whole), flips=True))

@@ -99,7 +99,7 @@ def test_what_metrics_need() -> None:
     put("radgraph-xl")
     assert available.here() == ("radgraph-xl",)
     assert [n for n in registry.names() if not available.reads_text(n)] == [
-        "alignment", "alignment-control",
+        "alignment", "alignment-control", "attention-box",
         "image-information", "image-information-within", "image-attribution",
     ]  # fmt: skip
 

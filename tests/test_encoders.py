@@ -16,7 +16,6 @@ from torch import Tensor
 from bench.canonical import to_dict
 from bench.config import load_yaml
 from bench.engine.optimiser import build_optimizer
-from bench.model import resolve
 from bench.reporting import costs
 from bench.runs.workspace import Workspace
 from bench.spec import OptimizerSpec, RunSpec
@@ -24,6 +23,7 @@ from bench.store import RunFolder, file_digest, write_json
 from bench.suites.composer import Composer
 from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import Row
+from bench.targets import resolve
 from mgca.backbone import Backbone
 from mgca.image import image_encoder
 
@@ -53,7 +53,9 @@ def studies() -> Any:
     tokens = torch.randint(1, 9, (3, 7), generator=generator)
     tokens[:, 0] = tokens[:, -1] = 0
     images = torch.randn(3, 2, 3, 32, 32, generator=generator)
-    return SimpleNamespace(images=images, tokens=tokens, lengths=torch.full((3,), 7), texts=[""])
+    return SimpleNamespace(
+        images=images, tokens=tokens, lengths=torch.full((3,), 7), texts=[""], whole=None
+    )
 
 
 def generator_of(target: str, file: Path, encoder: dict[str, Any], freeze: bool) -> Any:

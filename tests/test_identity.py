@@ -301,10 +301,11 @@ def test_the_code_of_a_training_is_this() -> None:
     assert found == {
         "canonical", "data", "data.batches", "data.codes", "data.images", "data.leakage",
         "data.pairings", "data.resize", "data.study", "data.text", "engine", "engine.checkpoint",
-        "engine.decode", "engine.flops", "engine.meter", "engine.optimiser", "engine.stages",
-        "engine.train", "engine.validation", "metrics", "metrics.alignment", "metrics.base",
-        "metrics.bleu", "metrics.ngrams", "model", "runs", "runs.information", "runs.prediction",
-        "runs.reports", "runs.training", "runs.workspace", "spec",
+        "engine.decode", "engine.flops", "engine.meter", "engine.objective", "engine.optimiser",
+        "engine.parallel", "engine.records", "engine.stages", "engine.train", "engine.validation",
+        "metrics", "metrics.alignment", "metrics.base", "metrics.bleu", "metrics.ngrams", "model",
+        "runs", "runs.information", "runs.prediction", "runs.reports", "runs.training",
+        "runs.workspace", "spec",
     }  # fmt: skip
 
 

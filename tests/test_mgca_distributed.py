@@ -13,6 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from bench.engine.parallel import World, share_statistics
 from mgca.model import MGCA
 
 REPORTS = [
@@ -23,14 +24,14 @@ REPORTS = [
     "large right effusion . mild edema .",
     "the heart is normal . no acute disease .",
 ]
-CASES = (("resnet", True), ("vit", True), ("vit", False))
+BRANCHES = ("resnet", "vit")
 ENCODERS = {
     "resnet": {"name": "resnet_small", "width": 4},
     "vit": {"name": "vit", "size": 32, "patch": 16, "width": 16, "depth": 1, "heads": 2},
 }
 
 
-def model(branch: str, across: bool) -> MGCA:
+def model(branch: str) -> MGCA:
     """Every normalisation, contrast and code depends on the whole batch; no dropout noise."""
     torch.manual_seed(0)
     made = MGCA(
@@ -39,7 +40,6 @@ def model(branch: str, across: bool) -> MGCA:
         dimensions=8,
         hidden=16,
         prototypes=10,
-        across=across,
     )
     made.prepare(REPORTS)
     made.double().train()  # gradients through batch norm of six samples amplify rounding
@@ -47,10 +47,11 @@ def model(branch: str, across: bool) -> MGCA:
     return made
 
 
-def batch(start: int, stop: int) -> SimpleNamespace:
+def batch(start: int, stop: int, whole: World | None = None) -> SimpleNamespace:
     noise = torch.Generator().manual_seed(1)
     images = torch.randn(6, 1, 3, 32, 32, generator=noise, dtype=torch.float64)
-    return SimpleNamespace(images=images[start:stop], texts=REPORTS[start:stop], progress=0.5)
+    texts = REPORTS[start:stop]
+    return SimpleNamespace(images=images[start:stop], texts=texts, progress=0.5, whole=whole)
 
 
 def measure(made: MGCA, part: SimpleNamespace) -> dict[str, Tensor]:
@@ -67,19 +68,21 @@ def work(rank: int, port: int, folder: Path) -> None:
     address = f"tcp://127.0.0.1:{port}"
     patience = timedelta(minutes=5)  # importing torch on a busy machine
     dist.init_process_group("gloo", address, patience, rank=rank, world_size=2)
-    for case in CASES:
-        found = measure(model(*case), batch(3 * rank, 3 * rank + 3))
+    for branch in BRANCHES:
+        made = model(branch)
+        share_statistics(made, 2)
+        found = measure(made, batch(3 * rank, 3 * rank + 3, World(rank, 2)))
         for value in found.values():  # what data-parallel training does with gradients
             dist.all_reduce(value)
             value /= 2
         if rank == 0:
-            torch.save(found, folder / "{}-{}.pt".format(*case))
+            torch.save(found, folder / f"{branch}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the means over two processes, of every case."""
+    """Folder with the means over two processes, of each branch."""
     folder = tmp_path_factory.mktemp("pair")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -92,19 +95,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def check(pair: Path, branch: str, across: bool, expected: dict[str, Tensor]) -> None:
-    found = torch.load(pair / f"{branch}-{across}.pt", weights_only=True)
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_two_processes_equal_one(pair: Path, branch: str) -> None:
+    expected = measure(model(branch), batch(0, 6))
+    found = torch.load(pair / f"{branch}.pt", weights_only=True)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-5), name
-
-
-@pytest.mark.parametrize("branch", ["resnet", "vit"])
-def test_two_processes_equal_one(pair: Path, branch: str) -> None:
-    check(pair, branch, True, measure(model(branch, True), batch(0, 6)))
-
-
-def test_published_processes_contrast_within_themselves(pair: Path) -> None:
-    halves = [measure(model("vit", False), batch(s, s + 3)) for s in (0, 3)]
-    mean = {name: (value + halves[1][name]) / 2 for name, value in halves[0].items()}
-    check(pair, "vit", False, mean)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +44,7 @@ class Batch:
     images: Tensor
     texts: list[str]
     progress: float = 0.5
+    whole: Any = None
 
 
 def batch(progress: float = 0.5) -> Batch:

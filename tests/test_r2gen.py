@@ -133,7 +133,7 @@ def batch(count: int = 4) -> SimpleNamespace:
     tokens[:, 0] = 0
     for row, length in zip(tokens, lengths, strict=True):
         row[length - 1 :] = 0
-    return SimpleNamespace(images=images(count), tokens=tokens, lengths=lengths)
+    return SimpleNamespace(images=images(count), tokens=tokens, lengths=lengths, whole=None)
 
 
 def test_steps_equal_teacher_forcing() -> None:

@@ -107,7 +107,9 @@ def batch(count: int = 4) -> SimpleNamespace:
     tokens = torch.randint(1, 11, (count, 9), generator=generator)
     tokens[:, 0] = 0
     pixels = torch.randn(count, 2, 8, 2, 3, generator=generator)
-    return SimpleNamespace(images=pixels, tokens=tokens, lengths=torch.full((count,), 9))
+    return SimpleNamespace(
+        images=pixels, tokens=tokens, lengths=torch.full((count,), 9), whole=None
+    )
 
 
 def test_steps_equal_teacher_forcing() -> None:

@@ -38,7 +38,9 @@ def batch(count: int = 3) -> SimpleNamespace:
     tokens = torch.randint(1, 11, (count, 9), generator=generator)
     tokens[:, 0] = 0
     pixels = torch.randn(count, 2, 6, 2, 2, generator=generator)
-    return SimpleNamespace(images=pixels, tokens=tokens, lengths=torch.full((count,), 9))
+    return SimpleNamespace(
+        images=pixels, tokens=tokens, lengths=torch.full((count,), 9), whole=None
+    )
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -19,16 +19,17 @@ MODELS = ("baselines", "uar", "mgca")
 # The direction rule: a package (or a file of bench/) imports from its own level and from those
 # before it, never from one behind it.
 DIRECTION = """
-errors terminal canonical < files < spec config weights < store model provenance < figures data <
-metrics < stats engine identity < runs < pretraining scripts < suites < boards perf < reporting <
-commands < __main__
+errors terminal canonical < files < spec config weights targets < store model provenance <
+figures data < formats < metrics < stats engine identity < runs < pretraining scripts < suites <
+boards perf < reporting < commands < __main__
 """
 LEVELS = {name: level for level, names in enumerate(DIRECTION.split("<")) for name in names.split()}
 LONGEST = 350  # lines of a file
 TENSORS = (
     "bench.data.batches", "bench.data.codes", "bench.engine.checkpoint", "bench.engine.optimiser",
     "bench.engine.decode", "bench.engine.train", "bench.engine.flops",
-    "bench.engine.stages", "bench.engine.validation",
+    "bench.engine.stages", "bench.engine.validation", "bench.engine.parallel",
+    "bench.engine.objective",
     "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
     "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
 )  # fmt: skip

@@ -177,11 +177,14 @@ class UAR(Captioner):
     def loss(self, batch: Studies) -> dict[str, Tensor]:
         """ "ce" (Eq. 5); "align" (Eq. 10) and "mask" (Eq. 12) where those parts are on."""
         states, features, text, masks = self._read_all(batch)
-        terms = {"ce": token_loss(self.head(states), batch.tokens, batch.lengths, self.ce)}
+        tokens, lengths, whole = batch.tokens, batch.lengths, batch.whole
+        terms = {"ce": token_loss(self.head, states, tokens, lengths, self.ce, whole)}
         if self.triplet is not None:
-            terms["align"] = self.triplet(*self.pooled(features, text, batch), batch.tokens)
+            pairs = (*self.pooled(features, text, batch), tokens)
+            # The hardest negative is that of the whole batch.
+            terms["align"] = self.triplet(*(pairs if whole is None else map(whole.gather, pairs)))
         if self.tir is not None and masks:
-            terms["mask"] = self.tir.loss(masks, predicted(batch.tokens, batch.lengths))
+            terms["mask"] = self.tir.loss(masks, predicted(tokens, lengths), whole)
         return terms
 
     def _read_all(self, batch: Studies) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
@@ -224,6 +227,10 @@ class UAR(Captioner):
         return self.head(states[:, 0]), replace(state, cache=cache)
 
     # --- figures --------------------------------------------------------------------------------
+
+    def shared(self) -> Tensor | None:
+        """The adjusted basis of Eq. 6."""
+        return None if self.cra is None else self.cra.adjusted()
 
     @torch.no_grad()
     def diagnose(self, batch: Studies) -> dict[str, float]:

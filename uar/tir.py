@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,16 +115,18 @@ class TIR(nn.Module):
         bias = self.gain * (mask - mask.detach().amax(-1, keepdim=True))
         return bias.unsqueeze(1) if bias.dim() == 3 else bias
 
-    def loss(self, masks: Sequence[Tensor], real: Tensor) -> Tensor:
+    def loss(self, masks: Sequence[Tensor], real: Tensor, whole: Any = None) -> Tensor:
         """Eq. 12 over real text positions `real` (B, T) and visual tokens; mean over layers.
 
         masks: sigmoid(M) of the refined layers. "sum" is per report, then the mean over reports.
+        whole: of a batch that several processes share.
         """
         focus, reduction, weight = VARIANTS[self.variant]
+        words = real.sum() if whole is None else whole.mean(real.sum().float())
         terms = []
         for mask in masks:
             price = (mask if focus else 1 - mask).float()
             rows = (price.sum(-1) * real).sum()  # (T,) or (B, T), broadcast over the batch
-            count = real.sum() * mask.shape[-1] if reduction == "mean" else len(real)
+            count = words * mask.shape[-1] if reduction == "mean" else len(real)
             terms.append(rows / count)
         return weight * torch.stack(terms).mean()

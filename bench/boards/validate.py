@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.boards.comparable import mixed_on
 from bench.boards.rows import COLUMNS, BoardRow, active, folder_rows, name_of, read_rows, to_csv
 from bench.errors import BenchError
+from bench.runs.representations import REPRESENTATIONS
 from bench.runs.score import CONTROLS
 from bench.store import MANIFEST, RunFolder, file_digest, load_spec, read_json
 from bench.suites.plan import Planned
@@ -18,7 +19,7 @@ from bench.suites.plan import Planned
 # report texts, so those stay with whoever has the data.
 PUBLISHED = ("manifest.json", "spec.json", "env.json", "train.json", "timing.json", "curve.csv",
              "losses.csv", "pretraining.json", "scores.json", "scores.npz",
-             *CONTROLS.values())  # fmt: skip
+             REPRESENTATIONS, *CONTROLS.values())  # fmt: skip
 
 
 TEXTS = ("predictions.csv",)

@@ -93,8 +93,8 @@ class Power:
     @property
     def training_seconds(self) -> float:
         """Device-seconds of the whole design, evaluation not counted."""
-        each = self.design.seeds * self.pilot.training_seconds + self.pilot.pretraining_seconds
-        return self.design.folds * each
+        each = self.pilot.training_seconds + self.pilot.pretraining_seconds
+        return self.design.folds * self.design.seeds * each
 
     def record(self) -> dict[str, Any]:
         """For JSON, at full precision; a difference that the score cannot have is None."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
-from bench.model import resolve
+from bench.targets import follow
 
 if TYPE_CHECKING:
     from bench.data.study import Dataset
@@ -29,7 +29,7 @@ def load(target: str, root: Path | None = None, **params: Any) -> Dataset:
     """
     count = params.pop("sample", 0)
     hint = "`_target_` must be the path of a function (root, **params) -> Dataset"
-    reader = resolve(target, "dataset reader", hint)
+    reader = follow(target, "dataset reader", ("dataset",), hint)
     signature = inspect.signature(reader)
     try:
         call = signature.bind(root or data_root(), **params)

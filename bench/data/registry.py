@@ -14,7 +14,7 @@ from bench.data import data_root, load
 from bench.data.check import Report, check
 from bench.data.study import Dataset
 from bench.errors import BenchError, unknown
-from bench.model import resolve
+from bench.targets import resolve
 
 EMBEDDED = "synthetic"
 PART = "dataset."

@@ -1,7 +1,7 @@
 """A study, its images, and the dataset that holds them.
 
 A reader (one module per dataset) turns a folder into a `Dataset`; everything after that, from
-training to scoring, sees only these three classes.
+training to scoring, sees only the classes here.
 """
 
 from __future__ import annotations
@@ -37,6 +37,21 @@ class Study:
     sections: Mapping[str, str] = field(default_factory=dict)  # e.g. "impression", "indication"
 
 
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A phrase of a study's report, the finding that it names, and where that is to be seen.
+
+    boxes: by view, (x0, y0, x1, y1) as shares of the film's width and height.
+    """
+
+    finding: str
+    phrase: str
+    boxes: Mapping[str, Sequence[Box]]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Studies in manifest order, and the function that reads one image as grey uint8 (H, W).
@@ -58,6 +73,8 @@ class Dataset:
     fingerprint: Callable[[Image], str] = lambda image: image.key
     # Told which images will be read next, where several at once come cheaper.
     ahead: Callable[[Sequence[Image]], None] = lambda images: None
+    # The phrases of a study's report that name a finding whose place is known.
+    regions: Callable[[Study], Sequence[Region]] = lambda study: ()
 
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -21,15 +21,15 @@ class Meter:
     steps: int = 0
     examples: int = 0
     flops: float = 0.0
-    device_seconds: float = 0.0
+    device_seconds: float = 0.0  # summed over the processes of the training
     flops_per_step: float = 0.0  # of the current stage, as counted in its first step
     other_seconds: dict[str, float] = field(default_factory=dict)  # evaluation, tokenising, ...
 
-    def add_step(self, seconds: float) -> None:
+    def add_step(self) -> None:
+        """All but its seconds, which are known when the device has done it."""
         self.steps += 1
         self.examples += self.batch
         self.flops += self.flops_per_step
-        self.device_seconds += seconds
 
     @property
     def spent(self) -> float:

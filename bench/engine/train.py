@@ -2,13 +2,11 @@
 
 Needs no scorer and no Java, so that it can run on a machine that has neither. A step's dropout
 noise, order and crops depend on the seed and the step's number alone, so a resumed training equals
-one that was never stopped.
+one that was never stopped. Several processes train as one does (`bench.engine.parallel`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +21,10 @@ from bench.data.batches import Ahead, Split
 from bench.engine.checkpoint import load_state, load_weights, save_state, save_weights
 from bench.engine.flops import FlopCounter
 from bench.engine.meter import Meter, peak_memory_mb
+from bench.engine.objective import Objective, gradients
 from bench.engine.optimiser import build_optimizer, clip_gradients, set_rates
+from bench.engine.parallel import ALONE, World, alone, share_statistics
+from bench.engine.records import as_csv, finite, means
 from bench.engine.stages import can_be_kept, first_return, stage_at, switch, weighted
 from bench.engine.validation import Looks, Position, Validation
 from bench.errors import RunError
@@ -32,6 +33,7 @@ from bench.spec import RunSpec
 from bench.store import RunFolder, write_atomic, write_json
 
 FIRST_STEPS = 100  # whose losses are kept one by one, for `bench verify --rerun`
+UNREAD = 50  # steps whose losses stay on a GPU before they are read
 NONE_YET: dict[str, Any] = {"score": None, "step": -1, "stage": 0}
 
 
@@ -55,10 +57,14 @@ class Training:
         folder: RunFolder,
         device: str,
         say: Callable[[str], None] = lambda line: None,
+        world: World = ALONE,
     ) -> None:
         self.spec, self.folder, self.device, self.say = spec, folder, device, say
+        self.world = world
         self.model = cast(Any, model)
         self.model.to(device)
+        if world.several:
+            share_statistics(model, world.size)
         self.split, self.validation = split, validation
         self.groups: dict[str, list[nn.Parameter]] = self.model.groups()
         self.parameters = [p for group in self.groups.values() for p in group]
@@ -68,7 +74,14 @@ class Training:
         self.meter = Meter(spec.budget, spec.train.batch)
         self.noise_seed = spec.derived_seed("noise")
         overlap = device == "cuda"
-        self.batches = Ahead(split, spec.train.batch, spec.derived_seed("order"), device, overlap)
+        rows = world.rows(spec.train.batch, spec.train.accumulate)
+        order = spec.derived_seed("order")
+        self.batches = Ahead(split, spec.train.batch, order, device, overlap, rows)
+        self.objective = world.ready(Objective(self.model))
+        self.unread: list[dict[str, Tensor]] = []  # terms of steps, on the device
+        # Reading waits for the device: seldom, but where the meter must know each step's seconds.
+        self.reads_each = device != "cuda" or spec.budget.unit == "device_seconds"
+        self.since = 0.0  # when the first step of those began
         self.stage = -1
         self.curve: list[dict[str, Any]] = []
         self.losses: list[dict[str, float]] = []
@@ -88,6 +101,7 @@ class Training:
             self._one_step()
             if self.looks.due(before, self._position):
                 self._evaluate_and_save()
+        self._read()
         if self.recent or self.best["step"] < 0:  # the budget ended between two points
             self._evaluate_and_save()
         return self._finish()
@@ -120,12 +134,15 @@ class Training:
     def _one_step(self) -> None:
         """One optimiser step of `batch` examples, metered."""
         step, spec = self.meter.steps, self.spec.train
-        start = time.perf_counter()
-        batch = self.batches.batch(step, self.meter.progress)
+        if not self.unread:
+            self.since = time.perf_counter()
+        batch = self._part(self.batches.batch(step, self.meter.progress))
         epoch = self.meter.examples / (spec.schedule.epoch_size or len(self.split))
         set_rates(self.optimizer, spec.schedule, self.meter.progress, epoch)
-        torch.manual_seed(self.noise_seed + step)
         self.model.train()
+        if self.world.several and not self.meter.flops_per_step:
+            self._count_whole(step)
+        torch.manual_seed(self.world.noise(self.noise_seed + step))
         if self.meter.flops_per_step:
             terms = self._gradients(batch)
         else:
@@ -134,44 +151,67 @@ class Training:
             self.meter.flops_per_step = float(counter.total)
         clip_gradients(self.parameters, spec.clip)
         self.optimizer.step()
-        values = {k: float(v) for k, v in terms.items()}  # waits for the device
-        self.meter.add_step(time.perf_counter() - start)
-        self._record(values)
+        self.unread.append(terms)
+        self.meter.add_step()
+        if self.reads_each or step < FIRST_STEPS or len(self.unread) == UNREAD:
+            self._read()
 
-    def _gradients(self, batch: Batch) -> dict[str, Tensor]:
+    def _part(self, batch: Batch) -> Batch:
+        return replace(batch, whole=self.world) if self.world.several else batch
+
+    def _count_whole(self, step: int) -> None:
+        """FLOPs of a step as one process takes it: no budget depends on their number."""
+        batch = self.batches.whole(step, self.meter.progress)
+        with alone(self.model), FlopCounter() as counter:
+            self._gradients(batch, Objective(self.model))
+        self.meter.flops_per_step = float(counter.total)
+
+    def _gradients(self, batch: Batch, objective: nn.Module | None = None) -> dict[str, Tensor]:
         """Accumulated gradients of the weighted sum; the terms' means over micro-batches."""
         self.optimizer.zero_grad(set_to_none=True)
-        count = self.spec.train.accumulate
-        total: dict[str, Tensor] = {}
-        for part in _micro_batches(batch, count):
-            with self._autocast():
-                terms = self.model.loss(part)
-            loss = weighted(terms, self.spec.stages[self.stage]) / count
-            loss.backward()
-            for name, value in {**terms, "loss": loss * count}.items():
-                total[name] = total.get(name, torch.zeros(())) + value.detach().cpu() / count
-        return total
+        stage, count = self.spec.stages[self.stage], self.spec.train.accumulate
+        given = objective or self.objective
+        return gradients(given, batch, stage, count, self.world, self._autocast)
+
+    def _read(self) -> None:
+        """Losses and seconds of the steps since the last time: waits for the device.
+
+        Device-seconds are summed over processes, and terms are averaged.
+        """
+        if not self.unread:
+            return
+        first = self.meter.steps - len(self.unread) + 1
+        names = [list(terms) for terms in self.unread]
+        values = torch.stack([v.double() for terms in self.unread for v in terms.values()])
+        sums = self.world.sums(values)
+        seconds = torch.tensor([time.perf_counter() - self.since], dtype=torch.float64)
+        self.meter.device_seconds += float(self.world.sums(seconds))
+        each = iter((sums / self.world.size).tolist())
+        self.unread = []
+        for step, row in enumerate(names, start=first):
+            self._record(step, {name: next(each) for name in row})
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self.device, dtype=torch.bfloat16, enabled=self.spec.train.precision == "bf16"
         )
 
-    def _record(self, values: dict[str, float]) -> None:
-        if not all(map(_finite, values.values())):
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        if not all(map(finite, values.values())):
             raise RunError(
-                f"the loss is not finite at step {self.meter.steps}: {values}",
+                f"the loss is not finite at step {step}: {values}",
                 "lower the learning rate, clip gradients, or use precision=fp32",
             )
         self.recent.append(values)
-        if self.meter.steps <= FIRST_STEPS:
-            self.losses.append({"step": self.meter.steps, **values})
+        if step <= FIRST_STEPS:
+            self.losses.append({"step": step, **values})
 
     # --- evaluation and selection ---------------------------------------------------------------
 
     def _evaluate_and_save(self) -> None:
+        self._read()
         with self.meter.beside("evaluation"):
-            row = self._evaluate()
+            row = self.world.told(self._evaluate)
         self.curve.append(row)
         self.recent = []
         # Of equals the later one, as R2Gen's trainer has it.
@@ -185,8 +225,11 @@ class Training:
                 "step": self.meter.steps,
                 "stage": self.stage,
             }
-            self._save_best()
-        self._save()
+            if self.world.leads:
+                self._save_best()
+        if self.world.leads:
+            self._save()
+        self.world.wait()  # what comes next may read these files
         line = f"step {self.meter.steps} · {self.meter.progress:.0%} · loss {row['loss']:.3f}"
         if "selection" in row:
             line += f" · val {self.spec.selection.metric} {abs(row['selection']):.4f}"
@@ -202,7 +245,7 @@ class Training:
             "step": self.meter.steps,
             "examples": self.meter.examples,
             "stage": self.spec.stages[self.stage].name,
-            **_means(self.recent),
+            **means(self.recent),
         }
         self.model.eval()
         torch.manual_seed(self.noise_seed)
@@ -253,7 +296,7 @@ class Training:
 
     def _resume(self) -> None:
         last = self.folder / "checkpoints" / "last.safetensors"
-        if not last.exists():
+        if not self.world.told(last.exists):
             return
         facts = load_state(last, self.model, self.optimizer)
         self.meter.restore(facts["meter"])
@@ -264,12 +307,14 @@ class Training:
 
     def _finish(self) -> Trained:
         """Load the selected checkpoint, write it and the records, drop the rest."""
+        if not self.world.leads:
+            return Trained(self.best["step"], self.best["score"])
         load_weights(self._best_path(self.best["step"]), self.model)
         stage = self.spec.stages[self.best["stage"]]
         switch(self.model, stage)
         save_weights(self.folder / "weights.safetensors", self.model)
-        write_atomic(self.folder / "curve.csv", _csv(self.curve))
-        write_atomic(self.folder / "losses.csv", _csv(self.losses))
+        write_atomic(self.folder / "curve.csv", as_csv(self.curve))
+        write_atomic(self.folder / "losses.csv", as_csv(self.losses))
         meter = self.meter
         write_json(
             self.folder / "timing.json",
@@ -292,39 +337,3 @@ class Training:
             },
         )
         return Trained(self.best["step"], self.best["score"])
-
-
-def _micro_batches(batch: Batch, count: int) -> list[Batch]:
-    if count == 1:
-        return [batch]
-    size = len(batch.lengths) // count
-    return [
-        replace(
-            batch,
-            images=batch.images[i : i + size],
-            tokens=batch.tokens[i : i + size],
-            lengths=batch.lengths[i : i + size],
-            texts=batch.texts[i : i + size],
-        )
-        for i in range(0, size * count, size)
-    ]
-
-
-def _finite(value: float) -> bool:
-    return value - value == 0.0
-
-
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    names = list(dict.fromkeys(k for row in rows for k in row))
-    present = {k: [row[k] for row in rows if k in row] for k in names}
-    return {k: sum(v) / len(v) for k, v in present.items()}
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV at full precision; columns in order of first appearance."""
-    names = list(dict.fromkeys(k for row in rows for k in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data.study import SPLITS, Dataset
-from bench.data.text import Vocabulary, treatment, vocabulary
+from bench.data.text import TREATMENTS, Vocabulary, one_space, treatment, vocabulary
 from bench.errors import unknown
 from bench.metrics import ptb
 
 RAW = "raw"
+# As the COCO evaluation scores captions: PTB tokens of both sides, and nothing else is changed.
+# Computed when it is asked for, and where references come without a dataset.
+COCO = "coco@1"
+KNOWN = (RAW, *TREATMENTS, COCO)
+_UNTOUCHED = (RAW, COCO)  # before PTB
 
 
 class Seen(Container[str]):
@@ -48,8 +53,8 @@ class ReferenceSet:
     def references(self, split: str = "") -> list[str]:
         """Treated references of this split (or another one), before PTB."""
         raw = [study.report for study in studies(self.dataset, split or self.split)]
-        if self.treatment == RAW:
-            return raw
+        if self.treatment in _UNTOUCHED:
+            return self._plain(raw)
         rule = treatment(self.treatment, self.dataset)
         words = self._vocabulary
         return [rule.reference(report, words) for report in raw]
@@ -61,13 +66,21 @@ class ReferenceSet:
         )
         return words
 
+    def texts(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Hypotheses and references as they are before PTB."""
+        if self.treatment in _UNTOUCHED:
+            return self._plain(reports), self.references()
+        rule = treatment(self.treatment, self.dataset)
+        return [rule.hypothesis(r) for r in reports], self.references()
+
     def pairs(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
         """Hypotheses and references as a metric reads them."""
-        if self.treatment == RAW:
-            return list(reports), self.references()
-        rule = treatment(self.treatment, self.dataset)
-        texts = self._tokens([*(rule.hypothesis(r) for r in reports), *self.references()])
-        return texts[: len(reports)], texts[len(reports) :]
+        return self.tokens(*self.texts(reports))
+
+    def tokens(self, hypotheses: list[str], references: list[str]) -> tuple[list[str], list[str]]:
+        """What `texts` gave, as a metric reads it: tokenised where the treatment says so."""
+        found = self._tokens([*hypotheses, *references])
+        return found[: len(hypotheses)], found[len(hypotheses) :]
 
     def train(self) -> Seen:
         """Texts that count as copied from train: as references are treated, and as reports are.
@@ -80,14 +93,21 @@ class ReferenceSet:
 
     def _seen(self) -> Seen:
         raw = list(dict.fromkeys(study.report for study in studies(self.dataset, "train")))
-        if self.treatment == RAW:
-            return Seen(raw)
+        if self.treatment in _UNTOUCHED:
+            return Seen(self._tokens(self._plain(raw)))
         rule, words = treatment(self.treatment, self.dataset), self._vocabulary
         both = (text for r in raw for text in (rule.reference(r, words), rule.hypothesis(r)))
         return Seen(self._tokens(list(dict.fromkeys(both))))
 
+    def _plain(self, texts: Sequence[str]) -> list[str]:
+        """White space of any kind is one; what PTB reads as words is left to it."""
+        return [one_space(text) for text in texts] if self.treatment == RAW else list(texts)
+
     def _tokens(self, texts: list[str]) -> list[str]:
-        return ptb.tokenize(texts) if treatment(self.treatment, self.dataset).ptb else texts
+        if self.treatment == RAW:
+            return texts
+        tokenised = self.treatment == COCO or treatment(self.treatment, self.dataset).ptb
+        return ptb.tokenize(texts) if tokenised else texts
 
 
 def studies(dataset: Dataset, split: str) -> tuple[Any, ...]:

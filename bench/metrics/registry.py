@@ -86,6 +86,7 @@ FAMILIES: dict[str, Family] = {
     "CIDEr": _language("cider.CIDEr", "CIDEr"),
     "alignment": Family("bench.metrics.alignment.Alignment"),
     "alignment-control": Family("bench.metrics.alignment.AlignmentControl"),
+    "attention-box": Family("bench.metrics.attention.AttentionBox"),
     "image-information": Family("bench.metrics.image_information.ImageInformation"),
     "image-information-within": Family("bench.metrics.image_information.WithinLabels"),
     "image-attribution": Family("bench.metrics.image_attribution.ImageAttribution"),

@@ -23,7 +23,8 @@ from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.base import Metric
-from bench.metrics.references import RAW, ReferenceSet, studies
+from bench.metrics.measuring import Progress, measure
+from bench.metrics.references import COCO, KNOWN, RAW, ReferenceSet, studies
 from bench.store import read_json
 
 
@@ -166,13 +167,15 @@ def score(
     *,
     missing: str = "error",
     words: Vocabulary | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Scored:
     """Score a CSV file (or id -> report) against a split.
 
     `metrics` are families or scores (a score stands for its family). `treatments`: those of each
     metric by default, which is also what a metric that reads only raw reports keeps. `missing`
     "empty" scores studies without a report as empty ones; otherwise they are refused. A metric
-    that cannot run here gives a row that says so, never a number.
+    that cannot run here gives a row that says so, never a number. `progress` is told how many
+    families are done, of how many.
     """
     given = files.read(predictions) if isinstance(predictions, Path) else predictions
     source = str(predictions) if isinstance(predictions, Path) else ""
@@ -182,24 +185,24 @@ def score(
     reports, absent = files.align(given, ids, missing, source)
     scores: list[Score] = []
     tables: dict[tuple[str, str], np.ndarray] = {}
-    for treatment, families in _plan(metrics, treatments).items():
-        references = ReferenceSet(dataset, split, treatment, words)
-        for name, result in _measure(references, reports, families):
-            if isinstance(result, MissingError):
-                reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
-                scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
-                continue
-            tables[treatment, name] = result
-            digest = ids_digest(ids)
-            scores += _scores(registry.load(name), treatment, result, digest, len(absent))
+    plan = _plan(metrics, treatments)
+    sets = {name: ReferenceSet(dataset, split, name, words) for name in plan}
+    digest = ids_digest(ids)
+    for (treatment, name), result in measure(plan, sets, reports, progress).items():
+        if isinstance(result, MissingError):
+            reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
+            scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
+            continue
+        tables[treatment, name] = result
+        scores += _scores(registry.load(name), treatment, result, digest, len(absent))
     return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
 
 
 def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str, list[str]]:
     """Treatment -> families to compute under it, both in the order asked for."""
     for name in treatments or ():
-        if name != RAW and name not in TREATMENTS:
-            raise unknown("text treatment", name, [RAW, *TREATMENTS])
+        if name not in KNOWN:
+            raise unknown("text treatment", name, KNOWN)
     plan: dict[str, list[str]] = {name: [] for name in treatments or ()}  # keeps their order
     for name in registry.families(metrics):
         try:
@@ -208,24 +211,11 @@ def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str,
             own = (RAW,)
         # A metric that reads the raw report only has no choice of treatment to be filtered by.
         fixed = treatments is None or own == (RAW,)
+        if set(TREATMENTS) <= set(own):  # any text will do
+            own = (*own, COCO) if treatments else own
         for treatment in own if fixed else [t for t in own if t in (treatments or ())]:
             plan.setdefault(treatment, []).append(name)
     return plan
-
-
-def _measure(
-    references: ReferenceSet, reports: Sequence[str], families: Sequence[str]
-) -> Iterator[tuple[str, np.ndarray | MissingError]]:
-    """Per family its statistics, or what it lacks."""
-    pairs: tuple[list[str], list[str]] | None = None
-    for name in families:
-        try:
-            metric = registry.load(name)
-            metric.require()
-            pairs = pairs or references.pairs(reports)
-            yield name, metric.given(references).statistics(*pairs)
-        except MissingError as error:
-            yield name, error
 
 
 def _scores(

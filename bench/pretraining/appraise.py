@@ -48,9 +48,9 @@ class Transferred(Aligned, Protocol):
 
 def takes_part(spec: RunSpec) -> bool:
     """Whether a pretraining's model has an encoder to be measured (an image tokenizer has not)."""
-    from bench.model import resolve
+    from bench.model import part_class
 
-    return hasattr(resolve(spec.model.target), "encoder")
+    return hasattr(part_class(spec.model), "encoder")
 
 
 def is_appraised(folder: RunFolder) -> bool:
@@ -62,7 +62,7 @@ def is_appraised(folder: RunFolder) -> bool:
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
     from bench.engine.validation import EVALUATION_BATCH
-    from bench.model import resolve
+    from bench.model import part_class
     from bench.pretraining import codes, curves, reconstructions
 
     found: dict[str, Any] = {"format": FORMAT}
@@ -70,7 +70,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         found["retrieval"] = retrieve(spec, work, folder)
         found["probe"] = probed(spec, work, folder / "weights.safetensors")
         curves.draw(folder, min(EVALUATION_BATCH, len(work.open(spec).dataset.split("val"))))
-    elif hasattr(resolve(spec.model.target), "reconstruct"):
+    elif hasattr(part_class(spec.model), "reconstruct"):
         found["tokenizer"] = reconstructions.draw(spec, work, folder)
         found["probe"] = codes.probed(spec, work, folder)
     write_json(folder / RESULTS, found)
@@ -150,13 +150,13 @@ def frozen(spec: RunSpec, work: Workspace, weights: Path | None, seed: int = 0) 
     """What a frozen encoder sees; without `weights` it is the random one of `seed`."""
     import torch
 
-    from bench.model import image_spec, resolve
+    from bench.model import image_spec, part_class
     from bench.runs.training import keep_freed_memory, open_split
 
     keep_freed_memory()
     torch.manual_seed(seed)
     try:
-        network = resolve(spec.model.target).encoder(spec.model.params, weights)
+        network = part_class(spec.model).encoder(spec.model.params, weights)
     except (ValueError, OSError) as error:
         raise BenchError(str(error), "choose the model of these weights: model=NAME") from error
     network = network.to(work.device).eval()

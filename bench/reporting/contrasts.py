@@ -17,7 +17,7 @@ from bench.runs.score import CONTROLS, TABLES
 from bench.spec import RunSpec
 from bench.stats import LEVEL, RESAMPLES, intervals
 from bench.stats import Plan as Resampling
-from bench.stats.blocks import joined
+from bench.stats.blocks import joined, over_folds
 from bench.stats.compare import Comparison, System, compare_all
 from bench.stats.effect import Effect, effects
 from bench.stats.infer import VERSION
@@ -116,18 +116,26 @@ class Contrasts:
         text: str,
         log: bool,
     ) -> Effect:
-        """The contrast of rows, each with its weight; `log`: of the logarithms of scores."""
+        """The contrast of rows, each with its weight; `log`: of the logarithms of scores.
+
+        On the folds of a dataset within each of them, and then over them: one training a fold is
+        enough, since folds differ by their trainings too.
+        """
         family = registry.family(score)
-        how = [*weights.values(), "log" if log else "as it is"]
+        how = [*weights.values(), "log" if log else "as it is", "in folds"]
         files = [keys[row] for row in weights]
         path = self.kept / f"{self._digest(files, family, text, True, how)}.json"
         if not path.exists():
-            systems = {row: self._system(keys[row], family, text) for row in weights}
-            one = next(iter(systems.values()))
-            found = effects(
-                registry.load(family), {r: s.runs for r, s in systems.items()}, weights,
-                Resampling(one.ids, one.patients), log,
-            )  # fmt: skip
+            folds = [self.folds(keys[row], row, family, text) for row in weights]
+            each = [
+                effects(
+                    registry.load(family), {s.name: s.runs for s in systems}, weights,
+                    Resampling(systems[0].ids, systems[0].patients), log,
+                )
+                for systems in zip(*folds, strict=True)
+            ]  # fmt: skip
+            found = {k: over_folds([e[k] for e in each]) if each[1:] else v
+                     for k, v in each[0].items()}  # fmt: skip
             write_json(path, {k: _plain(v) for k, v in found.items()})
         kept = read_json(path)[score]
         value, studies, seeds = (

@@ -7,7 +7,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bench.canonical import digest
+from bench.canonical import digest, to_dict
 from bench.data.leakage import cleaned_reports
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
@@ -15,6 +15,7 @@ from bench.store import RunFolder, read_json
 
 if TYPE_CHECKING:
     from bench.data.batches import Split, Views
+    from bench.engine.parallel import World
     from bench.engine.train import Training
     from bench.model import ImageSpec
 
@@ -37,6 +38,25 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
+def exact_arithmetic(deterministic: bool) -> None:
+    """What a CUDA device may not do to save time: round float32 products to TF32 (a run is fp32, or
+    bf16 through autocast); and in a deterministic run, choose kernels by trial or add up in any
+    order. Says nothing to a CPU."""
+    import torch
+
+    # Read when cuBLAS starts; without it deterministic products are refused.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def _cores() -> int:
+    """This process's share of the machine's cores."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def initial_model(spec: RunSpec, work: Workspace) -> Any:
     """The model before its first step: the same for the same spec and seed."""
     import torch
@@ -44,8 +64,8 @@ def initial_model(spec: RunSpec, work: Workspace) -> Any:
     from bench.model import build_model
 
     keep_freed_memory()
-    torch.set_num_threads(spec.train.threads or os.cpu_count() or 1)
-    torch.use_deterministic_algorithms(spec.deterministic)
+    torch.set_num_threads(spec.train.threads or _cores())
+    exact_arithmetic(spec.deterministic)
     # Deterministic mode also fills new tensors, which costs a tenth of a step; nothing here
     # reads memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -74,10 +94,12 @@ def rerun(spec: RunSpec, work: Workspace, folder: RunFolder, steps: int) -> list
 def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
     """The model with its selected weights, in evaluation mode; trained first where it is not."""
     from bench.engine.checkpoint import load_weights
+    from bench.engine.parallel import here
 
     model = initial_model(spec, work)
     if not (folder / "train.json").exists():
-        open_training(spec, model, work, folder).run()
+        here().told(lambda: to_dict(spec))  # the other processes begin it, too
+        open_training(spec, model, work, folder, here()).run()
     model.to(work.device).eval()
     load_weights(folder / "weights.safetensors", model)
     if switches := read_json(folder / "train.json")["best"]["switches"]:
@@ -85,7 +107,11 @@ def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
     return model
 
 
-def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder) -> Training:
+def open_training(
+    spec: RunSpec, model: Any, work: Workspace, folder: RunFolder, world: World | None = None
+) -> Training:
+    """A training in its folder; `world`: of the processes that share it."""
+    from bench.engine.parallel import ALONE
     from bench.engine.train import Training
     from bench.engine.validation import Validation
     from bench.model import image_spec
@@ -99,7 +125,8 @@ def open_training(spec: RunSpec, model: Any, work: Workspace, folder: RunFolder)
         model.see(_first_images(splits["train"]))
     opened = work.open(spec)
     validation = Validation(spec, splits["val"], opened.vocabulary, opened.treatment, work.device)
-    return Training(spec, model, splits["train"], validation, folder, work.device, work.say)
+    device, train = work.device, splits["train"]
+    return Training(spec, model, train, validation, folder, device, work.say, world or ALONE)
 
 
 def _first_images(split: Split) -> Any:

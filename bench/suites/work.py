@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.canonical import to_dict
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.metrics.cache import keep
 from bench.metrics.registry import BRIEF
 from bench.metrics.scoring import read_scores
 from bench.pretraining.appraise import appraise, is_appraised
 from bench.runs.execute import execute
+from bench.runs.representations import lacking
 from bench.runs.score import assess, is_scored
+from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec
 from bench.store import RunFolder, is_whole, read_json
@@ -127,7 +129,7 @@ class Job:
         return True
 
     def _train(self, spec: RunSpec, folder: RunFolder) -> None:
-        if not self._is_finished(spec):
+        if not self._is_finished(spec) or lacking(spec, folder):
             execute(spec, self.work, folder)
 
     def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:
@@ -167,6 +169,8 @@ def workers(arguments: Sequence[str], jobs: int, plan: Plan, work: Workspace) ->
     They work on the same suite, from its end. `plan`: its rows that wait for no pretraining. What
     a process fails at is left undone, so that this one meets the error itself.
     """
+    if jobs > 1 and processes() > 1:
+        raise BenchError(f"--jobs {jobs} under torchrun", "leave --jobs out: a run takes them all")
     left = [p for p in plan.distinct() if p.origin == "trained" and _unfinished(p, work.out)]
     todo = len(left) + len(plan.waiting)
     count = min(jobs or side_by_side(plan, work), todo) - 1 if todo else 0
@@ -187,6 +191,8 @@ def _unfinished(planned: Planned, out: Path) -> bool:
 
 
 def side_by_side(plan: Plan, work: Workspace) -> int:
-    """As many runs side by side as the cores allow; one where a run takes them all or a GPU."""
+    """As many runs side by side as the cores allow; one where a run takes them all, a GPU, or the
+    processes that torchrun started."""
     cores = os.cpu_count() or 1
-    return 1 if work.device == "cuda" else max(1, cores // (plan.threads or cores))
+    whole = processes() > 1 or work.device == "cuda"
+    return 1 if whole else max(1, cores // (plan.threads or cores))

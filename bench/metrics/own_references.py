@@ -1,0 +1,144 @@
+"""Scores of texts against references of one's own, without any dataset; `bench.score` is this.
+
+    from bench import score
+    scored = score(["The lungs are clear."], ["Lungs are clear."])
+    scored.value("BLEU-4", "coco@1")
+
+Needs no torch. Nothing is written but what the cache folder keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.iu_xray import MAX_LENGTH as IU_LENGTH
+from bench.data.mimic_cxr import MAX_LENGTH as MIMIC_LENGTH
+from bench.data.study import Dataset, Image, Study
+from bench.data.text import UNK, Vocabulary
+from bench.errors import DataError, unknown
+from bench.metrics import registry
+from bench.metrics.cache import folder, keep
+from bench.metrics.measuring import Progress
+from bench.metrics.references import COCO, KNOWN, RAW
+from bench.metrics.scoring import Score, Scored
+from bench.metrics.scoring import score as score_dataset
+from bench.spec import TREATMENT
+
+NAME, SPLIT = "own references", "test"
+FULL = "full@1"
+LENGTHS = {"iu": IU_LENGTH, "mimic": MIMIC_LENGTH}  # of r2gen@1, by cleaning
+# What the references alone cannot tell: neither a train split nor expert labels come with them.
+WITHOUT = ("chexpert-rules-truth",)
+_COPIED = "diversity-copied"
+
+Texts = Sequence[str] | Mapping[str, str]
+
+
+def families() -> tuple[str, ...]:
+    """What is computed unasked: all that needs no weights."""
+    return tuple(name for name in registry.scored(registry.ALWAYS) if name not in WITHOUT)
+
+
+def dataset(references: Mapping[str, str], cleaning: str = "iu") -> Dataset:
+    """References as the test split of a dataset without images; `cleaning` "iu" or "mimic"."""
+    if cleaning not in LENGTHS:
+        raise unknown("cleaning", cleaning, LENGTHS)
+    studies = tuple(Study(i, i, SPLIT, (), text) for i, text in references.items())
+    return Dataset(NAME, studies, "", _no_image, cleaning, max_length=LENGTHS[cleaning])
+
+
+def _no_image(image: Image) -> np.ndarray:
+    raise DataError(f"{NAME} have no images", "name a dataset")
+
+
+def score(
+    predictions: Texts,
+    references: Texts,
+    *,
+    metrics: Sequence[str] = (),
+    treatments: Sequence[str] = (),
+    cleaning: str = "iu",
+    vocabulary: Vocabulary | Iterable[str] | None = None,
+    missing: str = "error",
+    cache: Path | str | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Scored:
+    """Score predictions against references: two lists in one order, or two maps by study id.
+
+    metrics: families or scores; by default all that need no weights.
+    treatments: of `bench.metrics.references.KNOWN`; by default coco@1 (the COCO evaluation's PTB
+        tokens), full@1 (R2Gen's cleaning, then PTB) and r2gen@1, which needs `vocabulary`: the
+        words that R2Gen's tokenizer kept, since it scores against references cut to them.
+    cleaning: "iu" or "mimic", the variant of R2Gen's cleaning, for full@1 and r2gen@1.
+    missing: "error" refuses references without a prediction, "empty" scores them as empty.
+    cache: folder that keeps tokenised texts and METEOR's answers; by default $BENCH_CACHE, else
+        none outlives the process.
+
+    Returns `Scored`: iterate over its scores, or ask for one with `value(metric, treatment)`.
+    DataError for lists of different lengths and ids that do not fit.
+    """
+    made, truth = _by_id(predictions, references)
+    wanted = list(metrics) or list(families())
+    names = list(treatments) or [COCO, FULL, TREATMENT]
+    for name in names:
+        if name not in KNOWN:
+            raise unknown("text treatment", name, KNOWN)
+    words = _vocabulary(vocabulary)
+    able = [name for name in names if name != TREATMENT or words is not None]
+    before = folder()
+    keep(Path(cache) if cache is not None else before.parent if before else None)
+    source = dataset(truth, cleaning)
+    found = score_dataset(
+        made, source, SPLIT, wanted, able, missing=missing, words=words, progress=progress
+    )
+    if before is None and cache is not None:
+        keep(None)
+    unable = _unable(wanted, len(truth)) if len(able) < len(names) else ()
+    return replace(found, split="all", scores=(*map(_known, found.scores), *unable))
+
+
+def _by_id(predictions: Texts, references: Texts) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    if isinstance(predictions, str) or isinstance(references, str):
+        raise DataError("one text was given for a list of texts", "give lists: [text], [text]")
+    if isinstance(predictions, Mapping) and isinstance(references, Mapping):
+        return predictions, references
+    if isinstance(predictions, Mapping) or isinstance(references, Mapping):
+        raise DataError("a list was given beside a map of ids", "give two lists, or two maps")
+    if len(predictions) != len(references):
+        raise DataError(
+            f"{len(predictions)} predictions for {len(references)} references",
+            "give one reference per prediction, in one order, or maps by study id",
+        )
+    return _numbered(predictions), _numbered(references)
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, str]:
+    return {str(i): text for i, text in enumerate(texts, start=1)}
+
+
+def _vocabulary(words: Vocabulary | Iterable[str] | None) -> Vocabulary | None:
+    if words is None or isinstance(words, Vocabulary):
+        return words
+    return Vocabulary(tuple(sorted({*words, UNK})))
+
+
+def _unable(metrics: Sequence[str], n: int) -> tuple[Score, ...]:
+    """Rows that say why there is no r2gen@1."""
+    reason = (
+        "not available: R2Gen scores against references cut to its train split's vocabulary, "
+        "which references alone do not tell; give --vocabulary FILE, or name a dataset"
+    )
+    read = [f for f in registry.families(metrics) if registry.load(f).treatments != (RAW,)]
+    return tuple(Score(TREATMENT, name, None, n, 0, "", reason) for name in read)
+
+
+def _known(score: Score) -> Score:
+    """Without what has no meaning here: nothing can be copied from a train split that is not."""
+    if score.metric != _COPIED:
+        return score
+    reason = "not available: the references come without a train split"
+    return replace(score, value=None, signature="", unavailable=reason)

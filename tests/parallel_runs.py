@@ -1,0 +1,146 @@
+"""First steps of trainings in as many processes as torchrun started; see test_parallel.py.
+
+    torchrun --nproc-per-node 2 tests/parallel_runs.py OUT STEPS base uar r2gen mgca
+    python tests/parallel_runs.py OUT STEPS base uar r2gen mgca
+    python tests/parallel_runs.py OUT compare
+
+leaves losses and weights in OUT/<processes>/<model>; `compare` says how far each number of
+processes is from one. Small presets, embedded radiographs, no dropout anywhere. PRECISION=double
+in the environment computes all in float64: Adam divides a gradient that is zero but for rounding
+(of a key's bias, which softmax ignores) by its own size, and batch norm of eight studies amplifies
+rounding, so that in float32 only losses tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench.engine.parallel import ALONE, World, joined
+from bench.runs.together import processes
+from bench.runs.training import initial_model, open_training
+from bench.runs.workspace import Workspace
+from bench.spec import BudgetSpec, RunSpec, SelectionSpec
+from bench.store import RunFolder
+from bench.suites.composer import Composer
+from bench.suites.suite import Row
+
+COMMON = ("dataset=synthetic", "dataset.sample=32", "size=tiny", "budget=tiny",
+          "budget.precision=fp32")  # fmt: skip
+ROWS = {
+    "base": Row("base", "base"),
+    "uar": Row("uar", "uar", ("model.params.lsu=false",)),
+    "r2gen": Row("r2gen", "r2gen"),
+}
+
+
+def spec_of(name: str, steps: int, work: Workspace) -> RunSpec:
+    composer = Composer(work, None, list(COMMON))
+    spec = composer.row(ROWS[name]) if name in ROWS else composer.pretraining(name)
+    train = replace(spec.train, batch=8)
+    selection = SelectionSpec("last", evaluations=1)
+    budget = BudgetSpec("steps", float(steps))
+    return replace(spec, train=train, budget=budget, selection=selection)
+
+
+def silence(model: nn.Module) -> None:
+    """No dropout, nor that which no setting reaches (R2Gen's memory)."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]
+
+
+def train(name: str, steps: int, out: Path, work: Workspace, world: World) -> None:
+    spec = spec_of(name, steps, work)
+    model = initial_model(spec, work)
+    silence(model)
+    model.to(torch.get_default_dtype())
+    folder = RunFolder(out / str(world.size), name)
+    training = open_training(spec, model, work, folder, world)
+    losses = training.first_losses(steps)
+    flops = training.meter.flops
+    if world.leads:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        (folder / "losses.json").write_text(json.dumps({"losses": losses, "flops": flops}))
+        save_file(
+            {k: v.contiguous() for k, v in model.state_dict().items()},
+            folder / "weights.safetensors",
+        )
+
+
+def double() -> None:
+    """All in float64 from here on, also where a model asks for float32."""
+    torch.set_default_dtype(torch.float64)
+    Tensor.float = Tensor.double  # type: ignore[method-assign]
+
+
+def work_off(names: list[str], steps: int, out: Path, world: World) -> None:
+    work = Workspace(out / "runs", out / "cache")
+    for name in names:
+        train(name, steps, out, work, world)
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    return json.loads((folder / "losses.json").read_text())["losses"]
+
+
+def flops(folder: Path) -> float:
+    return json.loads((folder / "losses.json").read_text())["flops"]
+
+
+def distance(one: Path, several: Path) -> float:
+    """Largest difference of any term of any step."""
+    pairs = zip(losses(one), losses(several), strict=True)
+    return max(abs(a[key] - b[key]) for a, b in pairs for key in a)
+
+
+def apart(one: Path, several: Path) -> dict[str, float]:
+    """Largest difference of each tensor of the final weights."""
+    first, second = (load_file(f / "weights.safetensors") for f in (one, several))
+    return {k: _largest(first[k], second[k]) for k in first}
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max())
+
+
+def compare(out: Path) -> None:
+    for one in sorted((out / "1").iterdir()):
+        for folder in sorted(out.glob(f"[2-9]/{one.name}")):
+            far = sorted(apart(one, folder).items(), key=lambda item: -item[1])
+            steps = len(losses(one))
+            same = "equal" if flops(one) == flops(folder) else "differ"
+            print(
+                f"{one.name}, {folder.parent.name} processes, {steps} steps: losses within "
+                f"{distance(one, folder):.1e}; FLOPs {same}; weights within "
+                + ", ".join(f"{size:.1e} {name}" for name, size in far[:4])
+            )
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    if sys.argv[2] == "compare":
+        compare(out)
+        return
+    steps, names = int(sys.argv[2]), sys.argv[3:]
+    torch.set_num_threads(1)
+    if os.environ.get("PRECISION") == "double":
+        double()
+    if processes() == 1:
+        work_off(names, steps, out, ALONE)
+        return
+    with joined("cpu") as world:
+        work_off(names, steps, out, world)
+
+
+if __name__ == "__main__":
+    main()

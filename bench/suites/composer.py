@@ -250,7 +250,7 @@ class Composer:
             return BudgetSpec("steps", float(SMOKE_STEPS))
         given = {"unit": budget["unit"], "amount": budget["amount"]}
         if given["unit"] == "epochs":
-            train = self.work.dataset(entry["_target_"], parameters(entry)).split("train")
+            train = self.work.dataset(entry["_target_"], parameters(dict(entry))).split("train")
             given = {"unit": "examples", "amount": given["amount"] * len(train)}
         return from_dict(BudgetSpec, given, "budget")
 

@@ -145,7 +145,7 @@ def test_list(call: Call) -> None:
 def test_a_dry_run_writes_nothing(call: Call) -> None:
     code, out, _ = call("run", "table2", *TINY, "--only", "BASE,b", "--dry-run")
     assert code == 0
-    assert "synthetic, common images: 7 rows, 7 runs" in out
+    assert "2 trainings of 1,600 examples, 5 floors; 0 of 7 are done" in out
     for name in ("constant", "no_finding", "nearest", "BASE", "b"):
         assert f"\n{name} " in out
     assert out.count("to do") == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,6 +239,26 @@ def test_readers_are_loaded_by_name(
     with pytest.raises(BenchError, match="split") as error:
         data.load("bench.data.iu_xray.load", split="iu_xray")
     assert "it takes manifest" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("Frontal", "Lateral"), "views as in the manifest; other"),
+        (lambda text: "\n".join(text.splitlines()[:5]), "other or absent"),
+        (lambda text: text.replace("uid", "id", 1), "is damaged"),
+    ],
+)
+def test_the_table_of_views_is_checked(
+    wanted: Manifest, known: None, tmp_path: Path, change: Callable[[str], str], said: str
+) -> None:
+    path = tables(tmp_path) / "indiana_projections.csv"
+    [whole] = [f for f in check_iu_xray(tmp_path).findings if f.name == "projections"]
+    assert whole.status == "ok"
+    path.write_text(change(path.read_text()))
+    [finding] = [f for f in check_iu_xray(tmp_path).findings if f.name == "projections"]
+    assert finding.status == "fail"
+    assert said in finding.text
 
 
 def test_check_of_the_made_release(wanted: Manifest, known: None, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ MODELS = ("baselines", "uar", "mgca")
 # The direction rule: a package (or a file of bench/) imports from its own level and from those
 # before it, never from one behind it.
 DIRECTION = """
-errors terminal canonical < files < spec config weights targets < store model provenance <
+errors terminal canonical < files settings < spec config weights targets < store model provenance <
 figures data < formats < metrics < stats engine identity < runs < pretraining scripts < suites <
 boards perf < reporting < commands < __main__
 """

@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         print("\n".join(_shown(job, scored, arguments.show)), "\n")
     print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored, job.own))
-    return 0
+    return 3 if metrics and any(s.value is None for s in scored) else 0
 
 
 def _say(line: str) -> None:

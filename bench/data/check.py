@@ -6,6 +6,7 @@ must know; neither is hidden when the other occurs.
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,7 @@ def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = N
 
 def _files(source: Source, wanted: Manifest, folds: Sequence[Manifest]) -> Iterator[Finding]:
     yield _texts(source, wanted)
+    yield from _projections(source, wanted)
     keys = [i.key for e in wanted.entries for i in iu_xray.images_of(source, e)]
     with ThreadPoolExecutor() as pool:
         hashes = dict(zip(source.files, pool.map(hashed, source.files.values()), strict=True))
@@ -119,6 +121,29 @@ def _texts(source: Source, wanted: Manifest) -> Finding:
         f"{good:,} of {total:,} equal the manifest ({wanted.digest[:12]}), layout {source.layout}"
     )
     return Finding("reports", "ok" if good == total else "fail", text, {"equal": good})
+
+
+def _projections(source: Source, wanted: Manifest) -> Iterator[Finding]:
+    """The public table of views, where it lies beside: each image of the manifest as it says."""
+    path = source.folder / "indiana_projections.csv"
+    if not path.is_file():
+        return
+    fix = f"get the table again: {iu_xray.SOURCES}"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            views = {
+                (row["uid"], iu_xray.image_key(row["filename"])): row["projection"].lower()
+                for row in csv.DictReader(file, strict=True)
+            }
+    except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+        yield Finding("projections", "fail", f"{path.name} is damaged: {error}", {}, fix)
+        return
+    images = [(e.patient, i) for e in wanted.entries for i in e.images]
+    wrong = [i.key for uid, i in images if views.get((uid, i.key)) != i.view]
+    text = f"{len(images) - len(wrong):,} of {len(images):,} views as in the manifest"
+    text += f"; other or absent: {some(wrong)}" if wrong else ""
+    figures = {"equal": len(images) - len(wrong)}
+    yield Finding("projections", "fail" if wrong else "ok", text, figures, fix)
 
 
 def _rendition(source: Source, keys: list[str], hashes: Mapping[str, tuple[int, str]]) -> Finding:

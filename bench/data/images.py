@@ -11,7 +11,7 @@ pixel is an error, never a number.
 from __future__ import annotations
 
 import errno
-import fcntl
+import glob
 import hashlib
 import io
 import json
@@ -31,8 +31,8 @@ from PIL import UnidentifiedImageError
 
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
-from bench.errors import BenchError, DataError
-from bench.files import file_digest, replacing
+from bench.errors import BenchError, DataError, RunError
+from bench.files import exclusive, file_digest, replacing
 from bench.model import ImageSpec
 from bench.terminal import counting
 
@@ -174,8 +174,10 @@ def open_store(
 
 
 def altered(cache: Path, dataset: str) -> Iterator[str]:
-    """What is wrong with the complete caches of a dataset: every image is compared."""
-    for marker in sorted((cache / "images" / dataset).glob(f"*.{LAYOUT}/{MARKER}")):
+    """What is wrong with the complete caches of a dataset, and of samples of it: every image is
+    compared."""
+    pattern = f"{glob.escape(dataset)}*/*.{LAYOUT}/{MARKER}"
+    for marker in sorted((cache / "images").glob(pattern)):
         store = _open(marker.parent, "")
         if store is None:
             yield f"the image cache {marker.parent} was altered; it will be built again"
@@ -304,14 +306,6 @@ def _append(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Exclusive between processes; released by the system when a process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
     """A full or read-only disk as a BenchError. What was cached before stays usable."""
     try:
@@ -319,10 +313,10 @@ def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
     except OSError as error:
         each = rule.bytes_each()
         needs = f"{images * each / 1e6:,.0f} MB" if each else f"about {images * 0.1:,.0f} MB"
-        raise BenchError(
+        raise RunError(
             f"cannot write the image cache {folder}: {error.strerror}; "
             f"{images:,} images need {needs}",
-            "free some space or choose another cache folder, and run again: it continues there",
+            "free some space, or choose another folder (--cache FOLDER), and run again: it goes on",
         ) from error
 
 

@@ -232,7 +232,8 @@ def open_source(root: Path) -> Source:
             return _tables(folder)
         if (folder / "ecgen-radiology").is_dir():
             return _openi(folder)
-    except (KeyError, ValueError, ElementTree.ParseError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError, OSError,
+            csv.Error, ElementTree.ParseError) as error:  # fmt: skip
         raise DataError(
             f"{folder} is damaged: {type(error).__name__}: {error}",
             f"get the release again: {SOURCES}",
@@ -242,6 +243,13 @@ def open_source(root: Path) -> Source:
         "annotation.json with images/<id>/",
         f"set BENCH_DATA to the folder that holds {NAME}/; {SOURCES}",
     )
+
+
+def image_key(name: str) -> str:
+    """The key of an image file's name; a ValueError for what is none."""
+    if match := _IMAGE.fullmatch(name):
+        return match["key"]
+    raise ValueError(f"{name!r} is not the name of an image")
 
 
 def _pairs(folder: Path) -> bool:
@@ -265,12 +273,14 @@ def _image_files(*folders: Path) -> dict[str, Path]:
 
 def _tables(folder: Path) -> Source:
     with (folder / "indiana_reports.csv").open(encoding="utf-8", newline="") as file:
-        records = {row["uid"]: _row(row) for row in csv.DictReader(file)}
+        records = {row["uid"]: _row(row) for row in csv.DictReader(file, strict=True)}
     images = folder / "images"
     return Source("tables", folder, records, _image_files(images, images / "images_normalized"))
 
 
 def _row(row: Mapping[str, str]) -> Record:
+    if None in row or None in row.values():
+        raise ValueError(f"the row of {row['uid']} has another number of fields than the header")
     labels = frozenset(x.strip().lower() for x in row["Problems"].split(";") if x.strip())
     sections = {name: row[name] for name in ("impression", "indication") if row[name]}
     return Record(row["findings"], labels, sections)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, some, unknown
+from bench.files import refuse_pipe
 
 KEY, TEXT = "(key)", "(text)"  # what a map's key, and a bare text, are called as fields
 SPLITS = ("train", "val", "test")
@@ -71,6 +72,7 @@ def read(path: Path, split: str = "") -> Rows:
 
 def _text(path: Path) -> str:
     try:
+        refuse_pipe(path)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "give a file of reports") from None

@@ -184,8 +184,13 @@ def family(name: str) -> str:
 
 
 def listed(text: str) -> list[str]:
-    """The names in what a user gave by commas; an unknown metric is an error."""
+    """The names in what a user gave by commas; an unknown metric, or none of them, is an error.
+
+    What was not given, "", is no name at all.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if text and not names:
+        raise BenchError(f"{text!r} names no metric", f"known: {', '.join(known_families())}")
     for name in names:
         family(name)
     return names

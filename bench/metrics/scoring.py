@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from bench.metrics import registry
 from bench.metrics.base import Metric
 from bench.metrics.measuring import Progress, measure
 from bench.metrics.references import COCO, KNOWN, RAW, ReferenceSet, studies
-from bench.store import read_json
+from bench.store import PUT_BACK, read_json, sealed
 
 
 def ids_digest(ids: Iterable[str]) -> str:
@@ -129,24 +131,35 @@ class Scored:
 
     @classmethod
     def load(cls, path: Path) -> Scored:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as saved:
-            facts = json.loads(str(saved["facts"]))
-            keys = [(treatment, family) for treatment, family in facts["tables"]]
-            tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
-        return cls(
-            facts["dataset"],
-            facts["split"],
-            tuple(facts["ids"]),
-            tuple(facts["missing"]),
-            tuple(Score(**score) for score in _named_now(facts["scores"])),
-            tables,
-        )
+        """Read what `save` wrote; a damaged file, or an altered one of a run, is a DataError."""
+        try:
+            with np.load(sealed(path), allow_pickle=False) as saved:
+                facts = json.loads(str(saved["facts"]))
+                keys = [(treatment, family) for treatment, family in facts["tables"]]
+                tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
+            return cls(
+                facts["dataset"],
+                facts["split"],
+                tuple(facts["ids"]),
+                tuple(facts["missing"]),
+                tuple(Score(**score) for score in _named_now(facts["scores"])),
+                tables,
+            )
+        except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as e:
+            raise DataError(f"{path} is damaged: {e}", PUT_BACK) from e
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's scores.json: each score with its family, stratum and control."""
-    return _named_now(read_json(path))
+    found = read_json(path)
+    if not isinstance(found, list) or not all(
+        isinstance(row, dict) and {*row} >= _COLUMNS for row in _named_now(found)
+    ):
+        raise DataError(f"{path} is not a list of scores", PUT_BACK)
+    return _named_now(found)
+
+
+_COLUMNS = {"metric", "treatment", "stratum", "control"}
 
 
 def _named_now(scores: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,11 +22,18 @@ SAMPLE = "sample"  # studies to keep of each split, which `bench.data.load` take
 # Keys of a dataset's YAML that are not parameters of its reader.
 NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare", "folds")
 
+LATER = {"section": "findings"}  # parameter -> the value that a run had before there was one
+
 
 def parameters(entry: dict[str, Any]) -> dict[str, Any]:
     """The reader's parameters in a dataset's YAML; a sample only where one is asked for."""
     given = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
     return given if given.get(SAMPLE) else {k: v for k, v in given.items() if k != SAMPLE}
+
+
+def said(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters without those that came later than runs and say what was so before."""
+    return {k: v for k, v in params.items() if LATER.get(k) != v}
 
 
 def open_dataset(name: str, **changes: Any) -> Dataset:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.data.study import SPLITS, Dataset
 from bench.data.text import TREATMENTS, Vocabulary, one_space, treatment, vocabulary
-from bench.errors import unknown
+from bench.errors import MissingError, unknown
 from bench.metrics import ptb
 
 RAW = "raw"
@@ -38,8 +38,17 @@ class ReferenceSet:
         if self.treatment in _UNTOUCHED:
             return self._plain(raw)
         rule = treatment(self.treatment, self.dataset)
-        words = self.words or vocabulary(self.dataset)
+        words = self._vocabulary() if rule.limit is not None else Vocabulary(())
         return [rule.reference(report, words) for report in raw]
+
+    def _vocabulary(self) -> Vocabulary:
+        if self.words is None and not self.dataset.split("train"):
+            raise MissingError(
+                f"{self.treatment} cuts references to the words of a train split, which "
+                f"{self.dataset.name} has not",
+                "give the words (--vocabulary FILE), or name a dataset",
+            )
+        return self.words or vocabulary(self.dataset)
 
     def texts(self, reports: Sequence[str]) -> tuple[list[str], list[str]]:
         """Hypotheses and references as they are before PTB."""

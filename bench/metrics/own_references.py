@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.iu_xray import MAX_LENGTH as IU_LENGTH
-from bench.data.mimic_cxr import MAX_LENGTH as MIMIC_LENGTH
 from bench.data.study import Dataset, Image, Study
 from bench.data.text import UNK, Vocabulary
 from bench.errors import DataError, unknown
+from bench.formats.vocabulary import LENGTHS
 from bench.metrics import registry
 from bench.metrics.cache import folder, keep
 from bench.metrics.measuring import Progress
@@ -30,7 +29,6 @@ from bench.spec import TREATMENT
 
 NAME, SPLIT = "own references", "test"
 FULL = "full@1"
-LENGTHS = {"iu": IU_LENGTH, "mimic": MIMIC_LENGTH}  # of r2gen@1, by cleaning
 # What the references alone cannot tell: neither a train split nor expert labels come with them.
 WITHOUT = ("chexpert-rules-truth",)
 

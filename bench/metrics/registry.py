@@ -84,6 +84,7 @@ FAMILIES: dict[str, Family] = {
     "METEOR": _language("meteor.METEOR", "METEOR"),
     "ROUGE-L": _language("rouge.RougeL", "ROUGE-L"),
     "CIDEr": _language("cider.CIDEr", "CIDEr"),
+    "ROUGE": Family("bench.metrics.rouge_n.RougeN"),  # ROUGE-1, ROUGE-2
     "alignment": Family("bench.metrics.alignment.Alignment"),
     "alignment-control": Family("bench.metrics.alignment.AlignmentControl"),
     "attention-box": Family("bench.metrics.attention.AttentionBox"),

@@ -91,6 +91,8 @@ FAMILIES: dict[str, Family] = {
     "image-information": Family("bench.metrics.image_information.ImageInformation"),
     "image-information-within": Family("bench.metrics.image_information.WithinLabels"),
     "image-attribution": Family("bench.metrics.image_attribution.ImageAttribution"),
+    "bertscore": Family("bench.metrics.bertscore.BERTScore"),
+    "bertscore-roberta-large": Family("bench.metrics.bertscore.BERTScoreLarge"),
     "diversity": Family("bench.metrics.diversity.Diversity", scored=ALWAYS),
     "chexpert-rules": _clinical(
         "rules.ChexpertRules", ALWAYS, "chexpert-rules", "chexpert-rules", _AVERAGES

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables
+from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables, write_csv
 
 from bench import data
 from bench.data import iu_xray, manifest
@@ -71,6 +71,45 @@ def test_layouts_give_the_manifests_studies(layout: str, wanted: Manifest, tmp_p
         " ".join(STUDIES[e.patient][1].split()) for e in wanted.entries
     ]
     assert made.read(made.studies[0].images[0]).shape == (11, 9)
+
+
+@pytest.mark.usefixtures("wanted")
+def test_benchx_writes_r2gens_annotation_as_a_table(tmp_path: Path) -> None:
+    folder = r2gen(tmp_path)
+    expected = iu_xray.load(tmp_path)
+    entries = [e for split in annotation().values() for e in split]
+    (folder / "annotation.json").unlink()
+    write_csv(
+        folder / "iu_xray_annotations.csv", list(entries[0]), [list(e.values()) for e in entries]
+    )
+    found = iu_xray.load(tmp_path)
+    assert (found.studies, found.manifest) == (expected.studies, expected.manifest)
+
+
+@pytest.mark.usefixtures("wanted")
+def test_a_report_is_findings_or_impression_or_both(tmp_path: Path) -> None:
+    folder = tables(tmp_path)
+    text = (folder / "indiana_reports.csv").read_text().replace("Impression 5", "")
+    (folder / "indiana_reports.csv").write_text(text)
+    named = {name: iu_xray.load(tmp_path, section=name) for name in iu_xray.SECTIONS}
+    assert [s.report for s in named["impression"].studies] == [
+        f"Impression {uid}" for uid in STUDIES if uid != "5"
+    ]
+    assert named["both"].studies[0].report == f"{STUDIES['1'][1]} Impression 1"
+    assert len(named["findings"].studies) == 1 + len(named["both"].studies)
+    assert named["findings"].manifest == iu_xray.load(tmp_path).manifest
+    assert len({d.manifest for d in named.values()}) == 3
+    report = check_iu_xray(tmp_path, section="impression").render()
+    assert "impression in 4 of 5 studies; left out: CXR5_IM-0005" in report
+    with pytest.raises(BenchError, match="did you mean 'findings'"):
+        iu_xray.load(tmp_path, section="finding")
+
+
+@pytest.mark.usefixtures("wanted")
+def test_r2gens_annotation_has_no_impressions(tmp_path: Path) -> None:
+    r2gen(tmp_path)
+    with pytest.raises(DataError, match="no report of the layout r2gen has its impression"):
+        iu_xray.load(tmp_path, section="impression")
 
 
 def test_tables_and_open_i_agree(wanted: Manifest, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.canonical import digest, from_dict
 from bench.config import compose, load_yaml, names, tokenizer_name
-from bench.data.registry import parameters
+from bench.data.registry import parameters, said
 from bench.errors import BenchError, unknown
 from bench.identity import run_code
 from bench.metrics.clinical import labeler
@@ -194,7 +194,7 @@ class Composer:
 
     def _data(self, config: Mapping[str, Any]) -> DataSpec:
         entry = config["dataset"]
-        params = parameters(entry)
+        params = said(parameters(entry))
         dataset = self.work.dataset(entry["_target_"], params)
         return DataSpec(
             name=entry["name"],

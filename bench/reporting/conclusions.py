@@ -29,6 +29,7 @@ from bench.runs.controls import SHUFFLED
 from bench.spec import TREATMENT
 from bench.stats.compare import Comparison, corrected
 from bench.stats.verdicts import CONFIRMED, EXCLUDED, NO_EFFECT, REVERSED, TESTED, UNRESOLVED
+from bench.store import RunFolder, load_spec
 from bench.suites.suite import floor_title
 from bench.terminal import number
 
@@ -268,9 +269,19 @@ def _scope(suite: Summary) -> str:
     each = "one training" if counts == [1] else f"{times} trainings"
     alone = " One training of a row settles nothing about methods." if counts == [1] else ""
     return (
-        f"All of this holds for {suite.dataset}, {each} a row, {studies(suite)} test studies."
-        f"{alone}"
+        f"All of this holds for {suite.dataset}, {each}{_budget(suite)} a row, "
+        f"{studies(suite)} test studies.{alone}"
     )
+
+
+def _budget(suite: Summary) -> str:
+    """` of 8,000 examples`, where all rows have one budget."""
+    runs = [run for row in suite.trained for run in suite.keys[row][:1]]
+    budgets = {load_spec(RunFolder(suite.contrasts.out, run)).budget for run in runs}
+    if len(budgets) != 1:
+        return ""
+    [budget] = budgets
+    return f" of {budget.amount:,.0f} {budget.unit}"
 
 
 # --- words --------------------------------------------------------------------------------------

@@ -11,16 +11,20 @@ from made import DATA, PARAMS, SUITE, make, seal
 from toy import load
 
 from bench.__main__ import main
+from bench.boards.publish import _refuse_unnamed
 from bench.boards.rows import read_rows
 from bench.boards.validate import validate
+from bench.config import load_yaml
+from bench.data.registry import parameters
 from bench.errors import BenchError
 from bench.metrics import ptb
 from bench.reporting import summary
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
-from bench.spec import BudgetSpec, DecodeSpec
+from bench.spec import BudgetSpec, DataSpec, DecodeSpec, PartSpec, RunSpec
 from bench.store import RunFolder
 from bench.suites.plan import Plan, Planned
+from bench.suites.suite import load_suite
 
 
 @pytest.fixture
@@ -204,3 +208,20 @@ def test_a_retracted_run_is_not_published_again(
     assert bench.publish(bench.plan) == 0
     assert bench.publish(replace(bench.plan, runs=(bench.sealed("BASE", seed=1),))) == 0
     assert validate(bench.board) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [({}, False), ({"views": "all"}, True), ({"subset": "present"}, True), ({"sample": 9}, True)],
+)
+def test_only_datasets_that_a_yaml_names_are_published(changes: dict, refused: bool) -> None:
+    """Frontal and all views must not share a board's file and a command that makes it again."""
+    params = {**parameters(load_yaml("dataset", "mimic_cxr")), **changes}
+    data = DataSpec("mimic_cxr", "bench.data.mimic_cxr.load", "m", params)
+    spec = RunSpec("floor", data, PartSpec("x"), "c")
+    plan = Plan("toys", load_suite("single"), "mimic_cxr", (Planned("x", "floor", "x", spec),))
+    if not refused:
+        _refuse_unnamed(plan)
+        return
+    with pytest.raises(BenchError, match=rf"dataset\.{next(iter(changes))}="):
+        _refuse_unnamed(plan)

@@ -20,6 +20,8 @@ from bench.boards.rows import (
     write_rows,
 )
 from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, edits
+from bench.config import load_yaml, names
+from bench.data.registry import parameters
 from bench.errors import BenchError, some, unknown
 from bench.files import replacing
 from bench.metrics import registry
@@ -42,6 +44,7 @@ def publish(plan: Plan, work: Workspace, board: Path) -> tuple[Path, int, int]:
     rows = [r for r in suite_rows(plan, work) if r.value is not None]
     if not rows:
         raise BenchError(f"no sealed run of {plan.name}", f"bench run {plan.name} first")
+    _refuse_unnamed(plan)
     path = board / f"{plan.dataset}.csv"
     known = read_rows(path) if path.exists() else []
     rows += _under_other_names(known, rows)
@@ -63,6 +66,23 @@ def new_rows(known: Iterable[BoardRow], rows: Iterable[BoardRow]) -> list[BoardR
     there = {row_key(r) for r in known if r.status == "active"}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return [replace(r, added=today) for r in rows if row_key(r) not in there]
+
+
+def _refuse_unnamed(plan: Plan) -> None:
+    """A board's file, its report and the command that makes it again name a dataset by its YAML.
+
+    Runs on that dataset with another setting are runs on another one; only folds are told apart.
+    """
+    known = names("dataset")
+    for data in (planned.spec.data for planned in plan.runs):
+        own = parameters(load_yaml("dataset", data.name)) if data.name in known else data.params
+        other = [f"dataset.{k}={v}" for k, v in data.params.items() if own.get(k) != v]
+        if changed := [setting for setting in other if not setting.startswith("dataset.fold=")]:
+            raise BenchError(
+                f"runs with {some(changed)} are not on the dataset that {data.name} names",
+                f"publish runs on a named dataset ({', '.join(known)}), or write a YAML with these "
+                "settings and a name of its own (CONTRIBUTING.md)",
+            )
 
 
 def _under_other_names(known: Sequence[BoardRow], rows: Sequence[BoardRow]) -> list[BoardRow]:

@@ -39,9 +39,16 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="list what works, too, line by line")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), help="self-test of a device instead, about a minute"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.device:
+        from bench.perf.selftest import told
+
+        return told(arguments.device)
     found = list(findings())
     print("\n".join(wrap(answer(found), room())) + "\n")
     for finding in found:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from bench.data.registry import split_overrides
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, some, unknown
 from bench.files import write_atomic
 from bench.formats.reports import read_reports
 from bench.formats.roles import Columns
@@ -50,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     columns = Columns(arguments.id_column, arguments.report_column, "", settings.get("section", ""))
     found = read_reports(arguments.reports, columns, settings.get("split", ""))
     print(found.said, file=sys.stderr)
+    if found.left_out:
+        names = some(found.left_out)
+        print(f"{len(found.left_out)} studies without text left out: {names}", file=sys.stderr)
     reports = found.by_id()
     text = (
         why_as_csv(reports)

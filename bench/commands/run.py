@@ -25,8 +25,9 @@ from bench.reporting.selection import REPORTS, Selection
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
 from bench.spec import RunSpec
 from bench.store import RunFolder
+from bench.suites import launch
 from bench.suites.plan import Plan, make_plan
-from bench.suites.work import Job, workers
+from bench.suites.work import Job, is_left, side_by_side, workers
 from bench.terminal import GAP, Progress, room, table
 
 Planner = Callable[..., Plan]  # of `pretrain` as `make_plan` takes it
@@ -63,7 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reports", type=Path, help="folder of reports (default: reports beside the runs)"
     )
-    # A process that `--jobs` starts: parent's id, or 0. Works from the plan's end, prints nothing.
+    parser.add_argument(
+        "--launcher",
+        choices=("local", *launch.ENGINES),
+        default="local",
+        help="who runs the --jobs processes: this machine, Slurm (submitit) or a Ray cluster",
+    )
+    parser.add_argument(
+        "--launcher-option",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="of submitit's executor (slurm_partition=gpu, gpus_per_node=1) or a Ray task",
+    )
+    # A process that `--jobs` starts: parent's id, or 0; -1: on another machine, without a parent.
+    # Works from the plan's end, prints nothing.
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -73,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     # A wrong name is refused before hours of training; a score stands for its family.
     names = registry.listed(arguments.metrics) or available.unasked()
     metrics = registry.families(names)
-    job = Job(work, progress, metrics, arguments.worker)
+    job = Job(work, progress, metrics, max(arguments.worker, 0))
     planner = partial(
         make_plan,
         arguments.suite,
@@ -84,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         smoke=arguments.smoke,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with it
+    if arguments.worker < 0:
+        launch.sees_locks(work.out)
     if arguments.worker:
         _help(job, planner, arguments.until)
         return 0
@@ -91,7 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(describe(ready, work))
         return 0
-    with workers(_command(arguments), arguments.jobs, ready, work):
+    if arguments.launcher != "local":
+        _launch(arguments, ready, work)
+    here = 1 if arguments.launcher != "local" else arguments.jobs
+    with workers(_command(arguments, os.getpid()), here, ready, work):
         plan = planner(pretrain=job.pretrain)
         print(describe(plan, work))
         job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
@@ -149,6 +169,22 @@ def _help(job: Job, planner: Planner, until: str) -> None:
     job.help(plan, score, wait=True, idle=_rehearsal(plan, job.work, until))
 
 
+def _launch(arguments: argparse.Namespace, plan: Plan, work: Workspace) -> None:
+    """Let helpers elsewhere train and score; what they leave undone is done here afterwards."""
+    count = min(arguments.jobs or side_by_side(plan, work), max(1, len(plan.distinct())))
+    options = launch.options_of(arguments.launcher_option)
+    with launch.probe(work.out):
+        engine = launch.ENGINES[arguments.launcher](launch.log_folder(work.out), options)
+        command = launch.helper_command(_command(arguments, worker=-1))
+        launch.attend(
+            engine,
+            command,
+            count,
+            lambda: not is_left(plan, work.out, arguments.until != "train"),
+            lambda line: print(line, file=sys.stderr, flush=True),
+        )
+
+
 def _rehearsal(plan: Plan, work: Workspace, until: str) -> Callable[[], None]:
     """What to do while another process trains the last run.
 
@@ -163,18 +199,18 @@ def _rehearsal(plan: Plan, work: Workspace, until: str) -> Callable[[], None]:
     return rehearse if until == "tables" else lambda: None
 
 
-def _command(arguments: argparse.Namespace) -> list[str]:
+def _command(arguments: argparse.Namespace, worker: int) -> list[str]:
     """What a helper of this command is started with."""
     options = {
         "--only": arguments.only,
         "--seeds": arguments.seeds,
         "--until": arguments.until,
         "--metrics": arguments.metrics,
-        "--worker": os.getpid(),
-        "--out": arguments.out,
-        "--cache": arguments.cache,
+        "--worker": worker,
+        "--out": arguments.out.absolute(),
+        "--cache": arguments.cache.absolute(),
     }
-    given = [str(part) for pair in options.items() for part in pair]
+    given = [f"{name}={value}" for name, value in options.items()]
     smoke = ["--smoke"] if arguments.smoke else []
     return ["run", arguments.suite, *arguments.overrides, *given, *smoke]
 

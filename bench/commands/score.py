@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.data.registry import EMBEDDED, chosen_dataset, split_overrides
 from bench.data.study import Dataset
 from bench.data.text import Vocabulary
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, some, unknown
 from bench.files import write_atomic
 from bench.formats.reports import Pairs, Reports, read_pairs, read_predictions, refers
 from bench.formats.roles import Columns
@@ -188,8 +188,8 @@ def _tell(pairs: Pairs) -> None:
     if empty:
         _say(f"{empty} predictions are empty: scored as such")
     if pairs.left_out:
-        few = ", ".join(pairs.left_out[:5])
-        _say(f"{len(pairs.left_out)} studies without that section are left out: {few}")
+        names = some(pairs.left_out)
+        _say(f"{len(pairs.left_out)} studies without that section are left out: {names}")
 
 
 # --- a dataset ----------------------------------------------------------------------------------

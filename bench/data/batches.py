@@ -47,7 +47,7 @@ def views_of(studies: Sequence[Study], count: int) -> list[Image]:
     if short:
         raise DataError(
             f"{len(short)} studies have fewer than {count} images: {some(short)}",
-            "set dataset.views to the number of images that every study has",
+            "set dataset.image_views to the number of images that every study has",
         )
     return [image for s in studies for image in s.images[:count]]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import iu_xray, leakage, mimic_cxr
+from bench.data import iu_xray, leakage
 from bench.data.iu_xray import Source
 from bench.data.manifest import Manifest, Rendition, hashed
 from bench.data.study import SPLITS, Dataset
@@ -99,20 +99,6 @@ def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = N
         datasets = [iu_xray.dataset(manifest, source, one) for one in folds]
         findings += _properties(datasets[0]) if len(folds) == 1 else _folds(datasets)
     return Report(manifest, tuple(findings))
-
-
-def check_mimic_cxr(root: Path, views: str = "frontal") -> Report:
-    """`check`, and whether every image of MIMIC-CXR has a file."""
-    dataset = mimic_cxr.load(root, views)
-    missing = mimic_cxr.missing_images(root, dataset)
-    total = sum(len(study.images) for study in dataset.studies)
-    text = f"{total - len(missing):,} of {total:,} present"
-    if missing:
-        text += f"; missing: {some(missing)}"
-    fix = f"complete the release: {mimic_cxr.SOURCES}"
-    status, figures = "fail" if missing else "ok", {"missing": len(missing)}
-    images = Finding("images", status, text, figures, fix)
-    return Report(dataset.name, (images, *_properties(dataset)))
 
 
 def _files(source: Source, wanted: Manifest, folds: Sequence[Manifest]) -> Iterator[Finding]:

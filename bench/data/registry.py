@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ SAMPLE = "sample"  # studies to keep of each split, which `bench.data.load` take
 NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare", "folds")
 
 
-def parameters(entry: dict[str, Any]) -> dict[str, Any]:
+def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The reader's parameters in a dataset's YAML; a sample only where one is asked for."""
     given = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
     return given if given.get(SAMPLE) else {k: v for k, v in given.items() if k != SAMPLE}
@@ -41,38 +41,62 @@ def chosen_dataset(settings: dict[str, str], others: Sequence[str] = ()) -> Data
     `others`: further settings that the caller reads itself; any other name is refused.
     """
     name = settings.get("dataset", EMBEDDED)
+    return open_dataset(name, **_changes(name, settings, ("dataset", *others)))
+
+
+def _changes(name: str, settings: Mapping[str, str], others: Sequence[str] = ()) -> dict[str, Any]:
+    """The reader's parameters among settings like {"dataset.views": "all"}."""
     known = [f"{PART}{key}" for key in (*parameters(load_yaml("dataset", name)), SAMPLE)]
     for key in settings:
-        if key not in ("dataset", *known, *others):
-            raise unknown("setting", key, ["dataset", *others, *known])
+        if key not in (*known, *others):
+            raise unknown("setting", key, [*others, *known])
     given = {k.removeprefix(PART): v for k, v in settings.items() if k.startswith(PART)}
-    return open_dataset(name, **{k: yaml.safe_load(v) for k, v in given.items()})
+    return {k: yaml.safe_load(v) for k, v in given.items()}
 
 
-def check_dataset(name: str) -> Report:
-    """The dataset's own check, a function that takes what its reader takes; else what fits all."""
-    entry = load_yaml("dataset", name)
-    if target := entry.get("check"):
-        found: Report = resolve(target)(data_root(), **parameters(entry))
+def check_dataset(name: str, settings: Mapping[str, str] | None = None) -> Report:
+    """The dataset's own check, a function that takes what its reader takes; else what fits all.
+
+    A sample is checked as any dataset is: its files are those of the whole.
+    """
+    entry, changes = load_yaml("dataset", name), _changes(name, settings or {})
+    if (target := entry.get("check")) and not changes.get(SAMPLE):
+        found: Report = resolve(target)(data_root(), **parameters({**entry, **changes}))
         return found
-    return check(open_dataset(name))
+    return check(open_dataset(name, **changes))
 
 
-def prepare_dataset(name: str, out: Path, copy: bool) -> Path:
+def prepare_dataset(
+    name: str, out: Path, copy: bool, settings: Mapping[str, str] | None = None
+) -> Path:
     """What the dataset's own preparation wrote: a function `(root, out, copy) -> Path`.
 
-    One that writes beside the release takes the root alone.
+    One that writes beside the release takes the root, and what its reader takes.
     """
-    target = load_yaml("dataset", name).get("prepare")
+    entry, changes = load_yaml("dataset", name), _changes(name, settings or {})
+    target = entry.get("prepare")
     if not target:
         raise BenchError(
             f"{name} needs no preparation", f"`bench data check {name}` says whether it is whole"
         )
     function = resolve(target)
-    options = {"out": out, "copy": copy}
-    taken = {k: v for k, v in options.items() if k in inspect.signature(function).parameters}
+    options = {"out": out, "copy": copy, **changes}
+    taken = _taken(function, {**parameters(entry), **options})
+    if ignored := sorted(set(changes) - set(taken)):
+        raise BenchError(
+            f"the preparation of {name} has no {', '.join(f'{PART}{k}' for k in ignored)}",
+            f"bench data prepare {name}",
+        )
     written: Path = function(data_root(), **taken)
     return written
+
+
+def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that a function takes; all but the command's own by `**`."""
+    known = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return {k: v for k, v in options.items() if k in known or k not in ("out", "copy", SAMPLE)}
+    return {k: v for k, v in options.items() if k in known}
 
 
 def split_overrides(overrides: Sequence[str]) -> dict[str, str]:

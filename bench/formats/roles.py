@@ -131,7 +131,7 @@ def _sections(rows: Rows, columns: Columns) -> tuple[str, ...]:
     if not columns.section:
         raise DataError(
             f"{rows.path} has findings and impression",
-            "say what predictions are compared with: section=findings, impression or both",
+            "say which text is meant: section=findings, section=impression or section=both",
         )
     if columns.section not in chosen:
         raise unknown("section", columns.section, SECTIONS)

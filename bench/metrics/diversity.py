@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -32,7 +32,7 @@ class Diversity(Metric):
     resampling: ClassVar[str] = "repeats counted in the full scored set"
     context: ClassVar[str] = "repeats"
 
-    def __init__(self, train: Callable[[], Sequence[str]] | None = None) -> None:
+    def __init__(self, train: Callable[[], Container[str]] | None = None) -> None:
         self._train = train
 
     def given(self, references: ReferenceSet) -> Diversity:
@@ -45,7 +45,7 @@ class Diversity(Metric):
         if self._train is None:
             raise BenchError("diversity needs the train split", "score through `Metric.given`")
         texts = [" ".join(text.split()) for text in hypotheses]
-        train = {" ".join(text.split()) for text in self._train()}
+        train = self._train()
         times = Counter(texts)
         rows = [
             (1 / times[text], text in train, len(text.split()), len(reference.split()))

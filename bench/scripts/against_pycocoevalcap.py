@@ -95,7 +95,8 @@ def main(arguments: Sequence[str]) -> None:
     """Print the differences on a file of each size."""
     for count in map(int, arguments or ("200", "1000", "4000")):
         found = differences(count)
-        print(f"{count} pairs:", ", ".join(f"{k} {v:.1e}" for k, v in found.items()))
+        shown = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+        print(f"{count} pairs: {shown}", flush=True)
 
 
 if __name__ == "__main__":

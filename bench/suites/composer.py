@@ -98,6 +98,11 @@ class Composer:
         found = []
         for change in grid(config["tune"], alternatives(config["model"])):
             spec = self.spec(tried(config, change), config["seed"])
+            if spec.selection.metric == "last":
+                raise BenchError(
+                    "tune is chosen on validation, which selection.metric=last never looks at",
+                    "budget.selection.metric=BLEU-4, CIDEr or loss",
+                )
             budget = spec.budget if self.smoke else shortened(spec.budget, config["tune_share"])
             found.append((change, replace(spec, kind="trial", budget=budget)))
         return found
@@ -165,7 +170,7 @@ class Composer:
             code=self._code_of(kind, *(p for p in (part, tokenizer) if p), data=data.target),
             train=_train(model, budget, config["size"], config.get("rate_factor", 1.0)),
             stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
-            budget=self._budget(budget),
+            budget=self._budget(budget, config["dataset"]),
             selection=from_dict(
                 SelectionSpec,
                 model.get("selection") or budget["selection"],
@@ -239,10 +244,14 @@ class Composer:
             self.pretrained[spec.run_id] = spec
         return f"{SEEDED}{spec.run_id}"
 
-    def _budget(self, budget: Mapping[str, Any]) -> BudgetSpec:
+    def _budget(self, budget: Mapping[str, Any], entry: Mapping[str, Any]) -> BudgetSpec:
+        """The preset's; epochs are examples of as many passes over the split that is read."""
         if self.smoke:
             return BudgetSpec("steps", float(SMOKE_STEPS))
         given = {"unit": budget["unit"], "amount": budget["amount"]}
+        if given["unit"] == "epochs":
+            train = self.work.dataset(entry["_target_"], parameters(dict(entry))).split("train")
+            given = {"unit": "examples", "amount": given["amount"] * len(train)}
         return from_dict(BudgetSpec, given, "budget")
 
 

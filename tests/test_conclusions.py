@@ -80,6 +80,7 @@ def test_one_training_settles_nothing(suite: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_words() -> None:
     assert [listed(["a"]), listed(["a", "b"]), listed("abc")] == ["a", "a and b", "a, b and c"]
+    assert listed("abcdefg") == "a, b, c, d and 3 more"
     assert span([0.5, 0.25]) == ".250 to .500"
     assert span([0.5, 0.5001]) == ".500"
 

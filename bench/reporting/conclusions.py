@@ -47,6 +47,7 @@ MARKS = {
 }
 SAME = 1e-9  # of scores that are equal
 FEW = 3  # claims named in a sentence
+MOST, SOME = 6, 4  # rows named one by one, and those named of more
 
 
 @dataclass(frozen=True)
@@ -288,8 +289,11 @@ def _budget(suite: Summary) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """a, b and c"""
-    *most, last = list(names)
+    """a, b and c; of many the first four and how many more: the tables have all."""
+    found = list(names)
+    if len(found) > MOST:
+        found = [*found[:SOME], f"{len(found) - SOME} more"]
+    *most, last = found
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -69,14 +69,18 @@ def test_claims() -> None:
     assert conclusions._claims([entry(NOT_RUN)]) == ""
 
 
-def test_one_training_settles_nothing(suite: Any) -> None:
-    assert conclusions._scope(suite).endswith("5 trainings a row, 300 test studies.")
+def test_one_training_settles_nothing(suite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conclusions, "_budget", lambda suite: " of 800 examples")
+    assert conclusions._scope(suite).endswith(
+        "5 trainings of 800 examples a row, 300 test studies."
+    )
     suite.trainings = lambda row: 1
     assert "One training of a row settles nothing about methods." in conclusions._scope(suite)
 
 
 def test_words() -> None:
     assert [listed(["a"]), listed(["a", "b"]), listed("abc")] == ["a", "a and b", "a, b and c"]
+    assert listed("abcdefg") == "a, b, c, d and 3 more"
     assert span([0.5, 0.25]) == ".250 to .500"
     assert span([0.5, 0.5001]) == ".500"
 

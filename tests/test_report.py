@@ -50,7 +50,7 @@ def test_files(written: dict[str, bytes]) -> None:
     assert set(written) == {
         "README.md", "scores.csv", "budget.csv", "t-tests.csv",
         *(f"t{part}.{form}" for part in ("", "-metrics", "-full") for form in ("md", "tex", "csv")),
-        *(f"{name}.{form}" for name in ("hero", "strata") for form in ("png", "svg", "csv")),
+        "hero.png", "hero.svg", "hero.csv",
     }  # fmt: skip
 
 
@@ -208,12 +208,12 @@ def test_a_drawing_keeps_the_ids_that_it_uses() -> None:
 
 def test_a_verdict_is_put_between_its_marks(made: tuple[Plan, Workspace], tmp_path: Path) -> None:
     path = tmp_path / "R.md"
-    path.write_text(f"a\n{BEGIN}\nold\n{END}\nb\n")
+    path.write_text(f"a\n{BEGIN}\nOUTDATED\n{END}\nb\n")
     put_verdict(Summary.of(*made), path)
     text = path.read_text()
     assert text.startswith(f"a\n{BEGIN}\n- ")
     assert text.endswith(f"{END}\nb\n")
-    assert "old" not in text
+    assert "OUTDATED" not in text
     path.write_text("nothing")
     with pytest.raises(BenchError, match="has no one place for a verdict"):
         put_verdict(Summary.of(*made), path)

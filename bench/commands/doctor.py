@@ -65,9 +65,8 @@ def answer(found: Sequence[Finding]) -> str:
     parts = [f"{sum(f.works for f in found if f.part == 'metric')} metrics work"]
     here = [name for name, works in data.items() if works and name != EMBEDDED]
     away = [name for name, works in data.items() if not works]
-    parts.append(f"of real data {some(here) if here else 'nothing'} is here")
-    if away:
-        parts.append(f"not {some(away)}")
+    parts += [f"real data here: {some(here)}"] if here else []
+    parts += [f"not here: {some(away)}"] if away else []
     if waiting := sum(f.part == "weights" and not f.works for f in found):
         parts.append(f"{waiting} files of weights are not here")
     start = (
@@ -81,11 +80,17 @@ def answer(found: Sequence[Finding]) -> str:
 def _shown(finding: Finding) -> str:
     """A finding within the terminal, its fix below it."""
     head = f"{'ok     ' if finding.works else 'missing'} {finding.part:<8} "
-    lines = wrap(finding.text, room(), initial_indent=head, subsequent_indent=" " * len(head))
+    lines = _wrapped(finding.text, head)
     if finding.fix:
         fix = f"{'':{len(head)}}fix: "
-        lines += wrap(finding.fix, room(), initial_indent=fix, subsequent_indent=" " * len(fix))
+        lines += _wrapped(finding.fix, fix)
     return "\n".join(lines)
+
+
+def _wrapped(text: str, head: str) -> list[str]:
+    """Lines under a head; names and signatures are not broken at their hyphens."""
+    return wrap(text, room(), initial_indent=head, subsequent_indent=" " * len(head),
+                break_on_hyphens=False, break_long_words=False)  # fmt: skip
 
 
 def findings() -> Iterator[Finding]:

@@ -27,7 +27,12 @@ class Column:
     heading: bool = False
     key: bool = False  # text repeats it where the other columns need a second block
     group: str = ""  # LaTeX: set above the columns that share it
-    short: str = ""  # LaTeX: instead of `head`, where a page is narrow
+    short: str = ""  # instead of `head` where it is narrow: in LaTeX, and in text where ungrouped
+
+    @property
+    def name(self) -> str:
+        """What text has above the column, which has no groups."""
+        return self.short if self.short and not self.group else self.head
 
 
 @dataclass(frozen=True)
@@ -58,4 +63,4 @@ class Sheet:
 
     def width(self, i: int) -> int:
         """Letters of a column's longest cell, its head among them."""
-        return max(len(x) for x in (self.columns[i].head, *(r.cells[i].text for r in self.rows)))
+        return max(len(x) for x in (self.columns[i].name, *(r.cells[i].text for r in self.rows)))

@@ -17,6 +17,8 @@ from bench.reporting.latex import latex
 from bench.reporting.layout import Cell, Sheet
 from bench.terminal import GAP, room
 
+BROKEN = 17  # letters of a last column that breaks its lines, at least
+
 
 def render(sheet: Sheet, form: str) -> str:
     """`form`: text, md, latex, csv or html."""
@@ -40,20 +42,24 @@ def text(sheet: Sheet) -> str:
 
 
 def _blocks(sheet: Sheet, width: int) -> list[list[int]]:
-    """Which printed columns stand beside one another; headings stand above the rows."""
+    """Which printed columns stand beside one another; headings stand above the rows.
+
+    The last column breaks its lines rather than stand in a block of its own.
+    """
     columns = sheet.columns
-    widths = [sheet.width(i) for i in range(len(columns))]
     keys = [i for i, c in enumerate(columns) if c.key]
-    free = width - sum(widths[i] + len(GAP) for i in keys)
+    free = width - sum(sheet.width(i) + len(GAP) for i in keys)
     blocks: list[list[int]] = []
     left = -1
     for i, column in enumerate(columns):
         if column.key or column.heading:
             continue
-        left -= widths[i] + len(GAP)
-        if left < -len(GAP) or not blocks:
+        last = i == len(columns) - 1 and not column.right
+        needed = min(sheet.width(i), BROKEN) if last else sheet.width(i)
+        if needed > left or not blocks:
             blocks.append(list(keys))
-            left = free - widths[i] - len(GAP)
+            left = free
+        left -= needed + len(GAP)
         blocks[-1].append(i)
     return blocks or [keys]
 
@@ -61,6 +67,8 @@ def _blocks(sheet: Sheet, width: int) -> list[list[int]]:
 def _block(sheet: Sheet, chosen: Sequence[int], width: int) -> Iterator[str]:
     columns = sheet.columns
     widths = {i: sheet.width(i) for i in chosen}
+    used = sum(widths[i] + len(GAP) for i in chosen[:-1])
+    widths[chosen[-1]] = min(widths[chosen[-1]], max(BROKEN, width - used))
 
     def line(cells: Sequence[str]) -> str:
         sides = (
@@ -69,7 +77,12 @@ def _block(sheet: Sheet, chosen: Sequence[int], width: int) -> Iterator[str]:
         )
         return GAP.join(sides).rstrip()
 
-    yield line([columns[i].head for i in chosen])
+    def lines(cells: Sequence[str]) -> Iterator[str]:
+        first, *rest = wrap(cells[-1], widths[chosen[-1]]) or [""]
+        yield line([*cells[:-1], first])
+        yield from (" " * used + more for more in rest)
+
+    yield line([columns[i].name for i in chosen])
     yield GAP.join("-" * widths[i] for i in chosen)
     above = ""
     headed = any(column.heading for column in columns)
@@ -81,7 +94,7 @@ def _block(sheet: Sheet, chosen: Sequence[int], width: int) -> Iterator[str]:
             yield from wrap(heading, width, subsequent_indent="  ")
             above = heading
         if any(cells[i].text for i in chosen):
-            yield line([cells[i].text for i in chosen])
+            yield from lines([cells[i].text for i in chosen])
 
 
 # --- Markdown, CSV, HTML -----------------------------------------------------------------------

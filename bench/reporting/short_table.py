@@ -19,7 +19,7 @@ from bench.reporting.conclusions import F1, MARKS, RAW, Reading, distinct, readi
 from bench.reporting.layout import Cell, Column, Row, Sheet
 from bench.reporting.tables import NOT_RUN, SHORT, cell
 from bench.spec import TREATMENT
-from bench.stats.compare import Comparison
+from bench.stats.compare import Comparison, corrected
 from bench.suites.suite import Table, floor_title
 from bench.terminal import number
 
@@ -35,7 +35,7 @@ def sheet(suite: Summary, table: Table) -> Sheet:
     paper = load_yaml("paper", table.paper) if table.paper else {}
     same = paper.get("dataset") == suite.dataset
     found = readings(suite)
-    changes = {(c.a, c.score): c for c in suite.comparisons(table) if c.b == table.rows[0]}
+    changes = {(c.a, c.score): c for m in BRIEF for c in _changes(suite, table, m)}
     columns = [*_head(table), *_columns(table, bool(paper), same)]
     ticks = {row.name: row.ticks for row in suite.suite.rows}
     rows = [
@@ -52,6 +52,16 @@ def sheet(suite: Summary, table: Table) -> Sheet:
     ]
     rows += [_floor(suite, floor, table, paper, same) for floor in suite.floors]
     return Sheet(table.title, tuple(columns), tuple(rows), tuple(_notes(suite, table, paper, same)))
+
+
+def _changes(suite: Summary, table: Table, metric: str) -> tuple[Comparison, ...]:
+    """Each row against the first, corrected over the rows in this score."""
+    first, *rest = [
+        row for row in table.rows if row in suite.keys and suite.has(metric, TREATMENT, [row])
+    ] or [""]
+    if first != table.rows[0]:
+        return ()
+    return corrected([suite.compare(row, first, metric, TREATMENT) for row in rest])
 
 
 def _head(table: Table) -> list[Column]:

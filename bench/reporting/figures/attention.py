@@ -57,7 +57,9 @@ def draw(suite: Summary) -> Drawn | None:
 
 
 def _title(suite: Summary, rows: list[str]) -> str:
-    top = max(rows, key=lambda r: suite.figure(r, GAIN, FEATURES).value)
+    """Of rows of several trainings, where there are any: one settles nothing."""
+    several = [row for row in rows if suite.trainings(row) > 1] or rows
+    top = max(several, key=lambda r: suite.figure(r, GAIN, FEATURES).value)
     best = suite.figure(top, GAIN, FEATURES)
     said = f"{top}, {number(best.value)} {interval(best.low, best.high)}"
     if best.low <= 0:

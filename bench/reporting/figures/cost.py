@@ -10,7 +10,7 @@ from bench.figures import BLUE, INK, TWO, pyplot
 from bench.reporting.conclusions import F1, FINDINGS, RAW, WORDED, readings
 from bench.reporting.costs import costs
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import bands, dot_handle, floor_handles
+from bench.reporting.figures.parts import bands, dot_handle, floor_handles, plain_numbers
 from bench.spec import TREATMENT
 from bench.store import RunFolder, read_json
 
@@ -31,7 +31,10 @@ def draw(suite: Summary) -> Drawn | None:
         r: spent[r].training.flops + (p.flops if (p := spent[r].pretraining) else 0.0) for r in rows
     }
     sizes = {r: _parameters(suite, r) for r in rows}
-    axes_of = {"FLOPs, pretraining counted": flops, "parameters": sizes}
+    axes_of = {
+        "FLOPs, 10⁹, pretraining counted": {r: x / 1e9 for r, x in flops.items()},
+        "parameters, thousands": {r: x / 1e3 for r, x in sizes.items()},
+    }
     figure, axes = pyplot().subplots(
         2, 2, figsize=(TWO, 3.9), sharey="row", sharex="col",
         gridspec_kw={"wspace": 0.06, "hspace": 0.1},
@@ -92,6 +95,7 @@ def _panel(
         axis.vlines(values[row], found.low, found.high, color=colour, linewidth=0.5, alpha=0.5)
         axis.plot(values[row], found.value, "o", color=colour, markersize=3.2)
     axis.set_xscale("log")
+    plain_numbers(axis.xaxis)
     axis.margins(x=0.12)
     _names(axis, {r: (values[r], suite.figure(r, score, text).value) for r in rows})
     return shown

@@ -84,3 +84,13 @@ def dot_handle(text: str, colour: str = INK, hollow: bool = False, marker: str =
     face = "white" if hollow else colour
     return Line2D([], [], marker=marker, linestyle="none", color=colour, markerfacecolor=face,
                   markersize=4, label=text)  # fmt: skip
+
+
+def plain_numbers(axis: Any, most: int = 4) -> None:
+    """Ticks of a logarithmic axis as numbers: exponents would be smaller than other letters."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+    axis.set_major_locator(MaxNLocator(most))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())

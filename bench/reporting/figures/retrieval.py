@@ -116,4 +116,5 @@ def _ranks(axis: Any, suite: Summary, places: dict[str, np.ndarray], count: int)
         axis.step(np.sort(x), shares, color=colours[row], linewidth=1.0, where="post",
                   label=label(suite, row))  # fmt: skip
     axis.set(xscale="log", xlabel="rank of the own report (dashes: chance)", ylabel="share")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axis.legend(loc="center right", bbox_to_anchor=(-0.16, 0.5))

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="processes that work on the plan (default: cores / threads of a run)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, its cost, and stop")
     parser.add_argument("--smoke", action="store_true", help="two steps of each training")
     parser.add_argument(
         "--until",
@@ -107,7 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     ready = planner(pretrain=None)
     if arguments.dry_run:
+        from bench.perf.cost import told
+
         print(describe(ready, work))
+        print(told(ready, work))
         return 0
     if arguments.launcher != "local":
         _launch(arguments, ready, work)

@@ -183,8 +183,8 @@ def told(plan: Plan, work: Workspace) -> str:
     space = disk(plan, work.open(trained[0].spec).dataset, costs)
     head = ["row", "GFLOP/example", "examples", "memory", "here", "H100", "MIMIC-CXR, H100"]
     return table(f"estimate of a training; here: {source}", head, rows) + (
-        f"\nall {len(costs)} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} on "
-        f"an H100, {_time(large)} there at MIMIC-CXR's size (30 epochs)\n"
+        f"\nall {len(costs)} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} "
+        f"on an H100, {_time(large)} there at MIMIC-CXR's size (30 epochs)\n"
         f"disk: {space['here'] / 1e9:,.2f} GB here, {space['mimic'] / 1e9:,.0f} GB at that size\n"
         f"H100: {H100_SHARE[precision]:.0%} of {H100[precision] / 1e12:,.0f} TFLOP/s "
         f"({precision}), assumed and not measured; pretraining and scoring are not in it\n"

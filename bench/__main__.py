@@ -21,6 +21,7 @@ VERBS = {
     "list": ("bench.commands.list", "known models, suites, datasets, metrics, papers"),
     "data": ("bench.commands.data", "check a dataset, or prepare it from its public release"),
     "run": ("bench.commands.run", "run a suite: plan, train, score, tables"),
+    "status": ("bench.commands.status", "a suite's runs: waiting, running where, done, failed why"),
     "execute": ("bench.commands.execute", "execute one run from its spec.json"),
     "score": (
         "bench.commands.score",

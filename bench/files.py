@@ -9,8 +9,15 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
-from bench.errors import DataError, RunError
+from bench.errors import BenchError, DataError, RunError
+
+NO_LOCKS = (
+    "give a folder on a filesystem with locks (NFS without nolock, Lustre with flock), or start "
+    "one process only"
+)
+PRIVATE_LOCKS = ("nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock")
 
 
 @contextmanager
@@ -67,6 +74,38 @@ def unwritable(path: Path, error: OSError) -> RunError:
         "free space, or give another folder (--out for runs, --cache for caches, --reports for "
         "reports, --board, $BENCH_WEIGHTS); finished work is kept",
     )
+
+
+def locked(file: IO[str]) -> bool:
+    """Lock an open file for this process alone; False where another one has it.
+
+    BenchError where the filesystem has no locks: two processes would train one run.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise BenchError(f"{file.name} cannot be locked: {error.strerror}", NO_LOCKS) from error
+    return True
+
+
+def keeps_locks_to_itself(path: Path, mounts: str | None = None) -> str | None:
+    """Why locks below `path` are not seen by other machines; None where nothing says so.
+
+    mounts: text of /proc/mounts. NFS mounted with nolock or local_lock, Lustre with localflock:
+    there a lock succeeds on every machine at once.
+    """
+    table = Path("/proc/mounts")
+    if mounts is None:
+        mounts = table.read_text(encoding="utf-8") if table.exists() else ""
+    rows = [line.split()[1:4] for line in mounts.splitlines()]
+    above = [row for row in rows if path.resolve().is_relative_to(row[0])]
+    if not above:
+        return None
+    place, kind, options = max(above, key=lambda row: len(row[0]))
+    own = [o for o in options.split(",") if o in PRIVATE_LOCKS]
+    return f"{place} ({kind}) is mounted with {own[0]}" if own else None
 
 
 def refuse_pipe(path: Path) -> None:

@@ -126,9 +126,9 @@ class SelectionSpec:
     """Which checkpoint is sealed: the best on validation.
 
     Looked at `evaluations` times, evenly over the budget, and, with `every_epochs`, each so many
-    epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" decodes
-    validation studies (at most `studies` of them; 0: all) as the test is decoded, or with a
-    `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
+    epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" or "CIDEr"
+    decodes validation studies (at most `studies` of them; 0: all) as the test is decoded, or with
+    a `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
     """
 
     metric: str = "BLEU-4"
@@ -227,7 +227,7 @@ class RunSpec:
         _one_of("train.clip.kind", self.train.clip.kind, "none", "value", "norm")
         schedule = self.train.schedule.name
         _one_of("train.schedule.name", schedule, "constant", "step", "cosine", "linear")
-        _one_of("selection.metric", self.selection.metric, "BLEU-4", "loss", "last")
+        _one_of("selection.metric", self.selection.metric, "BLEU-4", "CIDEr", "loss", "last")
         _one_of("decode.method", self.decode.method, "beam", "sample")
         for stage in self.stages:
             _one_of("stages.start", stage.start, "last", "best")

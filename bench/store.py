@@ -7,8 +7,9 @@ The manifest holds the sha256 of each; a folder without it is unfinished work.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,13 +18,14 @@ from typing import Any, cast
 
 from bench.canonical import digest, from_dict
 from bench.errors import BenchError, DataError, some, unknown
-from bench.files import file_digest, unwritable, write_atomic
+from bench.files import file_digest, locked, unwritable, write_atomic
 from bench.spec import RunSpec
 
 MANIFEST = "manifest.json"
 SEAL = "seal"
+LOCK, FAILED = ".lock", ".failed"
 RECORDS = frozenset({"env.json", "timing.json", "run.log"})
-IGNORED = frozenset({MANIFEST, ".lock"})
+IGNORED = frozenset({MANIFEST, LOCK})
 FACTS = {"run_id": str, "status": str, "results": dict, "records": dict}
 PUT_BACK = "put the file back as it was, or remove the folder and run again"
 
@@ -127,19 +129,44 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Yield whether this process has the run; the system frees the lock of a killed one."""
+        """Yield whether this process has the run; the system frees the lock of a killed one.
+
+        The lock's file says who has it.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
+            file = (self.path / LOCK).open("a+")
         except OSError as error:
             raise unwritable(self.path, error) from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locked(file):
                 yield False
                 return
+            file.truncate(0)
+            file.write(f"{socket.gethostname()} process {os.getpid()}")
+            file.flush()
             yield True
+
+    @property
+    def holder(self) -> str | None:
+        """The machine and process that work on the run now; None where none does."""
+        if not (self.path / LOCK).exists():
+            return None
+        with (self.path / LOCK).open("r+") as file:
+            return None if locked(file) else file.read() or "another process"
+
+    def failed(self, error: BaseException) -> None:
+        """Keep why the run was left undone, for `bench status`; hidden from its seal."""
+        text = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+        write_atomic(self.path / FAILED, text)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run was left undone last time; None where it was not, or is sealed since."""
+        path = self.path / FAILED
+        if not path.exists() or (self.path / MANIFEST).exists():
+            return None
+        return path.read_text(encoding="utf-8")
 
     def sweep(self) -> None:
         """Remove halves of files that a killed process left; only with the lock held."""

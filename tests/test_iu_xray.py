@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables
+from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables, write_csv
 
 from bench import data
 from bench.data import iu_xray, manifest
@@ -71,6 +71,19 @@ def test_layouts_give_the_manifests_studies(layout: str, wanted: Manifest, tmp_p
         " ".join(STUDIES[e.patient][1].split()) for e in wanted.entries
     ]
     assert made.read(made.studies[0].images[0]).shape == (11, 9)
+
+
+@pytest.mark.usefixtures("wanted")
+def test_benchx_writes_r2gens_annotation_as_a_table(tmp_path: Path) -> None:
+    folder = r2gen(tmp_path)
+    expected = iu_xray.load(tmp_path)
+    entries = [e for split in annotation().values() for e in split]
+    (folder / "annotation.json").unlink()
+    write_csv(
+        folder / "iu_xray_annotations.csv", list(entries[0]), [list(e.values()) for e in entries]
+    )
+    found = iu_xray.load(tmp_path)
+    assert (found.studies, found.manifest) == (expected.studies, expected.manifest)
 
 
 def test_tables_and_open_i_agree(wanted: Manifest, tmp_path: Path) -> None:

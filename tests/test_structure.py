@@ -31,7 +31,8 @@ TENSORS = (
     "bench.engine.stages", "bench.engine.validation", "bench.engine.parallel",
     "bench.engine.objective",
     "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
-    "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
+    "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca", "bench.perf.elsewhere",
+    "bench.perf.selftest", "bench.perf.cost",
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "matplotlib", "pycocoevalcap")
 

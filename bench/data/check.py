@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import iu_xray, leakage
+from bench.data import iu_layouts, iu_xray, leakage
 from bench.data.iu_xray import Source
 from bench.data.manifest import Manifest, Rendition, hashed
 from bench.data.study import SPLITS, Dataset
@@ -81,7 +81,12 @@ def check(dataset: Dataset) -> Report:
     return Report(dataset.name, tuple(_properties(dataset)))
 
 
-def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = None) -> Report:
+def check_iu_xray(
+    root: Path,
+    manifest: str = iu_xray.NAME,
+    fold: int | None = None,
+    section: str = iu_xray.SECTION,
+) -> Report:
     """`check`, and every text and image file of IU X-ray against the manifest of this name.
 
     fold: of the reader, which opens one; all folds are checked.
@@ -97,9 +102,19 @@ def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = N
     ]
     findings += _files(source, wanted, folds)
     if not found:
-        datasets = [iu_xray.dataset(manifest, source, one) for one in folds]
+        datasets = [iu_xray.dataset(manifest, source, one, section) for one in folds]
+        findings.append(_section(source, wanted, section))
         findings += _properties(datasets[0]) if len(folds) == 1 else _folds(datasets)
     return Report(manifest, tuple(findings))
+
+
+def _section(source: Source, wanted: Manifest, section: str) -> Finding:
+    """How many studies have the section that reports are taken from, and which have not."""
+    lacking, total = iu_xray.without(source, wanted, section), len(wanted.entries)
+    text = f"{section} in {total - len(lacking):,} of {total:,} studies"
+    if lacking:
+        text += f"; left out: {some(lacking)}"
+    return Finding("section", "warn" if lacking else "ok", text, {"without": len(lacking)})
 
 
 def _files(source: Source, wanted: Manifest, folds: Sequence[Manifest]) -> Iterator[Finding]:
@@ -132,7 +147,7 @@ def _projections(source: Source, wanted: Manifest) -> Iterator[Finding]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             views = {
-                (row["uid"], iu_xray.image_key(row["filename"])): row["projection"].lower()
+                (row["uid"], iu_layouts.image_key(row["filename"])): row["projection"].lower()
                 for row in csv.DictReader(file, strict=True)
             }
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:

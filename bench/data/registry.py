@@ -24,11 +24,18 @@ ROOT = "root"  # of a dataset that is read for a file of reports: instead of $BE
 # Keys of a dataset's YAML that are not parameters of its reader.
 NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare", "folds")
 
+LATER = {"section": "findings"}  # parameter -> the value that a run had before there was one
+
 
 def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The reader's parameters in a dataset's YAML; a sample only where one is asked for."""
     given = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
     return given if given.get(SAMPLE) else {k: v for k, v in given.items() if k != SAMPLE}
+
+
+def said(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters without those that came later than runs and say what was so before."""
+    return {k: v for k, v in params.items() if LATER.get(k) != v}
 
 
 def open_dataset(name: str, root: Path | None = None, **changes: Any) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,14 @@ class Dataset:
     ahead: Callable[[Sequence[Image]], None] = lambda images: None
     # The phrases of a study's report that name a finding whose place is known.
     regions: Callable[[Study], Sequence[Region]] = lambda study: ()
+
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, kept under a name: what follows from the whole dataset."""
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
 
     @cached_property
     def _by_split(self) -> dict[str, tuple[Study, ...]]:

@@ -11,11 +11,10 @@ files hold spaces alone, and a line break of another file is not to hide the end
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from bench.data.study import Dataset
@@ -42,7 +41,6 @@ _REPLACEMENTS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 # What Python does not count as white space and no reader can see; joiners are no space, and go.
 _UNSEEN = {0x200B: " ", 0xFEFF: " ", 0x180E: " ", 0x200C: "", 0x200D: "", 0x2060: ""}
-_SPACES = re.compile(r"\s+")
 # Removed before a sentence is trimmed: "AP/PA" becomes "appa".
 _QUOTES = str.maketrans("", "", "\"'/\\")
 # Removed after it is trimmed. In the original class the hyphen stands between ":" and "[" and so
@@ -59,9 +57,13 @@ def one_space(report: str) -> str:
 
     A space at the beginning or end stays, since R2Gen's rules for numbering look at it.
     """
-    return _SPACES.sub(" ", report.translate(_UNSEEN))
+    seen = report if report.isascii() else report.translate(_UNSEEN)
+    words = " ".join(seen.split())
+    begin, end = (" " if end.isspace() else "" for end in (seen[:1], seen[-1:]))
+    return f"{begin}{words}{end}" if words else begin
 
 
+@lru_cache(1 << 18)  # a report is cleaned as a target, for the vocabulary and as a reference
 def clean(report: str, cleaning: str) -> str:
     """`report` as R2Gen's tokenizer cleans it (`cleaning` "iu" or "mimic"), spaces included.
 

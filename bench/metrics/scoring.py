@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -25,7 +25,7 @@ from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.base import Metric
-from bench.metrics.measuring import Progress, measure
+from bench.metrics.measuring import Partial, Progress, measure
 from bench.metrics.references import COCO, KNOWN, RAW, ReferenceSet, studies
 from bench.store import PUT_BACK, read_json, sealed
 
@@ -207,8 +207,15 @@ def score(
             scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
             continue
         tables[treatment, name] = result
-        scores += _scores(registry.load(name), treatment, result, digest, len(absent))
+        metric = registry.load(name)
+        mine = _scores(metric, treatment, result, digest, len(absent))
+        without = metric.undefined(sets[treatment]) if isinstance(metric, Partial) else {}
+        scores += [_undefined(s, without[s.metric]) if s.metric in without else s for s in mine]
     return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
+
+
+def _undefined(score: Score, reason: str) -> Score:
+    return replace(score, value=None, signature="", unavailable=f"not available: {reason}")
 
 
 def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str, list[str]]:

@@ -65,12 +65,15 @@ class Contrasts:
         keep(path, {k: _plain(v) for k, v in found.items()})
         return found
 
-    def interval(self, key: Key, score: str, text: str) -> tuple[float, float, float]:
-        """(value, low, high) of a row over its seeds and studies together."""
+    def interval(
+        self, key: Key, score: str, text: str, only: tuple[str, ...] | None = None
+    ) -> tuple[float, float, float]:
+        """(value, low, high) of a row over its seeds and studies together; `only`: of those."""
         family = registry.family(score)
-        path = self.kept / f"{self._digest([key], family, text, True)}.json"
+        more = [list(only)] if only else []
+        path = self.kept / f"{self._digest([key], family, text, True, more)}.json"
         if (known := kept(path)) is None:
-            system = self._system(key, family, text)
+            system = self._system(key, family, text, only=only)
             resampling = Resampling(system.ids, system.patients)
             found = intervals(registry.load(family), system.runs, resampling)
             known = {k: [v.value, v.low, v.high] for k, v in found.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.canonical import digest, from_dict
 from bench.config import compose, load_yaml, names, tokenizer_name
-from bench.data.registry import parameters
+from bench.data.registry import parameters, said
 from bench.errors import BenchError, unknown
 from bench.identity import run_code
 from bench.metrics.clinical import labeler
@@ -98,6 +98,11 @@ class Composer:
         found = []
         for change in grid(config["tune"], alternatives(config["model"])):
             spec = self.spec(tried(config, change), config["seed"])
+            if spec.selection.metric == "last":
+                raise BenchError(
+                    "tune is chosen on validation, which selection.metric=last never looks at",
+                    "budget.selection.metric=BLEU-4, CIDEr or loss",
+                )
             budget = spec.budget if self.smoke else shortened(spec.budget, config["tune_share"])
             found.append((change, replace(spec, kind="trial", budget=budget)))
         return found
@@ -189,7 +194,7 @@ class Composer:
 
     def _data(self, config: Mapping[str, Any]) -> DataSpec:
         entry = config["dataset"]
-        params = parameters(entry)
+        params = said(parameters(entry))
         dataset = self.work.dataset(entry["_target_"], params)
         return DataSpec(
             name=entry["name"],
@@ -249,7 +254,7 @@ class Composer:
             return BudgetSpec("steps", float(SMOKE_STEPS))
         given = {"unit": budget["unit"], "amount": budget["amount"]}
         if given["unit"] == "epochs":
-            train = self.work.dataset(entry["_target_"], parameters(entry)).split("train")
+            train = self.work.dataset(entry["_target_"], parameters(dict(entry))).split("train")
             given = {"unit": "examples", "amount": given["amount"] * len(train)}
         return from_dict(BudgetSpec, given, "budget")
 

@@ -99,7 +99,8 @@ class Job:
                 with folder.lock() as mine:
                     if mine:
                         self.progress.begin(name)
-                        work(spec, folder)
+                        with _failing(folder):
+                            work(spec, folder)
                         self.progress.end(_outcome(folder))
                     else:
                         held.append((name, spec, work))
@@ -141,6 +142,25 @@ class Job:
         self._train(spec, folder)
         if not is_scored(spec, folder, self.metrics):
             assess(spec, self.work, folder, self.metrics)
+
+
+@contextmanager
+def _failing(folder: RunFolder) -> Iterator[None]:
+    """Keep in the folder why its work failed."""
+    try:
+        yield
+    except Exception as error:
+        folder.failed(error)
+        raise
+
+
+def is_left(plan: Plan, out: Path, score: bool) -> bool:
+    """Whether a trained run of the plan is not done yet (`score`: and scored), or waits for a
+    pretraining."""
+    wanted = ("scored",) if score else FINISHED
+    trained = [p for p in plan.distinct() if p.origin == "trained"]
+    manifests = [RunFolder(out, p.spec.run_id).manifest for p in trained]
+    return bool(plan.waiting) or any(m is None or m["status"] not in wanted for m in manifests)
 
 
 def _preparation(spec: RunSpec) -> str:

@@ -110,7 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         print("\n".join(_shown(job, scored, arguments.show)), "\n")
     print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored, job.own))
-    return 3 if metrics and any(s.value is None for s in scored) else 0
+    return 3 if _lacking(metrics, scored) else 0
+
+
+def _lacking(asked: list[str], scored: Scored) -> set[str]:
+    """The families asked for of which no score could be computed here."""
+    found = {registry.family(s.metric) for s in scored if s.value is not None}
+    return {registry.family(name) for name in asked} - found
 
 
 def _say(line: str) -> None:

@@ -215,6 +215,11 @@ def _of(arguments: argparse.Namespace, settings: dict[str, str]) -> Job:
     if "dataset" not in settings and arguments.references is None:
         _say(f"no references given: scored against dataset={EMBEDDED}")
     given = _in_order(made, dataset, split) if arguments.in_order else _with_ids(made)
+    if arguments.vocabulary and dataset.split("train"):
+        raise BenchError(
+            f"{dataset.name} has a vocabulary of its own, that of its train split",
+            "leave --vocabulary out",
+        )
     words = _words(arguments.vocabulary, dataset.cleaning)
     return Job(given, dataset, split, False, words)
 

@@ -74,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
     marks, others = aligned(*given)[:, 0], control(*given)
     for planned in plan.runs:
         folder = RunFolder(work.out, planned.spec.run_id)
+        (folder / "manifest.json").unlink()  # of a run that is not finished yet
         if planned.name == "BASE":
             (folder / ALIGNMENT).write_text("".join(f"{int(m)}\n" for m in marks))
         if planned.name == "good":

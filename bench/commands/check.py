@@ -51,6 +51,10 @@ UNLIKE_SHIPPED = (
     "This installation computes other figures than those that came with it: `bench doctor --all` "
     "lists the packages' versions; an altered installation is repaired by installing it again."
 )
+ELSEWHERE = (
+    "This is not the repository that the package is read from: run it there, where it sees the "
+    "board and the reports, before anything is accepted."
+)
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHOWN = 10  # lost rows of the board that are named one by one
 
@@ -113,7 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"FAIL {problem}")
     if problems:
-        print(UNLIKE_SHIPPED if shipped else ACCEPT)
+        here = arguments.golden != GOLDEN or _in_repository()
+        print(UNLIKE_SHIPPED if shipped else ACCEPT if here else ELSEWHERE)
     else:
         print(f"ok: {_counts(now)}")
         _tell_of_code(other, arguments, path, golden, now)
@@ -157,6 +162,14 @@ def _tell_of_code(
         return
     print(f"{record(other)} digests recorded in {SAME_NUMBERS} as of the same numbers")
     write_json(path, merged(golden, now))
+
+
+def _in_repository() -> bool:
+    """Whether the command runs in the repository that the package is read from.
+
+    From elsewhere, no board and no report of it are seen: what differs is no reason to accept.
+    """
+    return Path.cwd().is_relative_to(Path(__file__).parents[2])
 
 
 def in_source_tree() -> bool:

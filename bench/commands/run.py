@@ -23,6 +23,7 @@ from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
+from bench.settings import ranged
 from bench.spec import RunSpec
 from bench.store import RunFolder
 from bench.suites import launch
@@ -38,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", help="a suite of `bench list suites`, e.g. ablations")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. dataset=iu_xray")
     parser.add_argument("--only", default="", help="rows to run, separated by commas")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
+    parser.add_argument("--seeds", type=ranged(1, 1000), default=1, help="trainings of each row")
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=ranged(0, 1024),
         default=0,
         help="processes that work on the plan (default: cores / threads of a run)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, its cost, and stop")
     parser.add_argument("--smoke", action="store_true", help="two steps of each training")
     parser.add_argument(
         "--until",
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         smoke=arguments.smoke,
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with it
+    signal.signal(signal.SIGTERM, _terminated)  # so that children end with it
     if arguments.worker < 0:
         launch.sees_locks(work.out)
     if arguments.worker:
@@ -106,7 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     ready = planner(pretrain=None)
     if arguments.dry_run:
+        from bench.perf.cost import told
+
         print(describe(ready, work))
+        print(told(ready, work))
         return 0
     if arguments.launcher != "local":
         _launch(arguments, ready, work)
@@ -134,6 +138,10 @@ def _found(plan: Plan, work: Workspace) -> str:
     return "\n".join(
         fill(x, room(), initial_indent="- ", subsequent_indent="  ") for x in sentences
     )
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt(signal.SIGTERM)
 
 
 def report(

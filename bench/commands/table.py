@@ -21,6 +21,7 @@ from bench.reporting import short_table, tables
 from bench.reporting.sheet import render
 from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.settings import ranged
 from bench.spec import TREATMENT
 from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import load_suite
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROW=FILE.csv",
         help="predictions (study_id,report) of a row's published system; may be repeated",
     )
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=ranged(1, 1000), default=1)
     parser.add_argument("--board", type=Path, help="take the published runs of this board")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())

@@ -134,24 +134,32 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {
 
 
 @contextmanager
-def moved(model: nn.Module, batch: Batch) -> Iterator[Batch]:
-    """Inside, the model is on the meta device; afterwards it has its values again."""
-    model.loss(batch)  # type: ignore[operator]  # what is built at the first call is built of values
-    values = {k: v.clone() for k, v in model.state_dict(keep_vars=False).items()}
-    shadow, autocast = model.to("meta"), torch.autocast
+def there(model: nn.Module) -> Iterator[None]:
+    """Inside, a model is on the meta device, its values gone."""
+    model.to("meta")
+    autocast = torch.autocast
     torch.autocast = _autocast  # type: ignore[misc, assignment]  # it knows no meta device
     try:
         with _config.patch(meta_nonzero_assume_all_nonzero=True):  # type: ignore[attr-defined]
-            yield replace(
-                batch,
-                images=batch.images.to("meta"),
-                tokens=batch.tokens.to("meta"),
-                lengths=batch.lengths.to("meta"),
-            )
+            yield
     finally:
         torch.autocast = autocast  # type: ignore[misc]
-        shadow.to_empty(device="cpu")
-        model.load_state_dict(values, strict=False)
+
+
+@contextmanager
+def moved(model: nn.Module, batch: Batch) -> Iterator[Batch]:
+    """Inside, model and batch are on the meta device; afterwards the model has its values again."""
+    model.loss(batch)  # type: ignore[operator]  # what is built at the first call is built of values
+    values = {k: v.clone() for k, v in model.state_dict().items()}
+    with there(model):
+        yield replace(
+            batch,
+            images=batch.images.to("meta"),
+            tokens=batch.tokens.to("meta"),
+            lengths=batch.lengths.to("meta"),
+        )
+    model.to_empty(device="cpu")
+    model.load_state_dict(values, strict=False)
 
 
 def _autocast(kind: str, **options: Any) -> AbstractContextManager[Any]:
@@ -161,8 +169,8 @@ def _autocast(kind: str, **options: Any) -> AbstractContextManager[Any]:
 def trained(model: Any, batch: Batch) -> Trace:
     """Forward and backward of all terms of a training step."""
     model.train()
-    with moved(model, batch) as there, Trace() as trace:
-        terms = model.loss(there)
+    with moved(model, batch) as far, Trace() as trace:
+        terms = model.loss(far)
         torch.stack(list(terms.values())).sum().backward()
     model.zero_grad(set_to_none=True)
     return trace
@@ -171,10 +179,10 @@ def trained(model: Any, batch: Batch) -> Trace:
 def decoded(model: Any, batch: Batch, specs: Sequence[DecodeSpec]) -> Trace:
     """Reports by each way of decoding, and the likelihoods of given ones."""
     model.eval()
-    with moved(model, batch) as there, Trace() as trace:
+    with moved(model, batch) as far, Trace() as trace:
         for spec in specs:
-            generate(model, there.images, spec)
+            generate(model, far.images, spec)
         if hasattr(model, "log_probs"):
             with torch.no_grad():
-                model.log_probs(there)
+                model.log_probs(far)
     return trace

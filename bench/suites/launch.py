@@ -21,6 +21,7 @@ from bench.errors import BenchError, MissingError
 from bench.files import NO_LOCKS, keeps_locks_to_itself, locked
 
 LOOK = 2.0  # seconds between looks at helpers
+PATIENCE = 30.0  # seconds that helpers have to end once nothing is left
 RESTARTS = 3  # of all helpers of a command that end before their work does
 PROBE = ".launcher"  # locked while a command has helpers: who can lock it, too, shares no locks
 
@@ -155,9 +156,10 @@ def attend(
 
     A helper that ends with an error is started again, a few times in all.
     """
-    jobs, left = [engine.submit(command) for _ in range(count)], RESTARTS
+    jobs, left, over = [engine.submit(command) for _ in range(count)], RESTARTS, 0.0
     try:
-        while jobs and not finished():
+        while jobs and over < PATIENCE:  # those that have begun end by themselves
+            over += LOOK if finished() else 0.0
             for job in [*jobs]:
                 ended = engine.ended(job)
                 if ended is None:

@@ -26,7 +26,7 @@ from bench.runs.score import assess, is_scored
 from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec
-from bench.store import RunFolder, is_whole, read_json
+from bench.store import RunFolder, read_json
 from bench.suites.plan import Plan, Planned
 from bench.terminal import Progress
 
@@ -119,7 +119,7 @@ class Job:
     def _is_finished(self, spec: RunSpec) -> bool:
         folder = RunFolder(self.work.out, spec.run_id)
         manifest = folder.manifest
-        if manifest is None or not is_whole(manifest) or manifest["status"] not in FINISHED:
+        if manifest is None or manifest["status"] not in FINISHED:
             return False
         sealed = folder / "spec.json"
         if sealed.exists() and read_json(sealed) != to_dict(spec):

@@ -26,7 +26,7 @@ from bench.runs.representations import (
     lacking,
     shares,
 )
-from bench.spec import DataSpec, PartSpec, RunSpec
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder
 
 STUDIES = load(train=1, val=1, test=120).split("test")
@@ -147,8 +147,10 @@ def test_a_mask_that_says_nothing_changes_no_attention() -> None:
 
 
 def test_what_is_lacking_can_be_added_while_the_weights_are_there(tmp_path: Path) -> None:
-    train, pretrain = (RunSpec(kind, DataSpec("d", "t", "m", {}), PartSpec("toy.Toy"), "")
-                       for kind in ("train", "pretrain"))  # fmt: skip
+    data, part, budget = DataSpec("d", "t", "m", {}), PartSpec("toy.Toy"), BudgetSpec("steps", 3.0)
+    train, pretrain = (
+        RunSpec(kind, data, part, "", budget=budget) for kind in ("train", "pretrain")
+    )
     folder = RunFolder(tmp_path, "run")
     folder.path.mkdir()
     assert not lacking(train, folder)

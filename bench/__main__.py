@@ -22,7 +22,7 @@ VERBS = {
     "score": ("bench.commands.score", "score a file of predictions"),
     "perf": (
         "bench.commands.perf",
-        "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
+        "timings: decode, models, mgca, pipeline, score; memory, FLOPs, share of the machine",
     ),
     "compare": ("bench.commands.compare", "two systems: difference, interval, p, in words"),
     "power": ("bench.commands.power", "what difference a design can find, and what it costs"),

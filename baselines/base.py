@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from baselines.cache import Cache
 from baselines.dropout import Dropout
 from baselines.generator import UAR_IMAGE, Generator, Studies
+from baselines.inspection import Inspected
 from baselines.transformer import (
     Decoder,
     Encoder,
@@ -56,7 +57,7 @@ def image_places(kind: str, d: int, dropout: float, length: int = 1024) -> nn.Mo
     raise ValueError(f"image_positions {kind!r}: not one of sinusoidal, learned, none")
 
 
-class Captioner(Generator):
+class Captioner(Inspected, Generator):
     """Visual tokens and a Transformer: 13.4 M parameters beside it at the defaults, 761 words.
 
     d_ff: 512 as in R2Gen; UAR's "Transformer-Base" would be 2048.

@@ -112,8 +112,8 @@ class Generator(TeacherForced, nn.Module):
 
     def loss(self, batch: Studies) -> dict[str, Tensor]:
         """Scalar terms by name; "ce" is the token cross-entropy."""
-        logits = self.head(self.states(batch))
-        return {"ce": token_loss(logits, batch.tokens, batch.lengths, self.ce, batch.whole)}
+        states, of = self.states(batch), (batch.tokens, batch.lengths)
+        return {"ce": token_loss(self.head, states, *of, self.ce, batch.whole)}
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """ "visual": the backbone, unless frozen; "rest"."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from baselines.cache import Cache
 from baselines.generator import Generator, Studies
+from baselines.inspection import Inspected
 from baselines.relational_memory import (
     ConditionalNorm,
     MemoryNorms,
@@ -27,7 +28,7 @@ from baselines.transformer import Decoder, Encoder, Positions, Words, xavier_
 from baselines.visual import load_state
 
 
-class Published(Generator):
+class Published(Inspected, Generator):
     """What R2Gen and R2GenCMN share: CNN and projection, words, encoder, head, loss.
 
     weights["model"]: a whole imported checkpoint (see `baselines.checkpoints`), for all parts.

@@ -68,6 +68,10 @@ class R2GenCMN(Published):
         states, cache = self.decoder(self.memory(text, state.rows), state.cache)
         return self.head(states[:, 0]), R2GenCMNState(cache, state.rows)
 
+    def shared(self) -> Tensor:
+        """The memory itself (Figure 5 of the UAR paper)."""
+        return self.memory.memory
+
     def reorder(
         self, state: R2GenCMNState, index: Tensor, studies: Tensor | None = None
     ) -> R2GenCMNState:

@@ -252,7 +252,8 @@ class Decoder(nn.Module):
 
 
 def token_loss(
-    logits: Tensor,
+    head: Callable[[Tensor], Tensor],
+    states: Tensor,
     tokens: Tensor,
     lengths: Tensor,
     reduction: str = "mean",
@@ -261,15 +262,19 @@ def token_loss(
     """Cross-entropy over target tokens, EOS counted, padding not; float32.
 
     "mean": over the tokens of the batch (R2Gen). "sum": over a report's, then mean over reports.
-    logits (B, T - 1, V + 1) of the tokens after each of tokens[:, :-1]; tokens (B, T) start with
-    BOS; lengths (B,) count BOS and EOS. whole: of a batch that several processes share.
+    head: from states to logits; on a CPU it sees the states before target tokens only, not a
+    batch's padding (elsewhere, to choose rows would be to wait for the device). states (B, T - 1,
+    d) after each of tokens[:, :-1]; tokens (B, T) start with BOS; lengths (B,) count BOS and EOS.
+    whole: of a batch that several processes share.
     """
-    real = predicted(tokens, lengths)
-    target = tokens[:, 1:].masked_fill(~real, -100)
+    real, target = predicted(tokens, lengths), tokens[:, 1:]
+    if states.device.type == "cpu":
+        logits, target = head(states[real]), target[real]
+    else:
+        logits = head(states).flatten(0, 1)
+        target = target.masked_fill(~real, -100).flatten()
     apart = whole is not None or reduction == "sum"
-    loss = F.cross_entropy(
-        logits.float().flatten(0, 1), target.flatten(), reduction="sum" if apart else "mean"
-    )
+    loss = F.cross_entropy(logits.float(), target, reduction="sum" if apart else "mean")
     if reduction == "sum":
         return loss / len(tokens)
     return loss if whole is None else loss / whole.mean(real.sum().float())

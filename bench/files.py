@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
-from bench.errors import BenchError, RunError
+from bench.errors import BenchError, DataError, RunError
 
 NO_LOCKS = (
     "give a folder on a filesystem with locks (NFS without nolock, Lustre with flock), or start "
@@ -24,10 +25,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` when the block ends without an error.
 
     A reader, or a process that comes after a kill, sees the old file or the new one, never half.
+    The path to write to is a new file of a name that nobody can foresee: a link that lies in the
+    folder is not written through.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch(exist_ok=False)
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -35,6 +39,23 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Exclusive between processes, on a file or folder; the system releases what a dead one held.
+
+    A folder that its file system does not lock is not locked.
+    """
+    is_folder = path.is_dir()
+    flags = os.O_RDONLY if is_folder else os.O_WRONLY | os.O_CREAT
+    handle = os.open(path, flags, 0o666)
+    try:
+        with suppress(OSError) if is_folder else nullcontext():
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -50,7 +71,8 @@ def unwritable(path: Path, error: OSError) -> RunError:
     """The error for a file or folder that the system refuses to write."""
     return RunError(
         f"cannot write {path}: {error.strerror}",
-        "free space or give another folder (--out FOLDER); finished work is kept",
+        "free space, or give another folder (--out for runs, --cache for caches, --reports for "
+        "reports, --board, $BENCH_WEIGHTS); finished work is kept",
     )
 
 
@@ -84,6 +106,13 @@ def keeps_locks_to_itself(path: Path, mounts: str | None = None) -> str | None:
     place, kind, options = max(above, key=lambda row: len(row[0]))
     own = [o for o in options.split(",") if o in PRIVATE_LOCKS]
     return f"{place} ({kind}) is mounted with {own[0]}" if own else None
+
+
+def refuse_pipe(path: Path) -> None:
+    """A DataError for a pipe that nobody may ever write to; `<(command)` is one that is written."""
+    given = path.is_relative_to("/dev") or path.is_relative_to("/proc")
+    if path.is_fifo() and not given:
+        raise DataError(f"{path} is a pipe, not a file", "give the file itself, or <(command)")
 
 
 def file_digest(path: Path) -> str:

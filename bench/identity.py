@@ -17,7 +17,6 @@ import csv
 import hashlib
 import importlib.util
 import io
-import re
 import sys
 import sysconfig
 import tokenize
@@ -25,8 +24,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from bench.config import IMPORT_PATH
 from bench.errors import BenchError
 from bench.spec import PartSpec, RunSpec
+from bench.targets import OWN
 
 # What computes a trained run: first weights, batches and steps; then its test reports.
 TRAINING = ("bench.runs.training", "bench.runs.prediction")  # `execute` only calls them
@@ -42,11 +43,12 @@ SETTLED = {
     "bench.metrics.predictions": "how files of reports are read",
     "bench.metrics.registry": "which class a name stands for; a labeler's own module counts",
     "bench.provenance": "goes to env.json",
+    "bench.settings": "what is refused",
     "bench.store": "how files are written; their digests are sealed",
+    "bench.targets": "which import paths are followed",
     "bench.terminal": "what is shown",
     "bench.weights": "the files' digests are in the spec",
 }
-OWN = ("bench", "baselines", "uar", "mgca")
 INSTALLED = frozenset({"site-packages", "dist-packages"})  # where distributions are, everywhere
 SAME_NUMBERS = Path(__file__).parent / "conf" / "same_numbers.csv"
 
@@ -86,7 +88,7 @@ def named(value: object) -> Iterator[str]:
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from named(item)
-    elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+    elif isinstance(value, str) and IMPORT_PATH.fullmatch(value):
         module = value.rpartition(".")[0]
         path = source(module, needed=False)
         if path is not None and (module.partition(".")[0] in OWN or _is_local(path)):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, unknown
 from bench.spec import PartSpec
+from bench.targets import PARTS, follow, refuse_strange
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -158,6 +159,20 @@ class Aligned(Protocol):
         """Pooled image and report features (B, d) each."""
 
 
+class Inspected(Protocol):
+    """Optional: a model whose attention and shared matrix are sealed for figures (UAR 5 and 6)."""
+
+    def attention(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention (B, T - 1, L) of the word after each of a batch's tokens but the last.
+
+        And the same without a mask that is put on it, None where there is none. The L visual
+        tokens are the cells of square views, row by row.
+        """
+
+    def shared(self) -> Tensor | None:
+        """The matrix (rows, d) that images and reports both query, None where there is none."""
+
+
 class Scoring(Protocol):
     """Optional: a model that scores given reports, so that its use of the images is measured."""
 
@@ -189,23 +204,24 @@ class Extractor(Protocol):
         """(N, C, H, W) float32 in [0, 1] -> (N, tokens, channels)."""
 
 
-def resolve(target: str, kind: str = "target", hint: str = "") -> Any:
-    """The object at an import path such as "uar.model.UAR"; BenchError (of `kind`) if none is."""
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BenchError(
-            f"no such {kind}: {target!r} ({error})",
-            hint or "`_target_` must be an importable path: package.module.name",
-        ) from error
+# Of a constructor that was given something wrong, or a damaged file of weights.
+FAILURES = (
+    TypeError, ValueError, OSError, ArithmeticError, RuntimeError, LookupError, EOFError,
+    UnpicklingError,
+)  # fmt: skip
+
+
+def part_class(part: PartSpec) -> Any:
+    """What builds a part; BenchError for an import path that is not to be followed."""
+    refuse_strange(part.params, part.target)
+    return follow(part.target, "target", PARTS)
 
 
 def construct(part: PartSpec, paths: Mapping[str, Path | None], **given: Any) -> Any:
     """Build a part; a parameter or a weight file that it does not take is an error that says so."""
     try:
-        return resolve(part.target)(weights=dict(paths), **given, **part.params)
-    except (TypeError, ValueError, OSError) as error:
+        return part_class(part)(weights=dict(paths), **given, **part.params)
+    except FAILURES as error:
         raise BenchError(f"{part.target}: {error}", "see the constructor's docstring") from error
 
 

@@ -296,16 +296,17 @@ def test_a_metric_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [(b"a: [", "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"- a", "no map")],
-)
+    ("name", "text", "words"),
+    [("mine.yaml", b"a: [", "cannot be read"), ("mine.yaml", b"\xff\xfe", "cannot be read"),
+     ("mine.yaml", b"- a", "no map"), ("mine.yml", b"title: mine", "would not be read")],
+)  # fmt: skip
 def test_a_yaml_that_cannot_be_read_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: bytes, words: str
 ) -> None:
     (tmp_path / "suite").mkdir()
-    (tmp_path / "suite" / "mine.yaml").write_bytes(text)
+    (tmp_path / "suite" / name).write_bytes(text)
     monkeypatch.setenv("BENCH_CONF", str(tmp_path))
-    with pytest.raises(BenchError, match=rf"mine\.yaml.* {words}|mine\.yaml holds {words}"):
+    with pytest.raises(BenchError, match=rf"mine\.ya?ml.* {words}|mine\.yaml holds {words}"):
         load_yaml("suite", "mine")
 
 

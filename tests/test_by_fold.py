@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.metrics import ptb, registry
 from bench.metrics.predictions import PREDICTIONS
 from bench.reporting import by_fold, summary
+from bench.reporting.claims import Claim, _entries
 from bench.reporting.folder import write_suite
 from bench.reporting.pilot import measure
 from bench.reporting.summary import Summary
@@ -259,6 +260,24 @@ def test_rows_are_compared_within_folds(made: tuple[Plan, Workspace], tmp_path: 
     assert "### Within folds" in report
     assert "dataset=folded dataset.fold=all" in report
     assert f"of {FOLDS} folds, averaged; {FOLDS * STUDIES} studies" in report
+
+
+def test_a_claim_is_judged_within_folds(made: tuple[Plan, Workspace]) -> None:
+    """By the test of the report's section on folds, also with one training a fold."""
+    plan, work = made
+    found = Summary.of(plan, work)
+    alone = replace(found, keys={k: v[:: len(v) // FOLDS] for k, v in found.keys.items()})
+    for suite in (found, alone):
+        [compared] = [c for c in by_fold.comparisons(suite) if (c.a, c.b) == ("good", "poor")]
+        effect = suite.contrasts.effect(
+            suite.keys, {"good": 1.0, "poor": -1.0}, "BLEU-4", TREATMENT, False
+        )
+        assert effect.value == pytest.approx(compared.difference)
+        assert effect.interval(0.95) == pytest.approx((compared.low, compared.high))
+        assert effect.p() == pytest.approx(compared.p)
+        claim = Claim("x", "good beats poor", ("good",), ("poor",), ("BLEU-4",))
+        [entry] = _entries(suite, claim, other=True)
+        assert entry.verdict.kind == ("confirmed" if compared.low > 0 else "unresolved")
 
 
 def test_runs_in_folds_are_a_pilot(made: tuple[Plan, Workspace]) -> None:

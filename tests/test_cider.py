@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from bench.metrics import bleu, cider
 from bench.metrics.cider import CIDEr
 
 
@@ -52,3 +54,16 @@ def test_a_value_depends_on_the_set_and_says_so() -> None:
     assert not np.allclose(whole, CIDEr().statistics(hypotheses[:10], references[:10]))
     assert "idf" in CIDEr.resampling
     assert CIDEr.context == "idf"
+
+
+@pytest.mark.parametrize("metric", [cider, bleu])
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_blocks_of_pairs_change_nothing(
+    metric: ModuleType, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 9, rng.integers(0, 14))) for _ in range(80)]
+    family = CIDEr() if metric is cider else bleu.BLEU()
+    whole = family.statistics(texts[:40], texts[40:])
+    monkeypatch.setattr(metric, "_PAIRS", block)
+    np.testing.assert_array_equal(family.statistics(texts[:40], texts[40:]), whole)

@@ -110,6 +110,24 @@ def test_it_goes_on_where_it_stopped(
         assert rest.images < 14 * (CROPS + 1)
 
 
+def test_codes_that_were_altered_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.data.codes, "CHUNK", 4)
+    whole = np.array(opened(tmp_path, Frozen()).training)
+    data = max(tmp_path.rglob("codes.npy"), key=lambda path: path.stat().st_size)
+    content = data.read_bytes()
+    half = len(content) // 2
+    for damaged in (content[:half] + bytes(len(content) - half), b"", content[:40]):
+        data.write_bytes(damaged)
+        again = Frozen()
+        assert (np.asarray(opened(tmp_path, again).training) == whole).all()
+        assert 0 < again.images <= 14 * CROPS
+    for counter in tmp_path.rglob("done.json"):
+        counter.write_bytes(b"\xff{")
+    assert (np.asarray(opened(tmp_path, Frozen()).training) == whole).all()
+
+
 def test_drawing(tmp_path: Path) -> None:
     codes = opened(tmp_path, Frozen())
     assert codes.training is not None

@@ -9,7 +9,7 @@ import pytest
 
 from bench.config import load_yaml, names
 from bench.data.registry import parameters
-from bench.model import resolve
+from bench.targets import resolve
 
 
 @pytest.mark.parametrize("name", names("dataset"))

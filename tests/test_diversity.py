@@ -7,10 +7,11 @@ import pytest
 
 from bench.errors import BenchError
 from bench.metrics.diversity import Diversity
+from bench.metrics.references import Seen
 
 
 def test_counts() -> None:
-    metric = Diversity(lambda: ["the heart  is normal .", "x"])
+    metric = Diversity(lambda: Seen(["the heart  is normal .", "x"]))
     hypotheses = ["the heart is normal .", "the heart is normal .", "clear lungs", ""]
     table = metric.statistics(hypotheses, ["a b c", "a", "a b", ""])
     values = metric.corpus(table)

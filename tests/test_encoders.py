@@ -16,7 +16,6 @@ from torch import Tensor
 from bench.canonical import to_dict
 from bench.config import load_yaml
 from bench.engine.optimiser import build_optimizer
-from bench.model import resolve
 from bench.reporting import costs
 from bench.runs.workspace import Workspace
 from bench.spec import OptimizerSpec, RunSpec
@@ -24,6 +23,7 @@ from bench.store import RunFolder, file_digest, write_json
 from bench.suites.composer import Composer
 from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import Row
+from bench.targets import resolve
 from mgca.backbone import Backbone
 from mgca.image import image_encoder
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy import load
 
+from baselines import floors
 from baselines.floors import Constant, MostFrequent, NearestImage, NoFinding, Random
 from bench.data.leakage import cleaned_reports
 from bench.errors import BenchError, DataError
@@ -114,6 +115,20 @@ def with_pictures(change: Callable[[np.ndarray], np.ndarray]) -> Made:
 def test_the_nearest_image(change: Callable[[np.ndarray], np.ndarray]) -> None:
     material = with_pictures(change)
     assert NearestImage().write(material) == [material.train[i] for i in (8, 2, 11, 2, 0)]
+
+
+def test_the_nearest_of_many_is_that_of_a_plain_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the blocks; of pictures that occur twice in train the first."""
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 256, (70, 2, 8, 8), dtype=np.uint8)
+    train[40:60] = train[5:25]
+    query = np.concatenate([train[30:60], rng.integers(0, 256, (9, 2, 8, 8), dtype=np.uint8)])
+    flat = floors._standardised(train).astype(np.float64)
+    plain = [int(np.argmax(np.round(flat @ row, 9))) for row in floors._standardised(query)]
+    assert plain[10:30] == list(range(5, 25))
+    for block in (3, 16, 70, 500):
+        monkeypatch.setattr(floors, "_BLOCK", block)
+        assert floors._nearest(train, floors._standardised(query)) == plain
 
 
 def test_a_blank_picture_is_no_error() -> None:

@@ -15,7 +15,8 @@ from bench.config import compose, tokenizer_name
 from bench.data.batches import Codes, views_of
 from bench.data.codes import open_codes
 from bench.data.images import open_store
-from bench.model import Batch, ImageSpec, image_spec, resolve
+from bench.model import Batch, ImageSpec, image_spec
+from bench.targets import resolve
 
 SPEC = ImageSpec(size=8, resize=8, filter="bilinear", kind="features", views=2)
 DATASET = load(train=5)

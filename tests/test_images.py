@@ -16,7 +16,7 @@ import pytest
 from PIL import Image as Pillow
 
 from bench.data import images as module
-from bench.data.images import open_store, read_grey
+from bench.data.images import altered, open_store, read_grey
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image, Study
 from bench.errors import BenchError, DataError
@@ -183,7 +183,10 @@ def test_resumes_after_kill_9(tmp_path: Path, kill_at: int) -> None:
     reader = Reader()
     data, images = made(30, reader)
     open_store(data, images, SHORT, True, tmp_path / "a")
-    assert sorted(map(int, reader.asked)) == list(range(kill_at // 4 * 4, 30))
+    asked = sorted(map(int, reader.asked))
+    assert asked == list(range(asked[0], 30))
+    assert asked[0] % 4 == 0
+    assert asked[0] <= kill_at
     open_store(*made(30), SHORT, True, tmp_path / "b")
     assert store_files(tmp_path / "a") == store_files(tmp_path / "b")
 
@@ -248,13 +251,47 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
     assert seen == [(0, 5), (5, 5)]
 
 
-def test_an_altered_cache_is_named(tmp_path: Path) -> None:
+def test_pixels_that_were_altered_are_never_read(tmp_path: Path) -> None:
     data, images = made(5)
-    open_store(data, images, SQUASH, True, tmp_path)
+    whole = open_store(data, images, SQUASH, True, tmp_path).array.copy()
     path = next(tmp_path.rglob("pixels.u8"))
-    os.truncate(path, 10)
-    with pytest.raises(DataError, match="was altered"):
-        open_store(data, images, SQUASH, True, tmp_path)
+    assert list(altered(tmp_path, "made")) == []
+    content = bytearray(path.read_bytes())
+    content[3 * 256 :] = bytes(2 * 256)  # of equal size: the last two images are black
+    path.write_bytes(content)
+    store = open_store(data, images, SQUASH, True, tmp_path)
+    zero = np.zeros(2, dtype=np.int64)
+    np.testing.assert_array_equal(store.crop(np.array([0, 2]), zero, zero, 16), whole[[0, 2]])
+    for read in (
+        lambda: store[3],
+        lambda: store.crop(np.array([0, 4]), zero, zero, 12),
+        lambda: store.array,
+    ):
+        with pytest.raises(DataError, match=r"was altered: pixels.u8, image [34]\n.*delete this"):
+            read()
+    assert ["image 3" in problem for problem in altered(tmp_path, "made")] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pixels.u8", b"short"),
+        ("index.npy", b"\x93NUMPY"),
+        ("index.npy", b""),
+        ("store.json", b"{}"),
+        ("store.json", b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_cache_is_built_again(tmp_path: Path, name: str, content: bytes) -> None:
+    reader = Reader()
+    data, images = made(5, reader)
+    open_store(data, images, SQUASH, True, tmp_path)
+    whole = store_files(tmp_path)
+    next(tmp_path.rglob(name)).write_bytes(content)
+    store = open_store(data, images, SQUASH, True, tmp_path)
+    np.testing.assert_array_equal(store[3], Resize.of(SQUASH, True)(pixels("3")))
+    assert store_files(tmp_path) == whole
+    assert len(reader.asked) == 10
 
 
 def test_the_marker_says_what_it_is(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_the_table_of_metrics(
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
     lines = {row[0]: row[1:] for row in rows}
     assert set(registry.names()) - set(lines) == {
-        "alignment", "alignment-control", "image-attribution", "image-information",
-        "image-information-within",
+        "alignment", "alignment-control", "attention-box", "image-attribution",
+        "image-information", "image-information-within",
     }  # fmt: skip
     assert lines["chexbert"] == lines["radgraph-xl"] == lines["METEOR"] == ["-"] * 6
     assert all(float(x) >= 0 for x in lines["CIDEr"] + lines["chexpert-rules"])

@@ -11,16 +11,20 @@ from made import DATA, PARAMS, SUITE, make, seal
 from toy import load
 
 from bench.__main__ import main
+from bench.boards.publish import _refuse_unnamed
 from bench.boards.rows import read_rows
 from bench.boards.validate import validate
+from bench.config import load_yaml
+from bench.data.registry import parameters
 from bench.errors import BenchError
 from bench.metrics import ptb
 from bench.reporting import summary
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
-from bench.spec import BudgetSpec, DecodeSpec
+from bench.spec import BudgetSpec, DataSpec, DecodeSpec, PartSpec, RunSpec
 from bench.store import RunFolder
 from bench.suites.plan import Plan, Planned
+from bench.suites.suite import load_suite
 
 
 @pytest.fixture
@@ -114,6 +118,22 @@ def test_the_way_out_of_a_mixture_can_be_gone(bench: Bench) -> None:
     assert validate(bench.board) == []
 
 
+def test_floors_alone_are_not_published(
+    bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The suite without its settings: no trained run of these specs is here."""
+    runs = tuple(p if p.origin == "floor" else _longer(p) for p in bench.plan.runs)
+    before = bench.files()
+    assert bench.publish(replace(bench.plan, runs=runs)) == 2
+    said = capsys.readouterr().err
+    assert "only the floors are sealed" in said
+    assert "bench board publish toys key=value" in said
+    assert bench.files() == before
+    assert bench.publish(replace(bench.plan, runs=(*bench.plan.runs, runs[-1]))) == 0
+    out = capsys.readouterr().out
+    assert f"good seed 1: not published, no scored run {runs[-1].spec.run_id}" in out
+
+
 def test_another_seed_is_a_seed(bench: Bench) -> None:
     other = bench.sealed("BASE", seed=1)
     assert bench.publish(replace(bench.plan, runs=(other,))) == 0
@@ -204,3 +224,24 @@ def test_a_retracted_run_is_not_published_again(
     assert bench.publish(bench.plan) == 0
     assert bench.publish(replace(bench.plan, runs=(bench.sealed("BASE", seed=1),))) == 0
     assert validate(bench.board) == []
+
+
+def _longer(planned: Planned) -> Planned:
+    return replace(planned, spec=replace(planned.spec, budget=BudgetSpec("steps", 9)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [({}, False), ({"views": "all"}, True), ({"subset": "present"}, True), ({"sample": 9}, True)],
+)
+def test_only_datasets_that_a_yaml_names_are_published(changes: dict, refused: bool) -> None:
+    """Frontal and all views must not share a board's file and a command that makes it again."""
+    params = {**parameters(load_yaml("dataset", "mimic_cxr")), **changes}
+    data = DataSpec("mimic_cxr", "bench.data.mimic_cxr.load", "m", params)
+    spec = RunSpec("floor", data, PartSpec("x"), "c")
+    plan = Plan("toys", load_suite("single"), "mimic_cxr", (Planned("x", "floor", "x", spec),))
+    if not refused:
+        _refuse_unnamed(plan)
+        return
+    with pytest.raises(BenchError, match=rf"dataset\.{next(iter(changes))}="):
+        _refuse_unnamed(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from made import make
 
 from bench.__main__ import main
 from bench.commands.reproduce import commands
+from bench.errors import DataError
 from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.suites.plan import Plan
@@ -41,7 +43,7 @@ def test_of_a_board_too(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((work.out / spec.run_id / name).read_bytes())
     assert main(["reproduce", spec.run_id, "--out", str(tmp_path / "runs")]) == 0
-    assert "git checkout c0ffee" in capsys.readouterr().out
+    assert "git worktree add reproduced/code c0ffee" in capsys.readouterr().out
 
 
 def test_the_order_of_the_commands() -> None:
@@ -56,9 +58,9 @@ def test_the_order_of_the_commands() -> None:
     )
     found = commands(spec, {"commit": "c0ffee+dirty"}, Path("runs") / spec.run_id)
     assert [line.partition("  #")[0] for line in found] == [
-        "git checkout c0ffee",
+        "git worktree add reproduced/code c0ffee",
         "# the run was made from files that differ from this commit",
-        "pip install -e .",
+        "pip install -e reproduced/code",
         "bench data check iu_xray",
         "bench weights verify resnet",
         "bench execute runs/ab-s0/spec.json --out reproduced",
@@ -86,3 +88,30 @@ def test_what_lies_outside_the_project_is_said() -> None:
         "# my_pkg is not part of the project: put the folder that holds it on PYTHONPATH",
         "# put the folder with dataset/my_set.yaml in BENCH_CONF",
     ]
+    assert "# their code runs only if you trust it: BENCH_PACKAGES=their_pkg,my_pkg" in found
+
+
+COMMAND = "x; touch pwned #"
+
+
+@pytest.mark.parametrize("commit", ["HEAD; touch x #", "$(touch x)", "c0ffee\ntouch x", "-h", "é"])
+def test_a_commit_that_is_none_is_not_printed_as_a_command(commit: str) -> None:
+    spec = RunSpec("floor", data=DataSpec("made", "toy.load", "m"), model=PartSpec("x.Y"), code="")
+    with pytest.raises(DataError, match="which is not one"):
+        commands(spec, {"commit": commit}, Path("runs") / spec.run_id)
+
+
+def test_names_out_of_a_run_are_quoted() -> None:
+    weights = {"visual": f"{COMMAND}@12", "x": f"run:{COMMAND}-s0@3"}
+    spec = RunSpec(
+        "train",
+        data=DataSpec(f"iu {COMMAND}\ntouch y", "a.b\ntouch z.load", "m"),
+        model=PartSpec("uar.model.UAR", {}, weights),
+        code="",
+        budget=BudgetSpec("steps", 1.0),
+    )
+    for line in commands(spec, {"commit": ""}, Path("my runs; touch w") / spec.run_id):
+        assert "\n" not in line
+        words = [] if line.startswith("#") else shlex.split(line.partition("  # ")[0])
+        assert not {"touch", "touch;"} & set(words), line
+        assert not any(w.endswith(";") or w == "#" for w in words), line

@@ -19,9 +19,9 @@ MODELS = ("baselines", "uar", "mgca")
 # The direction rule: a package (or a file of bench/) imports from its own level and from those
 # before it, never from one behind it.
 DIRECTION = """
-errors terminal canonical < files < spec config weights < store model provenance < figures data <
-metrics < stats engine identity < runs < pretraining scripts < suites < boards perf < reporting <
-commands < __main__
+errors terminal canonical < files settings < spec config weights targets < store model provenance <
+figures data < formats < metrics < stats engine identity < runs < pretraining scripts < suites <
+boards perf < reporting < commands < __main__
 """
 LEVELS = {name: level for level, names in enumerate(DIRECTION.split("<")) for name in names.split()}
 LONGEST = 350  # lines of a file

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench import weights
+from bench.__main__ import main
 from bench.errors import BenchError, DataError, MissingError, RunError
 from bench.weights import fetch
 
@@ -139,6 +140,69 @@ def test_a_users_own_name(tmp_path: Path) -> None:
     assert weights.resolve("my-encoder").path.name == "my-encoder.safetensors"
     with pytest.raises(BenchError, match="cannot name"):
         weights.add("../evil", tmp_path / "e.safetensors")
+
+
+@pytest.mark.parametrize("name", ["chexbert", "my-encoder"])
+def test_a_link_in_the_folder_is_not_written_through(
+    home: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the file goes, nor where its parts went in earlier versions."""
+    victim = write(tmp_path / "victim", b"precious")
+    home.mkdir()
+    monkeypatch.setattr("bench.files.os.getpid", lambda: 7)
+    for link in (f"{name}.pth", f"{name}.pth.part", f".{name}.pth.7.part"):
+        (home / link).symlink_to(victim)
+    with pytest.raises(BenchError, match="is there already"):
+        weights.add(name, write(tmp_path / "download.pth", b"weights"))
+    (home / f"{name}.pth").unlink()
+    found = weights.add(name, tmp_path / "download.pth")
+    assert found.path.read_bytes() == b"weights"
+    assert not found.path.is_symlink()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_files_of_other_names_are_not_overwritten(home: Path, tmp_path: Path) -> None:
+    lock = weights.add("chexbert", write(tmp_path / "chexbert.pth", b"a"))
+    file = Path(weights.entry("r2gen-iu").file)
+    source = write(tmp_path / f"x{file.suffix}", b"b")
+    write(home / "taken.pth", b"by hand")
+    before = files(home)
+    for name, said in ((file.stem.lower(), "is the file of weights 'r2gen-iu'"),):
+        with pytest.raises(BenchError, match=said):
+            weights.add(name, source)
+    with pytest.raises(BenchError, match="would replace"):
+        weights.add("recorded", write(tmp_path / "y.yaml", b"{}"))
+    with pytest.raises(BenchError, match="is there already, and is another file"):
+        weights.add("taken", write(tmp_path / "t.pth", b"c"))
+    assert files(home) == before
+    assert weights.resolve("chexbert") == lock
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def fake_import(kind: str, source: Path, target: Path) -> None:
+    target.write_bytes(b"converted " + source.read_bytes())
+
+
+def test_an_import_that_is_refused_changes_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.commands.weights.resolve", lambda target: fake_import)
+    first = write(tmp_path / "a" / "model_best.ckpt", b"a")
+    second = write(tmp_path / "b" / "model_best.ckpt", b"b")
+    assert main(["weights", "import", "mgca", str(first)]) == 0
+    before = files(home)
+    assert main(["weights", "import", "mgca", str(second)]) == 2
+    assert "is not 'mgca-model_best'" in capsys.readouterr().err
+    odd = write(tmp_path / "odd name é.ckpt", b"c")
+    assert main(["weights", "import", "mgca", str(odd)]) == 2
+    assert "bench weights import mgca FILE NAME" in capsys.readouterr().err
+    assert files(home) == before
+    assert main(["weights", "import", "mgca", str(second), "other"]) == 0
+    assert weights.resolve("other").path.read_bytes() == b"converted b"
+    assert weights.resolve("mgca-model_best").path.read_bytes() == b"converted a"
 
 
 def test_listing_and_verify(home: Path, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class UAR(Captioner):
         """ "ce" (Eq. 5); "align" (Eq. 10) and "mask" (Eq. 12) where those parts are on."""
         states, features, text, masks = self._read_all(batch)
         tokens, lengths, whole = batch.tokens, batch.lengths, batch.whole
-        terms = {"ce": token_loss(self.head(states), tokens, lengths, self.ce, whole)}
+        terms = {"ce": token_loss(self.head, states, tokens, lengths, self.ce, whole)}
         if self.triplet is not None:
             pairs = (*self.pooled(features, text, batch), tokens)
             # The hardest negative is that of the whole batch.
@@ -227,6 +227,10 @@ class UAR(Captioner):
         return self.head(states[:, 0]), replace(state, cache=cache)
 
     # --- figures --------------------------------------------------------------------------------
+
+    def shared(self) -> Tensor | None:
+        """The adjusted basis of Eq. 6."""
+        return None if self.cra is None else self.cra.adjusted()
 
     @torch.no_grad()
     def diagnose(self, batch: Studies) -> dict[str, float]:

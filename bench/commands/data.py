@@ -4,7 +4,8 @@ check DATASET      counts, hashes, damage, leakage; exit code 3 when something f
 prepare DATASET    iu_xray: build R2Gen's layout from the public release, verified
                    mimic_cxr: gather the sections of all reports in one file, to open in seconds
 
-What is done for a dataset its YAML names as `check` and `prepare`.
+What is done for a dataset its YAML names as `check` and `prepare`; `dataset.KEY=value` changes a
+parameter of its reader, as `bench run` takes it.
 """
 
 from __future__ import annotations
@@ -12,23 +13,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.data.registry import check_dataset, prepare_dataset
+from bench.data.registry import check_dataset, prepare_dataset, split_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check", "prepare"))
     parser.add_argument("dataset", help="a dataset of `bench list datasets`")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="e.g. dataset.subset=present"
+    )
     parser.add_argument("--out", type=Path, default=Path("prepared"), help="folder of `prepare`")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    settings = split_overrides(arguments.settings)
     if arguments.action == "prepare":
-        written = prepare_dataset(arguments.dataset, arguments.out, arguments.copy)
+        written = prepare_dataset(arguments.dataset, arguments.out, arguments.copy, settings)
         print(f"wrote {written}")
         if written.is_relative_to(arguments.out):
             print(f"use it with BENCH_DATA={arguments.out}")
         return 0
-    report = check_dataset(arguments.dataset)
+    report = check_dataset(arguments.dataset, settings)
     print(report.render())
     return 3 if report.status == "fail" else 0

@@ -22,17 +22,25 @@ from typing import Any
 from bench.config import compose, names
 from bench.errors import RunError
 from bench.metrics import available, registry
+from bench.settings import ranged
 from bench.terminal import table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("decode", "mgca", "models", "pipeline", "score"))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. size=tiny")
-    parser.add_argument("--repeats", type=int, default=5, help="of each timing")
-    parser.add_argument("--studies", type=int, default=16, help="decoded at once")
-    parser.add_argument("--steps", type=int, default=30, help="of `perf pipeline`, each way")
+    parser.add_argument("--repeats", type=ranged(1, 10_000), default=5, help="of each timing")
+    parser.add_argument("--studies", type=ranged(1, 100_000), default=16, help="decoded at once")
+    steps = ranged(1, 100_000)
+    parser.add_argument("--steps", type=steps, default=30, help="of `perf pipeline`, each way")
     parser.add_argument("--only", default="", help="models or metrics, by commas")
-    parser.add_argument("--pairs", default="600,4000", help="sizes for `perf score`, by commas")
+    parser.add_argument(
+        "--pairs", type=_sizes, default="600,4000", help="of `perf score`, by commas"
+    )
+
+
+def _sizes(text: str) -> list[int]:
+    return [ranged(1, 1_000_000)(size) for size in text.split(",")]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,7 +124,7 @@ def writes(model: str) -> bool:
 
 def score(arguments: argparse.Namespace) -> str:
     """Each metric in a fresh process: it starts its programs and knows no answer."""
-    sizes = [int(n) for n in arguments.pairs.split(",")]
+    sizes = arguments.pairs
     rows = []
     for name in chosen(arguments.only, [n for n in registry.names() if available.reads_text(n)]):
         cells = [name]

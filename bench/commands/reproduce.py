@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.data.registry import EMBEDDED
-from bench.identity import OWN, code_of
+from bench.errors import DataError
+from bench.identity import code_of
 from bench.runs.workspace import RANDOM, default_out, pretraining_of
 from bench.spec import RunSpec
 from bench.store import find_runs, load_spec, read_json
+from bench.targets import OWN, PACKAGES
 from bench.terminal import table
 
 PLACE = Path("reproduced")  # a folder of its own: what is sealed is not made again
+CODE = PLACE / "code"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
-    versions = " ".join(f"{k}=={v}" for k, v in made["packages"].items() if v)
+    versions = " ".join(f"{k}=={v}" for k, v in made.get("packages", {}).items() if v)
     same = "as the code here" if code_of(spec) == spec.code else "not the code here"
     rows = [
         ["code", f"commit {made['commit'] or 'unknown'}, digest {spec.code[:12]}: {same}"],
@@ -46,28 +51,46 @@ def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
     ]
     for part, name in spec.model.weights.items():
         rows.append([f"weights {part}", name])
-    return table(f"run {spec.run_id}", ["what", "which"], rows)
+    plain = [[what, plainly(which)] for what, which in rows]
+    return table(f"run {spec.run_id}", ["what", "which"], plain)
+
+
+def plainly(text: str) -> str:
+    """In one line, without what a terminal or a shell would take for more than a letter."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _commit(made: Mapping[str, Any]) -> str:
+    """The commit that env.json names, "" for none; what is not one is a DataError."""
+    commit = str(made.get("commit") or "")
+    if commit and not re.fullmatch(r"[0-9a-f]{4,64}(\+dirty)?", commit):
+        raise DataError(
+            f"env.json names the commit {plainly(commit)[:80]!r}, which is not one",
+            "do not trust this run: its files were not written by bench",
+        )
+    return commit
 
 
 def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
-    """Shell commands, in order."""
-    commit = str(made["commit"])
-    lines = [f"git checkout {commit.removesuffix('+dirty')}"] if commit else []
+    """Shell commands, in order; names out of the run's files are quoted."""
+    commit = _commit(made)
+    # Beside the present checkout, where a board's files may be that the commit does not have.
+    lines = [f"git worktree add {CODE} {commit.removesuffix('+dirty')}"] if commit else []
     if commit.endswith("+dirty"):
         lines.append("# the run was made from files that differ from this commit")
-    lines.append("pip install -e .")
+    lines.append(f"pip install -e {CODE if commit else '.'}")
     lines += [f"# {line}" for line in _foreign(spec)]
     if spec.data.name != EMBEDDED:
-        lines.append(f"bench data check {spec.data.name}  # under $BENCH_DATA")
+        lines.append(f"bench data check {_quoted(spec.data.name)}  # under $BENCH_DATA")
     used = {**spec.model.weights, **(spec.tokenizer.weights if spec.tokenizer else {})}
     for name in used.values():
         if (pretraining := pretraining_of(name)) is not None:
             lines.append(_execute(folder.parent / pretraining))
         elif name != RANDOM:
-            lines.append(f"bench weights verify {name.partition('@')[0]}")
+            lines.append(f"bench weights verify {_quoted(name.partition('@')[0])}")
     lines.append(_execute(folder))
     lines.append(
-        f"bench verify {spec.run_id} --out {PLACE} --against {folder.parent}  "
+        f"bench verify {spec.run_id} --out {PLACE} --against {_quoted(folder.parent)}  "
         "# on a machine of the same kind every result is the same"
     )
     return lines
@@ -76,16 +99,22 @@ def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
 def _foreign(spec: RunSpec) -> list[str]:
     """What of the run's code and data does not come with the project."""
     targets = [p.target for p in (spec.model, spec.tokenizer) if p] + [spec.data.target]
-    packages = dict.fromkeys(t.partition(".")[0] for t in targets)
+    packages = dict.fromkeys(plainly(t.partition(".")[0]) for t in targets)
+    strange = [name for name in packages if name not in OWN]
     lines = [
         f"{name} is not part of the project: put the folder that holds it on PYTHONPATH"
-        for name in packages
-        if name not in OWN
+        for name in strange
     ]
     if spec.data.target.partition(".")[0] not in OWN:
-        lines.append(f"put the folder with dataset/{spec.data.name}.yaml in BENCH_CONF")
+        lines.append(f"put the folder with dataset/{plainly(spec.data.name)}.yaml in BENCH_CONF")
+    if strange:
+        lines.append(f"their code runs only if you trust it: {PACKAGES}={','.join(strange)}")
     return lines
 
 
+def _quoted(name: str | Path) -> str:
+    return shlex.quote(plainly(str(name)))
+
+
 def _execute(folder: Path) -> str:
-    return f"bench execute {folder}/spec.json --out {PLACE}"
+    return f"bench execute {_quoted(folder / 'spec.json')} --out {PLACE}"

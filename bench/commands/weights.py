@@ -5,19 +5,22 @@ add NAME FILE        copy a file, and those that must lie beside it, into the we
                      record its sha256
 verify [NAME ...]    hash what is here and compare with lock and record
 fetch NAME           download from the lock's public address, with resume and digest check
-import KIND FILE     turn an official checkpoint (r2gen, r2gencmn, openai-dvae, mgca) into
-                     safetensors, without running any code that it may hold
+import KIND FILE [NAME]
+                     turn an official checkpoint (r2gen, r2gencmn, openai-dvae, mgca) into
+                     safetensors, without running any code that it may hold; its name is
+                     KIND-FILE where none is given
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import weights
 from bench.errors import BenchError, DataError, unknown
-from bench.model import resolve
+from bench.targets import resolve
 from bench.terminal import counting
 
 # kind -> function (kind, source, target) of the package that knows the layout
@@ -48,7 +51,8 @@ def _verify(given: list[str]) -> int:
     rows = weights.verify(given)
     print(weights.render(rows))
     bad = [r for r in rows if r.state not in ("missing", "verified", "here") and r.digest]
-    return 3 if any("no digest" not in r.state for r in bad) else 0
+    absent = [r for r in rows if r.state == "missing" and given]  # named, and not here
+    return 3 if absent or any("no digest" not in r.state for r in bad) else 0
 
 
 def _add(given: list[str]) -> int:
@@ -69,22 +73,35 @@ def _fetch(given: list[str]) -> int:
 
 
 def _import(given: list[str]) -> int:
-    kind, file = _two(given, "bench weights import KIND FILE")
+    if len(given) not in (2, 3):
+        raise BenchError(
+            f"expected two or three arguments, got {len(given)}",
+            "bench weights import KIND FILE [NAME]",
+        )
+    kind, source = given[0], Path(given[1])
     if kind not in IMPORTERS:
         raise unknown("kind of checkpoint", kind, IMPORTERS)
-    source = Path(file)
     if not source.is_file():
         raise BenchError(f"no file {source}", "give the path of the official checkpoint")
-    target = weights.folder() / f"{kind}-{source.stem}.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    importer: Any = resolve(IMPORTERS[kind])
+    name = given[2] if len(given) == 3 else f"{kind}-{source.stem}".lower()
     try:
-        importer(kind, source, target)
-    except ValueError as error:
-        raise DataError(str(error), "get the authors' file again, or check the kind") from error
-    name = target.stem.lower()
-    _say(name, weights.add(name, target))
+        weights.refuse_name(name)
+    except BenchError as error:
+        raise BenchError(error.message, f"bench weights import {kind} FILE NAME") from None
+    _say(name, _imported(kind, source, name))
     return 0
+
+
+def _imported(kind: str, source: Path, name: str) -> weights.Resolved:
+    """Made aside and then added: a name that is refused leaves no file, and changes none."""
+    importer: Any = resolve(IMPORTERS[kind])
+    with TemporaryDirectory(prefix=".import-", dir=weights.made_folder()) as place:
+        target = Path(place) / f"{name}.safetensors"
+        try:
+            importer(kind, source, target)
+        except ValueError as error:
+            raise DataError(str(error), "get the authors' file again, or check the kind") from error
+        return weights.add(name, target)
 
 
 def _two(given: list[str], usage: str) -> tuple[str, str]:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data.images import ImageStore, open_store
+from bench.data.images import ImageStore, open_stores
+from bench.data.resize import Resize
 from bench.data.study import Dataset, Image, Study
 from bench.data.text import Vocabulary, clean, normalise
 from bench.errors import DataError, some
@@ -47,7 +48,7 @@ def views_of(studies: Sequence[Study], count: int) -> list[Image]:
     if short:
         raise DataError(
             f"{len(short)} studies have fewer than {count} images: {some(short)}",
-            "set dataset.views to the number of images that every study has",
+            "set dataset.image_views to the number of images that every study has",
         )
     return [image for s in studies for image in s.images[:count]]
 
@@ -65,8 +66,9 @@ class Pixels:
         cls, dataset: Dataset, studies: Sequence[Study], spec: ImageSpec, train: bool, cache: Path
     ) -> Pixels:
         images = views_of(studies, spec.views)
-        training = open_store(dataset, images, spec, training=True, cache=cache) if train else None
-        return cls(spec, training, open_store(dataset, images, spec, training=False, cache=cache))
+        rules = [Resize.of(spec, training) for training in ([True, False] if train else [False])]
+        *training, evaluation = open_stores(dataset, images, rules, cache)
+        return cls(spec, training[0] if train else None, evaluation)
 
     def draw(
         self, studies: np.ndarray, rng: np.random.Generator, rows: np.ndarray | None = None

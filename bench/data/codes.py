@@ -7,19 +7,20 @@ kind of device (OpenAI's dVAE runs in float16 on CUDA, so that its argmax may di
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 
 from bench.canonical import digest
 from bench.data.batches import Codes, random_places, views_of
-from bench.data.images import ImageStore, exclusive, open_store
+from bench.data.images import ImageStore, open_store
 from bench.data.study import Dataset, Study
-from bench.files import write_atomic
+from bench.files import exclusive, write_atomic
 from bench.model import Extractor, ImageSpec, Tokenizer
 
 CHUNK = 64  # images tokenised at once
@@ -76,7 +77,7 @@ def _tokenise(
 ) -> np.ndarray:
     """The memory-mapped codes (images, count, L), or features (images, count, L, c).
 
-    It goes on where a killed process stopped.
+    It goes on where a killed process stopped, and before the first chunk that was altered since.
     A second process that wants the same codes waits for the first.
     """
     size, kind = _layout(tokenizer, spec)
@@ -107,16 +108,39 @@ def _missing(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The chunks of images still to do, with the array to fill; counted once they are on disk."""
     data, counter = folder / "codes.npy", folder / "done.json"
-    done = json.loads(counter.read_text()) if counter.exists() else 0
-    if done == shape[0]:
+    digests = _digests(data, counter, shape, kind)
+    if len(digests) == -(-shape[0] // CHUNK):
         return
-    mode = "r+" if data.exists() and done else "w+"
+    if not digests:
+        data.unlink(missing_ok=True)  # who reads the old one goes on with it
+    mode: Literal["r+", "w+"] = "r+" if digests else "w+"
     codes = np.lib.format.open_memmap(data, mode=mode, dtype=kind, shape=shape)
-    for first in range(done, shape[0], CHUNK):
+    for first in range(len(digests) * CHUNK, shape[0], CHUNK):
         rows = np.arange(first, min(first + CHUNK, shape[0]))
         yield rows, codes
         codes.flush()
-        write_atomic(counter, json.dumps(int(rows[-1]) + 1))
+        digests.append(_digest(codes[rows]))
+        write_atomic(counter, json.dumps(digests))
+
+
+def _digests(
+    data: Path, counter: Path, shape: tuple[int, ...], kind: type[np.generic]
+) -> list[str]:
+    """Digests of the chunks that are done, up to the first that was altered since."""
+    try:
+        recorded = json.loads(counter.read_text(encoding="utf-8"))
+        codes = np.load(data, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not begun, or damaged
+        return []
+    if not isinstance(recorded, list) or codes.shape != shape or codes.dtype != kind:
+        return []
+    chunks = range(0, shape[0], CHUNK)
+    same = [_digest(codes[c : c + CHUNK]) == d for c, d in zip(chunks, recorded, strict=False)]
+    return recorded[: same.index(False) if False in same else len(same)]
+
+
+def _digest(codes: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest()
 
 
 @torch.inference_mode()

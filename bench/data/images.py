@@ -1,50 +1,67 @@
 """Images: decoded and resized once, then read from a memory-mapped cache of grey uint8 pixels.
 
-A cache folder `<cache>/images/<dataset>/<key>/` holds `pixels.u8`, the images' rows one after the
-other, and, once complete, `index.npy` (offset, height, width; int64) and `store.json`, the marker,
-written last. Until then `rows.i64` counts what is done: a row enters it only after its pixels are
-on disk, so a killed process loses at most the chunk that it was working on.
+A cache folder `<cache>/images/<dataset>/<key>.<layout>/` holds `pixels.u8`, the images' rows one
+after the other, and, once complete, `index.npy` (offset, height, width, digest; int64) and
+`store.json`, the marker, written last. Until then `rows.i64` counts what is done: a row enters it
+only after its pixels are on disk, so a killed process loses at most the chunks that it was working
+on. Each image has a digest of its own, which is compared when the image is first read: an altered
+pixel is an error, never a number.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
+from bench.data.image_store import (
+    COLUMNS,
+    MARKER,
+    PIXELS,
+    ImageStore,
+    open_folder,
+    pixel_digest,
+)
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
-from bench.errors import BenchError, DataError
-from bench.files import replacing
+from bench.errors import DataError, RunError
+from bench.files import exclusive, file_digest, replacing
 from bench.model import ImageSpec
 from bench.terminal import counting
 
 CHUNK = 256  # images decoded, written and recorded at once
 AHEAD = 16 * CHUNK  # images that a dataset is told of at once
+WAITING = 3  # chunks that may be decoded while one is written
 VERSION = 1  # of the resize code: a change of pixels is a new cache
-ROW = 3 * 8  # bytes of offset, height, width
+LAYOUT = 2  # of the files: not in the key, which places of random crops are drawn from
+ROW = COLUMNS * 8  # bytes
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
 
-def read_grey(path: Path) -> np.ndarray:
-    """An image file as grey uint8 (H, W); a file that is absent or broken is a DataError."""
+def read_grey(path: Path, draft: int = 0) -> np.ndarray:
+    """An image file as grey uint8 (H, W); a file that is absent or broken is a DataError.
+
+    draft: pixels; a JPEG whose sides are twice that or more is halved by its decoder, once, twice
+    or three times, which is faster and gives other pixels. 0: never.
+    """
     try:
         with Pillow.open(path) as image:
+            if draft:
+                image.draft("L", (draft, draft))
             if image.mode.startswith(("I", "F")):
                 raise DataError(
                     f"{path} has more than 8 bits a pixel", "convert it: Pillow would clip it"
@@ -54,56 +71,6 @@ def read_grey(path: Path) -> np.ndarray:
         raise DataError(
             f"cannot read the image {path}: {error}", "get this file from the release again"
         ) from error
-
-
-@dataclass(frozen=True)
-class ImageStore:
-    """The cached pixels of a list of images; row i is the i-th image that it was opened with."""
-
-    key: str  # of the content: resize rule, image keys and fingerprints
-    pixels: np.ndarray  # uint8, flat, memory-mapped
-    index: np.ndarray  # int64 (N, 3): offset, height, width
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        """Image `row`, uint8 (H, W), read-only."""
-        offset, height, width = self.index[row].tolist()
-        return self.pixels[offset : offset + height * width].reshape(height, width)
-
-    @cached_property
-    def shapes(self) -> np.ndarray:
-        """int64 (N, 2): heights and widths."""
-        return self.index[:, 1:]
-
-    @cached_property
-    def equal(self) -> bool:
-        """Whether all images have one shape."""
-        return bool((self.shapes == self.shapes[:1]).all())
-
-    @cached_property
-    def array(self) -> np.ndarray:
-        """uint8 (N, H, W), read-only; only where all shapes are equal."""
-        if not self.equal:
-            raise BenchError(
-                "these images differ in shape and form no array", "use mode squash or pad"
-            )
-        height, width = self.shapes[0].tolist() if len(self) else (0, 0)
-        return self.pixels.reshape(len(self), height, width)
-
-    def crop(self, rows: np.ndarray, tops: np.ndarray, lefts: np.ndarray, size: int) -> np.ndarray:
-        """A new uint8 (n, size, size): of each of n rows the square at its top and left."""
-        places = np.stack([rows, tops, lefts], axis=1)
-        inside = (places[:, 1:] >= 0) & (places[:, 1:] + size <= self.shapes[rows])
-        if not inside.all():
-            raise ValueError(f"a crop of {size} x {size} leaves its image")
-        if self.equal:
-            return sliding_window_view(self.array, (size, size), axis=(1, 2))[rows, tops, lefts]
-        out = np.empty((len(places), size, size), dtype=np.uint8)
-        for square, (row, top, left) in zip(out, places.tolist(), strict=True):
-            square[...] = self[row][top : top + size, left : left + size]
-        return out
 
 
 def open_store(
@@ -119,16 +86,45 @@ def open_store(
     A second process that wants the same cache waits for the first. `progress` replaces the bar,
     which is drawn on stderr when that is a terminal.
     """
-    rule = Resize.of(spec, training)
-    key = store_key(dataset, images, rule)
-    folder = cache / "images" / dataset.name / key[:32]
-    if not (folder / "store.json").exists():
-        with _disk_errors(folder, len(images), rule):
-            folder.mkdir(parents=True, exist_ok=True)
-            with exclusive(folder / "lock"):
-                if not (folder / "store.json").exists():
-                    _Builder(dataset, images, rule, key, folder).run(progress)
-    return _open(folder, key)
+    return open_stores(dataset, images, [Resize.of(spec, training)], cache, progress)[0]
+
+
+def open_stores(
+    dataset: Dataset,
+    images: Sequence[Image],
+    rules: Sequence[Resize],
+    cache: Path,
+    progress: Progress | None = None,
+) -> list[ImageStore]:
+    """The caches of `images` under several rules; each image is decoded once for all of them."""
+    wanted = [_Rendition.of(dataset, images, rule, cache) for rule in rules]
+    if any(r.open() is None for r in wanted):
+        with _disk_errors(wanted, len(images)), ExitStack() as locks:
+            for folder in sorted({r.folder for r in wanted}):  # one order: no two wait in a circle
+                folder.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(exclusive(folder / "lock"))
+            # A process before this one may have built some.
+            missing = {r.key: r for r in wanted if r.open() is None}
+            if missing:
+                _fill(dataset, images, [*missing.values()], progress)
+    stores = [r.open() for r in wanted]
+    assert all(stores)
+    return [store for store in stores if store is not None]
+
+
+def altered(cache: Path, dataset: str) -> Iterator[str]:
+    """What is wrong with the complete caches of a dataset, and of samples of it: every image is
+    compared."""
+    pattern = f"{glob.escape(dataset)}*/*.{LAYOUT}/{MARKER}"
+    for marker in sorted((cache / "images").glob(pattern)):
+        store = open_folder(marker.parent, "")
+        if store is None:
+            yield f"the image cache {marker.parent} was altered; it will be built again"
+            continue
+        try:
+            store.check(np.arange(len(store)))
+        except DataError as error:
+            yield error.message
 
 
 def store_key(dataset: Dataset, images: Sequence[Image], rule: Resize) -> str:
@@ -140,85 +136,131 @@ def store_key(dataset: Dataset, images: Sequence[Image], rule: Resize) -> str:
     return state.hexdigest()
 
 
-def _open(folder: Path, key: str) -> ImageStore:
-    index = np.load(folder / "index.npy")
-    path = folder / "pixels.u8"
-    size = int((index[:, 1] * index[:, 2]).sum())
-    if path.stat().st_size != size:
-        raise DataError(
-            f"the image cache {folder} was altered: pixels.u8 is not {size} bytes long",
-            "delete this folder; it will be built again",
-        )
-    pixels = np.memmap(path, dtype=np.uint8, mode="r") if size else np.empty(0, np.uint8)
-    # A plain view: indexing a memmap object costs microseconds more each time.
-    return ImageStore(key, np.asarray(pixels), index)
+_Decoded = list[tuple[np.ndarray, int]]  # of an image: by rule its pixels and their digest
 
 
-class _Builder:
-    """Fills one cache folder, under its lock."""
+def _fill(
+    dataset: Dataset,
+    images: Sequence[Image],
+    renditions: Sequence[_Rendition],
+    progress: Progress | None,
+) -> None:
+    """Decode what any of the renditions lacks, then write their indices and markers.
 
-    def __init__(
-        self, dataset: Dataset, images: Sequence[Image], rule: Resize, key: str, folder: Path
-    ) -> None:
-        self.dataset, self.images, self.rule = dataset, images, rule
-        self.key, self.folder = key, folder
-        self.pixels, self.rows = folder / "pixels.u8", folder / "rows.i64"
+    All cores decode while this thread writes what they have finished, in order.
+    """
+    for rendition in renditions:
+        rendition.recover()
+    _reserve(renditions, len(images))
+    first = min(rendition.done for rendition in renditions)
+    with (
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        _reporting(progress, dataset.name, len(images)) as report,
+    ):
+        report(first)
+        for chunk in _chunks(dataset, images, [r.rule for r in renditions], first, pool):
+            for number, rendition in enumerate(renditions):
+                rendition.store(first, [decoded[number] for decoded in chunk])
+            first += len(chunk)
+            report(first)
+    for rendition in renditions:
+        rendition.finish()
 
-    def run(self, progress: Progress | None) -> None:
-        """Decode what is not done yet, then write the index and the marker."""
-        done, end = self._recover()
-        self._reserve(len(self.images) - done)
-        with (
-            ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-            _reporting(progress, self.dataset.name, len(self.images)) as report,
-        ):
-            report(done)
-            for first in range(done, len(self.images), CHUNK):
-                if (first - done) % AHEAD == 0:
-                    self.dataset.ahead(self.images[first : first + AHEAD])
-                arrays = list(pool.map(self._load, self.images[first : first + CHUNK]))
-                end = self._store(arrays, end)
-                report(first + len(arrays))
-        self._finish()
 
-    def _recover(self) -> tuple[int, int]:
-        """Images done and bytes used by them; what lies behind (a torn chunk) is cut off."""
+def _chunks(
+    dataset: Dataset,
+    images: Sequence[Image],
+    rules: Sequence[Resize],
+    first: int,
+    pool: ThreadPoolExecutor,
+) -> Iterator[list[_Decoded]]:
+    """Chunk after chunk, while the pool works on the `WAITING` that follow."""
+
+    def load(image: Image) -> _Decoded:
+        pixels = dataset.read(image)
+        arrays = [np.ascontiguousarray(rule(pixels)) for rule in rules]
+        return [(array, pixel_digest(array)) for array in arrays]
+
+    begun: deque[list[Future[_Decoded]]] = deque()
+    for start in range(first, len(images), CHUNK):
+        if (start - first) % AHEAD == 0:
+            dataset.ahead(images[start : start + AHEAD])
+        begun.append([pool.submit(load, image) for image in images[start : start + CHUNK]])
+        if len(begun) > WAITING:
+            yield [one.result() for one in begun.popleft()]
+    while begun:
+        yield [one.result() for one in begun.popleft()]
+
+
+def _reserve(renditions: Sequence[_Rendition], images: int) -> None:
+    """Refuse at once what cannot fit."""
+    needed = sum((images - r.done) * (r.rule.bytes_each() or 0) for r in renditions)
+    if shutil.disk_usage(renditions[0].folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class _Rendition:
+    """One cache folder: opened, or filled under its lock."""
+
+    def __init__(self, rule: Resize, key: str, images: int, folder: Path) -> None:
+        self.rule, self.key, self.images, self.folder = rule, key, images, folder
+        self.pixels, self.rows = folder / PIXELS, folder / "rows.i64"
+        self.done = self.end = 0  # images on disk, and their bytes
+
+    @classmethod
+    def of(cls, dataset: Dataset, images: Sequence[Image], rule: Resize, cache: Path) -> _Rendition:
+        key = store_key(dataset, images, rule)
+        folder = cache / "images" / dataset.name / f"{key[:32]}.{LAYOUT}"
+        return cls(rule, key, len(images), folder)
+
+    def open(self) -> ImageStore | None:
+        return open_folder(self.folder, self.key)
+
+    def recover(self) -> None:
+        """Find what is done already; what lies behind (a torn chunk) is cut off."""
+        if (self.folder / MARKER).exists():  # complete once, and altered since
+            for name in (MARKER, PIXELS, "rows.i64"):  # who reads the old ones goes on with them
+                (self.folder / name).unlink(missing_ok=True)
         self.pixels.touch()
         self.rows.touch()
         index = self._index()
         ends = index[:, 0] + index[:, 1] * index[:, 2]
-        done = int((ends <= self.pixels.stat().st_size).sum())
-        end = int(ends[done - 1]) if done else 0
-        os.truncate(self.rows, done * ROW)
-        os.truncate(self.pixels, end)
-        return done, end
+        self.done = int((ends <= self.pixels.stat().st_size).sum())
+        self.end = int(ends[self.done - 1]) if self.done else 0
+        os.truncate(self.rows, self.done * ROW)
+        os.truncate(self.pixels, self.end)
 
     def _index(self) -> np.ndarray:
         data = self.rows.read_bytes()
-        return np.frombuffer(data[: len(data) // ROW * ROW], dtype=np.int64).reshape(-1, 3)
+        return np.frombuffer(data[: len(data) // ROW * ROW], dtype=np.int64).reshape(-1, COLUMNS)
 
-    def _reserve(self, count: int) -> None:
-        """Refuse at once what cannot fit."""
-        each = self.rule.bytes_each()
-        if each and shutil.disk_usage(self.folder).free < count * each:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def store(self, first: int, decoded: _Decoded) -> None:
+        """Append a chunk that begins with image `first`: pixels first, on disk, then its rows.
 
-    def _load(self, image: Image) -> np.ndarray:
-        return self.rule(self.dataset.read(image))
+        What an earlier process has written of it is passed over.
+        """
+        decoded = decoded[max(self.done - first, 0) :]
+        if not decoded:
+            return
+        sizes = np.array([pixels.shape for pixels, _ in decoded], dtype=np.int64)
+        ends = self.end + np.cumsum(sizes.prod(axis=1))
+        offsets = np.concatenate([[self.end], ends[:-1]])
+        digests = np.array([digest for _, digest in decoded], dtype=np.int64)
+        _append(self.pixels, b"".join(pixels.tobytes() for pixels, _ in decoded))
+        _append(self.rows, np.column_stack([offsets, sizes, digests]).tobytes())
+        self.done, self.end = self.done + len(decoded), int(ends[-1])
 
-    def _store(self, arrays: Sequence[np.ndarray], end: int) -> int:
-        """Append a chunk that begins at byte `end`: pixels first, on disk, then its rows."""
-        sizes = np.array([a.shape for a in arrays], dtype=np.int64)
-        ends = end + np.cumsum(sizes.prod(axis=1))
-        offsets = np.concatenate([[end], ends[:-1]])
-        _append(self.pixels, b"".join(a.tobytes() for a in arrays))
-        _append(self.rows, np.column_stack([offsets, sizes]).astype(np.int64).tobytes())
-        return int(ends[-1])
-
-    def _finish(self) -> None:
-        np.save(self.folder / "index.npy", self._index())
-        facts = {"key": self.key, "rule": asdict(self.rule), "images": len(self.images)}
-        with replacing(self.folder / "store.json") as part:
+    def finish(self) -> None:
+        with replacing(self.folder / "index.npy") as part, part.open("wb") as file:
+            np.save(file, self._index())
+        facts = {
+            "key": self.key,
+            "rule": asdict(self.rule),
+            "images": self.images,
+            "bytes": self.pixels.stat().st_size,
+            "index": file_digest(self.folder / "index.npy"),
+        }
+        with replacing(self.folder / MARKER) as part:
             part.write_text(json.dumps(facts, indent=1) + "\n")
         self.rows.unlink()
 
@@ -231,25 +273,18 @@ def _append(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Exclusive between processes; released by the system when a process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _disk_errors(folder: Path, images: int, rule: Resize) -> Iterator[None]:
+def _disk_errors(renditions: Sequence[_Rendition], images: int) -> Iterator[None]:
     """A full or read-only disk as a BenchError. What was cached before stays usable."""
     try:
         yield
     except OSError as error:
-        each = rule.bytes_each()
-        needs = f"{images * each / 1e6:,.0f} MB" if each else f"about {images * 0.1:,.0f} MB"
-        raise BenchError(
-            f"cannot write the image cache {folder}: {error.strerror}; "
+        each = [r.rule.bytes_each() for r in renditions]
+        total = images * sum(size or 100_000 for size in each) / 1e6
+        needs = f"{total:,.0f} MB" if all(each) else f"about {total:,.0f} MB"
+        raise RunError(
+            f"cannot write the image cache {renditions[0].folder}: {error.strerror}; "
             f"{images:,} images need {needs}",
-            "free some space or choose another cache folder, and run again: it continues there",
+            "free some space, or choose another folder (--cache FOLDER), and run again: it goes on",
         ) from error
 
 

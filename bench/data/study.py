@@ -1,7 +1,7 @@
 """A study, its images, and the dataset that holds them.
 
 A reader (one module per dataset) turns a folder into a `Dataset`; everything after that, from
-training to scoring, sees only these three classes.
+training to scoring, sees only the classes here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,21 @@ class Study:
     sections: Mapping[str, str] = field(default_factory=dict)  # e.g. "impression", "indication"
 
 
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A phrase of a study's report, the finding that it names, and where that is to be seen.
+
+    boxes: by view, (x0, y0, x1, y1) as shares of the film's width and height.
+    """
+
+    finding: str
+    phrase: str
+    boxes: Mapping[str, Sequence[Box]]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Studies in manifest order, and the function that reads one image as grey uint8 (H, W).
@@ -57,6 +73,16 @@ class Dataset:
     fingerprint: Callable[[Image], str] = lambda image: image.key
     # Told which images will be read next, where several at once come cheaper.
     ahead: Callable[[Sequence[Image]], None] = lambda images: None
+    # The phrases of a study's report that name a finding whose place is known.
+    regions: Callable[[Study], Sequence[Region]] = lambda study: ()
+
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, kept under a name: what follows from the whole dataset."""
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
 
     @cached_property
     def _by_split(self) -> dict[str, tuple[Study, ...]]:

@@ -3,6 +3,9 @@
 Whoever compares with published numbers must clean exactly as R2Gen did, accidents included: the
 treatment of the references alone moves BLEU-4 of one prediction file by a factor of 2.8. Each
 accident is named where it happens.
+
+White space is one kind of thing before any of that, in references and predictions alike: R2Gen's
+files hold spaces alone, and a line break of another file is not to hide the end of a sentence.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from bench.data.study import Dataset
@@ -32,15 +35,12 @@ _NUMBERING = (
 )
 _REPLACEMENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "iu": (*[_DOTS] * 3, *_NUMBERING),
-    # Underscores are MIMIC's de-identification marks; those left over are deleted below.
-    "mimic": (
-        ("\n", " "),
-        *[("__", "_")] * 7,
-        *[("  ", " ")] * 6,
-        *[_DOTS] * 8,
-        *_NUMBERING,
-    ),
+    # Underscores are MIMIC's de-identification marks; those left over are deleted below. R2Gen's
+    # own steps for line breaks and repeated spaces are `one_space`'s.
+    "mimic": (*[("__", "_")] * 7, *[_DOTS] * 8, *_NUMBERING),
 }
+# What Python does not count as white space and no reader can see; joiners are no space, and go.
+_UNSEEN = {0x200B: " ", 0xFEFF: " ", 0x180E: " ", 0x200C: "", 0x200D: "", 0x2060: ""}
 # Removed before a sentence is trimmed: "AP/PA" becomes "appa".
 _QUOTES = str.maketrans("", "", "\"'/\\")
 # Removed after it is trimmed. In the original class the hyphen stands between ":" and "[" and so
@@ -48,10 +48,22 @@ _QUOTES = str.maketrans("", "", "\"'/\\")
 # Decimal points go too ("5.3 cm" becomes "53 cm"); # $ | ~ and the backtick stay.
 _RANGE = "".join(map(chr, range(ord(":"), ord("[") + 1)))
 _PUNCTUATION = str.maketrans("", "", ".,?;*!%^&_+()]{}" + _RANGE)
-# Stands in for `<unk>` while a hypothesis is cleaned: a private-use character that no rule touches.
-_KEPT_UNK = "\ue000"
+# Characters of which one stands in for `<unk>` while a hypothesis is cleaned: no rule touches them.
+_PRIVATE = range(0xE000, 0xF900)
 
 
+def one_space(report: str) -> str:
+    """`report` with one plain space for white space of any kind and length.
+
+    A space at the beginning or end stays, since R2Gen's rules for numbering look at it.
+    """
+    seen = report if report.isascii() else report.translate(_UNSEEN)
+    words = " ".join(seen.split())
+    begin, end = (" " if end.isspace() else "" for end in (seen[:1], seen[-1:]))
+    return f"{begin}{words}{end}" if words else begin
+
+
+@lru_cache(1 << 18)  # a report is cleaned as a target, for the vocabulary and as a reference
 def clean(report: str, cleaning: str) -> str:
     """`report` as R2Gen's tokenizer cleans it (`cleaning` "iu" or "mimic"), spaces included.
 
@@ -60,6 +72,7 @@ def clean(report: str, cleaning: str) -> str:
     """
     if cleaning not in _REPLACEMENTS:
         raise unknown("cleaning", cleaning, CLEANINGS)
+    report = one_space(report)
     for old, new in _REPLACEMENTS[cleaning]:
         report = report.replace(old, new)
     sentences = report.strip().lower().split(". ")
@@ -78,14 +91,15 @@ def normalise(text: str) -> str:
 def clean_hypothesis(report: str, cleaning: str) -> str:
     """A prediction, cleaned as the references are; cleaning twice changes nothing.
 
-    Text that is clean already passes as it is: an empty report stays empty, and one that a length
-    limit cut in the middle of a sentence gets no period. `<unk>` is protected from the cleaner,
-    which would delete its brackets, since R2Gen scores it as a word.
+    Text that is clean already, but for capitals, passes as it is: an empty report stays empty, and
+    one that a length limit cut in the middle of a sentence gets no period. `<unk>` is protected
+    from the cleaner, which would delete its brackets, since R2Gen scores it as a word.
     """
-    text = normalise(report).replace(UNK, _KEPT_UNK)
-    cleaned = normalise(clean(report.replace(UNK, _KEPT_UNK), cleaning))
+    kept = next(c for c in map(chr, _PRIVATE) if c not in report)
+    report = one_space(report.replace(UNK, kept))
+    text, cleaned = report.strip().lower(), normalise(clean(report, cleaning))
     unchanged = cleaned in (text, f"{text} .".strip())
-    return (text if unchanged else cleaned).replace(_KEPT_UNK, UNK)
+    return (text if unchanged else cleaned).replace(kept, UNK)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.metrics.ngrams import ORDER, Text, counts, encode, ngrams
 # scores about 1e-15 at that n instead of 0, and the lower orders are untouched at 12 digits.
 TINY = 1e-15
 SMALL = 1e-9
+_PAIRS = 16_384  # counted at once: pairs do not depend on one another, memory does on their number
 
 
 class BLEU(Metric):
@@ -38,7 +39,14 @@ class BLEU(Metric):
         n = len(hypotheses)
         if n != len(references):
             raise BenchError(f"{n} hypotheses for {len(references)} references")
-        corpus = encode([*hypotheses, *references])
+        parts = [
+            self._part(hypotheses[i : i + _PAIRS], references[i : i + _PAIRS])
+            for i in range(0, max(n, 1), _PAIRS)
+        ]
+        return np.concatenate(parts)
+
+    def _part(self, hypotheses: Sequence[Text], references: Sequence[Text]) -> np.ndarray:
+        n, corpus = len(hypotheses), encode([*hypotheses, *references])
         lengths = corpus.lengths
         columns = [_matches(texts, grams, n) for texts, grams in ngrams(corpus)]
         columns += [np.maximum(lengths[:n] - k, 0) for k in range(ORDER)]
@@ -92,7 +100,7 @@ def constant_statistics(candidates: Sequence[Text], references: Sequence[Text]) 
 def _occurrences(texts: np.ndarray, grams: np.ndarray) -> np.ndarray:
     """An id for (n-gram, how many times it has occurred in its text so far)."""
     order = np.lexsort((grams, texts))
-    text, gram = texts[order], grams[order]
+    text, gram = texts[order], grams[order].astype(np.int64)
     new = np.ones(len(order), bool)
     new[1:] = (text[1:] != text[:-1]) | (gram[1:] != gram[:-1])
     first = np.flatnonzero(new)

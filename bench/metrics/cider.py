@@ -12,6 +12,7 @@ from bench.metrics.base import Metric
 from bench.metrics.ngrams import ORDER, Text, counts, encode, ngrams
 
 SIGMA = 6.0
+_PAIRS = 16_384  # compared at once
 
 
 class CIDEr(Metric):
@@ -49,12 +50,36 @@ class CIDEr(Metric):
 
 
 def _cosine(texts: np.ndarray, grams: np.ndarray, n: int) -> np.ndarray:
-    """Clipped cosine of the tf-idf vectors of pair i: texts i (hypothesis) and n + i."""
+    """Clipped cosine of the tf-idf vectors of pair i: texts i (hypothesis) and n + i.
+
+    texts ascend. Pairs are compared in blocks, since memory grows with what is compared at once;
+    an n-gram's weight is that of all references.
+    """
+    width = int(grams.max(initial=0)) + 1
+    edges = np.append(np.arange(0, n, _PAIRS), n)
+    places = np.searchsorted(texts, np.concatenate([edges, n + edges])).reshape(2, -1)
+    blocks = [[slice(*side[i : i + 2].tolist()) for side in places] for i in range(len(edges) - 1)]
+    holders = np.zeros(width, dtype=np.int64)
+    for _, reference in blocks:
+        holders += np.bincount(_distinct(texts[reference], grams[reference]), minlength=width)
+    idf = np.log(n) - np.log(np.maximum(holders, 1))
+    cosines = []
+    for first, (own, other) in zip(edges.tolist(), blocks, strict=False):
+        count = min(_PAIRS, n - first)
+        text = np.concatenate([texts[own] - first, texts[other] - n - first + count])
+        cosines.append(_of_pairs(text, np.concatenate([grams[own], grams[other]]), count, idf))
+    return np.concatenate(cosines)
+
+
+def _distinct(texts: np.ndarray, grams: np.ndarray) -> np.ndarray:
+    """The n-grams of each text, each once."""
+    return counts(texts, grams)[1]
+
+
+def _of_pairs(texts: np.ndarray, grams: np.ndarray, n: int, idf: np.ndarray) -> np.ndarray:
     text, gram, times = counts(texts, grams)
-    width = int(gram.max(initial=0)) + 1
-    split = int(np.searchsorted(text, n))
-    holders = np.bincount(gram[split:], minlength=width)
-    weight = times * (np.log(n) - np.log(np.maximum(holders, 1)))[gram]
+    width, split = len(idf), int(np.searchsorted(text, n))
+    weight = times * idf[gram]
     norms = np.sqrt(np.bincount(text, weights=weight**2, minlength=2 * n))
     key = (text % n) * width + gram
     common, left, right = np.intersect1d(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -32,11 +32,17 @@ class Diversity(Metric):
     resampling: ClassVar[str] = "repeats counted in the full scored set"
     context: ClassVar[str] = "repeats"
 
-    def __init__(self, train: Callable[[], Sequence[str]] | None = None) -> None:
+    def __init__(self, train: Callable[[], Container[str]] | None = None) -> None:
         self._train = train
 
     def given(self, references: ReferenceSet) -> Diversity:
         return Diversity(references.train)
+
+    def undefined(self, references: ReferenceSet) -> dict[str, str]:
+        """Nothing can be copied from a train split that is not there."""
+        if references.dataset.split("train"):
+            return {}
+        return {"diversity-copied": f"{references.dataset.name} has no train split"}
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """(n, 4)."""
@@ -45,7 +51,7 @@ class Diversity(Metric):
         if self._train is None:
             raise BenchError("diversity needs the train split", "score through `Metric.given`")
         texts = [" ".join(text.split()) for text in hypotheses]
-        train = {" ".join(text.split()) for text in self._train()}
+        train = self._train()
         times = Counter(texts)
         rows = [
             (1 / times[text], text in train, len(text.split()), len(reference.split()))

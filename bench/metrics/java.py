@@ -25,6 +25,7 @@ OPTIONS = (
     "-Dfile.encoding=UTF-8",
     "-XX:+UseSerialGC",
     "-Xshare:auto",
+    "-XX:-UsePerfData",  # else each start writes a file below /tmp
 )
 # These would override or disturb the options above.
 _UNWANTED = ("_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")

@@ -6,7 +6,9 @@ from the sum of its counts, exactly as the jar's own aggregate, so that interval
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +30,23 @@ TABLE = "meteor/data/paraphrase-en.gz"
 GROWTHS = 3  # cut-down tables in a process, before it takes the whole one
 # Java's second compiler pays for itself from some 20,000 pairs on; before that it doubles the work.
 QUICK = ("-XX:TieredStopAtLevel=1",)
+# What the tokenizer makes of brackets, and of words that it takes apart.
+PTB_WORDS = {
+    "lrb",
+    "rrb",
+    "lsb",
+    "rsb",
+    "lcb",
+    "rcb",
+    "ca",
+    "can",
+    "n",
+    "not",
+    "nt",
+    "s",
+    "t",
+    "wo",
+}
 _TRAIN = 5000  # train reports whose words are expected, at most
 
 # The jar's English ranking task: precision against recall, shape and size of the fragmentation
@@ -62,6 +81,10 @@ class METEOR(Metric):
         every = len(train) // _TRAIN + 1
         jar().expect(lambda: (study.report for study in train[::every]))
         return self
+
+    def ahead(self, texts: Sequence[str]) -> None:
+        """Begin to make the table of these texts' words, where there is none, and start Java."""
+        jar().ahead(texts)
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """(n, 23). Java starts only when a pair is new; empty texts are allowed."""
@@ -144,19 +167,40 @@ class Jar:
         self._expected: Callable[[], Iterable[str]] = tuple
         self._scratch: TemporaryDirectory[str] | None = None
         self._tables = 0
+        self._lock = threading.RLock()
 
     def expect(self, texts: Callable[[], Iterable[str]]) -> None:
         """Texts whose words are likely to come; read only if a table has to be made."""
         self._expected = texts
 
+    def ahead(self, texts: Sequence[str]) -> None:
+        """Make the table in a thread, and start the process where a new one was needed.
+
+        With a table on disk nothing is started: all answers may be known.
+        """
+        threading.Thread(target=self._prepare, args=(list(texts),), daemon=True).start()
+
+    def _prepare(self, texts: list[str]) -> None:
+        words = {"score", *all_pieces(map(one_line, texts)), *PTB_WORDS}
+        # What fails here fails again in `ask`, which is where it is told.
+        with self._lock, suppress(Exception):
+            if self._covered is None or words <= self._covered:
+                return
+            known = any(self._place().glob("*.words"))
+            self._cover(words)
+            if not known:
+                self._start().start()
+
     def ask(self, lines: Sequence[str]) -> list[str]:
         """The counts of each request, as the jar prints them."""
-        if self._covered is not None:
-            words = all_pieces(lines)
-            if not words <= self._covered:
-                self.close()
-                self._choose(words)
-        return (self._process or self._start()).ask(lines)
+        with self._lock:
+            self._cover(all_pieces(lines))
+            return (self._process or self._start()).ask(lines)
+
+    def _cover(self, words: set[str]) -> None:
+        if self._covered is not None and not words <= self._covered:
+            self.close()
+            self._choose(words)
 
     def close(self) -> None:
         """End the process; the next question starts another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,25 +17,25 @@ ORDER = 4
 class Corpus:
     """Texts as one flat array of token ids: text i has `lengths[i]` of them."""
 
-    tokens: np.ndarray  # int64
+    tokens: np.ndarray  # int32: of 150,000 references there are 15 million
     lengths: np.ndarray  # int64
 
     @property
     def texts(self) -> np.ndarray:
-        """The text that each token belongs to."""
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+        """int32: the text that each token belongs to."""
+        return np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
 
 
 def encode(texts: Sequence[Text]) -> Corpus:
     """Tokens as ids in order of first appearance; equal tokens get equal ids."""
     ids: dict[Hashable, int] = {}
-    flat: list[int] = []
+    flat = array("i")
     lengths = np.empty(len(texts), np.int64)
     for i, text in enumerate(texts):
         words = text.split() if isinstance(text, str) else text
-        flat += [ids.setdefault(word, len(ids)) for word in words]
+        flat.extend([ids.setdefault(word, len(ids)) for word in words])
         lengths[i] = len(words)
-    return Corpus(np.array(flat, np.int64), lengths)
+    return Corpus(np.array(flat, np.int32), lengths)
 
 
 def ngrams(corpus: Corpus, order: int = ORDER) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -43,20 +44,31 @@ def ngrams(corpus: Corpus, order: int = ORDER) -> Iterator[tuple[np.ndarray, np.
     An id stands for one n-gram over the whole corpus; ids of different n are unrelated.
     """
     base = int(corpus.tokens.max(initial=0)) + 1
-    left = np.repeat(np.cumsum(corpus.lengths), corpus.lengths) - np.arange(len(corpus.tokens))
+    ends = np.cumsum(corpus.lengths).astype(np.int32)
+    starts = np.arange(len(corpus.tokens), dtype=np.int32)
+    left = np.repeat(ends, corpus.lengths) - starts
     texts, grams = corpus.texts, corpus.tokens
-    starts = np.arange(len(grams))
     for n in range(1, order + 1):
         if n > 1:  # extend by one token those (n-1)-grams that do not end their text
             keep = left[starts] >= n
             starts = starts[keep]
-            pairs = grams[keep] * base + corpus.tokens[starts + n - 1]
-            grams = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
+            grams = _numbered(grams[keep].astype(np.int64) * base + corpus.tokens[starts + n - 1])
         yield texts[starts], grams
+
+
+def _numbered(values: np.ndarray) -> np.ndarray:
+    """int32: which of the distinct values, in their order, each one is."""
+    order = np.argsort(values)
+    values = values[order]
+    new = np.ones(len(values), dtype=np.int32)
+    new[1:] = values[1:] != values[:-1]
+    ranks = np.empty(len(values), dtype=np.int32)
+    ranks[order] = np.cumsum(new, dtype=np.int32) - 1
+    return ranks
 
 
 def counts(texts: np.ndarray, grams: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct (text, n-gram) pairs in sorted order, and how often each occurs."""
     width = int(grams.max(initial=0)) + 1
-    keys, times = np.unique(texts * width + grams, return_counts=True)
+    keys, times = np.unique(texts.astype(np.int64) * width + grams, return_counts=True)
     return keys // width, keys % width, times

@@ -11,15 +11,19 @@ import gzip
 import hashlib
 import re
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from bench.files import file_digest
+
 _RUNS = re.compile("[a-z0-9]+")
-_STRIPPED = re.compile(rb"[^a-z0-9 ]")
-_CHUNK = 1 << 24
+_KEPT = b"abcdefghijklmnopqrstuvwxyz0123456789 \n"
+_MARKS = bytes(b for b in range(256) if b not in _KEPT)  # what a word is stripped of
+_CHUNK = 1 << 20  # as much as stays in a core's cache: larger ones take twice the time
 _WIDTH = 8  # bytes of a word that the first sieve looks at
 _BITS = 22
 
@@ -54,21 +58,40 @@ def covering(
     """
     largest: frozenset[str] = frozenset()
     for listing in sorted(folder.glob("meteor-*.words")):
-        words = frozenset(listing.read_text(encoding="ascii").split("\n"))
+        words = _listed(listing)
         if words >= needed:
             return listing.with_suffix(".gz"), words
         largest = max(largest, words, key=len)
     words = frozenset(needed | all_pieces(expected()) | largest)
     text = "\n".join(sorted(words)).encode("ascii")
-    target = folder / f"meteor-{hashlib.sha256(text).hexdigest()[:16]}.gz"
+    target = folder / f"{_name(text)}.gz"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         reduce(table, words, Path(scratch, "table"))
-        Path(scratch, "words").write_bytes(text)
+        digest = file_digest(Path(scratch, "table")).encode()
+        Path(scratch, "words").write_bytes(digest + b"\n" + text)
         Path(scratch, "table").replace(target)
         # Last: a listing promises that its table is whole.
         Path(scratch, "words").replace(target.with_suffix(".words"))
     return target, words
+
+
+def _name(words: bytes) -> str:
+    return f"meteor-{hashlib.sha256(words).hexdigest()[:16]}"
+
+
+def _listed(listing: Path) -> frozenset[str]:
+    """The words of a cut-down table; none where it, or its listing, is damaged."""
+    try:
+        digest, _, words = listing.read_bytes().partition(b"\n")
+        if (
+            listing.stem != _name(words)
+            or file_digest(listing.with_suffix(".gz")) != digest.decode()
+        ):
+            return frozenset()
+        return frozenset(words.decode("ascii").split("\n"))
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
 
 
 def reduce(table: Path, words: Iterable[str], target: Path) -> int:
@@ -77,24 +100,25 @@ def reduce(table: Path, words: Iterable[str], target: Path) -> int:
     Both are gzip files of three lines an entry: a number, a phrase, its paraphrase. Returns how
     many there are.
     """
-    known = frozenset(word.encode() for word in words)
+    sieve = _Sieve(words)
     count = 0
     with gzip.open(target, "wb", compresslevel=1) as out:
-        for chunk in _ahead(_chunks(table)):
-            for entry, phrase, other in _candidates(chunk, known):
-                if known.issuperset(_STRIPPED.sub(b"", phrase + b" " + other).split()):
-                    out.write(entry)
-                    count += 1
+        for entries in _ahead(_chunks(table), sieve.entries):
+            out.write(b"".join(entries))
+            count += len(entries)
     return count
 
 
-def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same, each read while the one before is worked on: decompression needs half the time."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, chunks, b"")
-        while chunk := coming.result():
-            coming = pool.submit(next, chunks, b"")
-            yield chunk
+def _ahead(chunks: Iterator[bytes], work: Callable[[bytes], list[bytes]]) -> Iterator[list[bytes]]:
+    """What `work` makes of each chunk, in order; two are worked on while a third is read."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[Future[list[bytes]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) > 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _chunks(table: Path) -> Iterator[bytes]:
@@ -112,21 +136,35 @@ def _chunks(table: Path) -> Iterator[bytes]:
             rest = rest[end + 1 :]
 
 
-def _candidates(chunk: bytes, known: frozenset[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """(entry, phrase, paraphrase) of those whose outer words may be known: a cheap first sieve."""
-    windows = _Windows(chunk)
-    ends = windows.ends
-    heads = _sieve(word[:_WIDTH] for word in known)
-    tails = _sieve((word[-_WIDTH:] for word in known), last=True)
-    rows = np.arange(len(ends))
-    for column in (0, 1):
-        rows = rows[heads[_hash(windows.first_words(ends[rows, column] + 1))]]
-        rows = rows[tails[_hash(windows.last_words(ends[rows, column + 1]))]]
-    starts = np.concatenate([[0], ends[:-1, 2] + 1])
-    for start, (first, second, third) in zip(
-        starts[rows].tolist(), ends[rows].tolist(), strict=True
-    ):
-        yield chunk[start : third + 1], chunk[first + 1 : second], chunk[second + 1 : third]
+class _Sieve:
+    """Finds the entries that are made of known words."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._known = frozenset(word.encode() for word in words)
+        self._heads = _allowed(word[:_WIDTH] for word in self._known)
+        self._tails = _allowed((word[-_WIDTH:] for word in self._known), last=True)
+
+    def entries(self, chunk: bytes) -> list[bytes]:
+        """Those of a chunk, whole: number, phrase, paraphrase."""
+        known = self._known
+        return [
+            chunk[start:end]
+            for start, first, end in self._candidates(chunk)
+            if known.issuperset(chunk[first:end].translate(None, _MARKS).split())
+        ]
+
+    def _candidates(self, chunk: bytes) -> Iterable[tuple[int, int, int]]:
+        """(start, end of the number, end) of entries whose outer words may be known."""
+        windows = _Windows(chunk)
+        ends = windows.ends
+        rows = np.arange(len(ends))
+        for column in (0, 1):
+            rows = rows[self._heads[_hash(windows.first_words(ends[rows, column] + 1))]]
+            rows = rows[self._tails[_hash(windows.last_words(ends[rows, column + 1]))]]
+        starts = np.concatenate([[0], ends[:-1, 2] + 1])[rows]
+        return zip(
+            starts.tolist(), ends[rows, 0].tolist(), (ends[rows, 2] + 1).tolist(), strict=True
+        )
 
 
 class _Windows:
@@ -165,7 +203,7 @@ class _Windows:
 
 _ONE = np.uint64(1)
 _LOW = np.uint64(0x7F7F7F7F7F7F7F7F)
-_ODD = bytes(0 if chr(b) in "abcdefghijklmnopqrstuvwxyz0123456789 \n" else 255 for b in range(256))
+_ODD = bytes(0 if b in _KEPT else 255 for b in range(256))
 
 
 def _gaps(text: np.ndarray) -> np.ndarray:
@@ -181,7 +219,7 @@ def _hash(keys: np.ndarray) -> np.ndarray:
     return (keys * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BITS)
 
 
-def _sieve(parts: Iterable[bytes], last: bool = False) -> np.ndarray:
+def _allowed(parts: Iterable[bytes], last: bool = False) -> np.ndarray:
     """Boolean table by hash; a few strangers get through, no known word is kept out."""
     padded = [p.rjust(_WIDTH, b"\0") if last else p.ljust(_WIDTH, b"\0") for p in parts]
     allowed = np.zeros(1 << _BITS, bool)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -23,8 +25,9 @@ from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.base import Metric
-from bench.metrics.references import RAW, ReferenceSet, studies
-from bench.store import read_json
+from bench.metrics.measuring import Partial, Progress, measure
+from bench.metrics.references import COCO, KNOWN, RAW, ReferenceSet, studies
+from bench.store import PUT_BACK, read_json, sealed
 
 
 def ids_digest(ids: Iterable[str]) -> str:
@@ -128,24 +131,35 @@ class Scored:
 
     @classmethod
     def load(cls, path: Path) -> Scored:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as saved:
-            facts = json.loads(str(saved["facts"]))
-            keys = [(treatment, family) for treatment, family in facts["tables"]]
-            tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
-        return cls(
-            facts["dataset"],
-            facts["split"],
-            tuple(facts["ids"]),
-            tuple(facts["missing"]),
-            tuple(Score(**score) for score in _named_now(facts["scores"])),
-            tables,
-        )
+        """Read what `save` wrote; a damaged file, or an altered one of a run, is a DataError."""
+        try:
+            with np.load(sealed(path), allow_pickle=False) as saved:
+                facts = json.loads(str(saved["facts"]))
+                keys = [(treatment, family) for treatment, family in facts["tables"]]
+                tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
+            return cls(
+                facts["dataset"],
+                facts["split"],
+                tuple(facts["ids"]),
+                tuple(facts["missing"]),
+                tuple(Score(**score) for score in _named_now(facts["scores"])),
+                tables,
+            )
+        except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as e:
+            raise DataError(f"{path} is damaged: {e}", PUT_BACK) from e
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's scores.json: each score with its family, stratum and control."""
-    return _named_now(read_json(path))
+    found = read_json(path)
+    if not isinstance(found, list) or not all(
+        isinstance(row, dict) and {*row} >= _COLUMNS for row in _named_now(found)
+    ):
+        raise DataError(f"{path} is not a list of scores", PUT_BACK)
+    return _named_now(found)
+
+
+_COLUMNS = {"metric", "treatment", "stratum", "control"}
 
 
 def _named_now(scores: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -166,13 +180,15 @@ def score(
     *,
     missing: str = "error",
     words: Vocabulary | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Scored:
     """Score a CSV file (or id -> report) against a split.
 
     `metrics` are families or scores (a score stands for its family). `treatments`: those of each
     metric by default, which is also what a metric that reads only raw reports keeps. `missing`
     "empty" scores studies without a report as empty ones; otherwise they are refused. A metric
-    that cannot run here gives a row that says so, never a number.
+    that cannot run here gives a row that says so, never a number. `progress` is told how many
+    families are done, of how many.
     """
     given = files.read(predictions) if isinstance(predictions, Path) else predictions
     source = str(predictions) if isinstance(predictions, Path) else ""
@@ -182,24 +198,31 @@ def score(
     reports, absent = files.align(given, ids, missing, source)
     scores: list[Score] = []
     tables: dict[tuple[str, str], np.ndarray] = {}
-    for treatment, families in _plan(metrics, treatments).items():
-        references = ReferenceSet(dataset, split, treatment, words)
-        for name, result in _measure(references, reports, families):
-            if isinstance(result, MissingError):
-                reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
-                scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
-                continue
-            tables[treatment, name] = result
-            digest = ids_digest(ids)
-            scores += _scores(registry.load(name), treatment, result, digest, len(absent))
+    plan = _plan(metrics, treatments)
+    sets = {name: ReferenceSet(dataset, split, name, words) for name in plan}
+    digest = ids_digest(ids)
+    for (treatment, name), result in measure(plan, sets, reports, progress).items():
+        if isinstance(result, MissingError):
+            reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
+            scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
+            continue
+        tables[treatment, name] = result
+        metric = registry.load(name)
+        mine = _scores(metric, treatment, result, digest, len(absent))
+        without = metric.undefined(sets[treatment]) if isinstance(metric, Partial) else {}
+        scores += [_undefined(s, without[s.metric]) if s.metric in without else s for s in mine]
     return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
+
+
+def _undefined(score: Score, reason: str) -> Score:
+    return replace(score, value=None, signature="", unavailable=f"not available: {reason}")
 
 
 def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str, list[str]]:
     """Treatment -> families to compute under it, both in the order asked for."""
     for name in treatments or ():
-        if name != RAW and name not in TREATMENTS:
-            raise unknown("text treatment", name, [RAW, *TREATMENTS])
+        if name not in KNOWN:
+            raise unknown("text treatment", name, KNOWN)
     plan: dict[str, list[str]] = {name: [] for name in treatments or ()}  # keeps their order
     for name in registry.families(metrics):
         try:
@@ -208,24 +231,11 @@ def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str,
             own = (RAW,)
         # A metric that reads the raw report only has no choice of treatment to be filtered by.
         fixed = treatments is None or own == (RAW,)
+        if set(TREATMENTS) <= set(own):  # any text will do
+            own = (*own, COCO) if treatments else own
         for treatment in own if fixed else [t for t in own if t in (treatments or ())]:
             plan.setdefault(treatment, []).append(name)
     return plan
-
-
-def _measure(
-    references: ReferenceSet, reports: Sequence[str], families: Sequence[str]
-) -> Iterator[tuple[str, np.ndarray | MissingError]]:
-    """Per family its statistics, or what it lacks."""
-    pairs: tuple[list[str], list[str]] | None = None
-    for name in families:
-        try:
-            metric = registry.load(name)
-            metric.require()
-            pairs = pairs or references.pairs(reports)
-            yield name, metric.given(references).statistics(*pairs)
-        except MissingError as error:
-            yield name, error
 
 
 def _scores(

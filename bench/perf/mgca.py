@@ -13,12 +13,13 @@ from torch import Tensor
 from bench.data.leakage import cleaned_reports
 from bench.data.synthetic import load
 from bench.errors import RunError
-from bench.model import Batch, construct, image_spec, resolve
+from bench.model import Batch, construct, image_spec
 from bench.perf.models import Built, medians, optimizer, step
 from bench.perf.oracle import aggregate_slowly
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec
 from bench.suites.composer import Composer
+from bench.targets import resolve
 from bench.terminal import table
 
 AGGREGATE = "mgca.aggregate.aggregate"

@@ -28,10 +28,10 @@ from bench.model import (
     Tokenizer,
     build_model,
     image_spec,
-    resolve,
 )
 from bench.runs.training import keep_freed_memory
 from bench.spec import DecodeSpec, OptimizerSpec, PartSpec
+from bench.targets import resolve
 
 WORDS = 760  # of IU X-ray
 LENGTH = 60  # ids a report, likewise

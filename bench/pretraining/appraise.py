@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bench.errors import BenchError, MissingError
+from bench.errors import BenchError, DataError, MissingError
 from bench.metrics.clinical.truth import observations, source
 from bench.model import Aligned
 from bench.pretraining import probe
@@ -48,29 +48,33 @@ class Transferred(Aligned, Protocol):
 
 def takes_part(spec: RunSpec) -> bool:
     """Whether a pretraining's model has an encoder to be measured (an image tokenizer has not)."""
-    from bench.model import resolve
+    from bench.model import part_class
 
-    return hasattr(resolve(spec.model.target), "encoder")
+    return hasattr(part_class(spec.model), "encoder")
 
 
 def is_appraised(folder: RunFolder) -> bool:
     """Whether the figures of a sealed pretraining are those that would be measured now."""
     path = folder / RESULTS
-    return path.exists() and bool(read_json(path)["format"] == FORMAT)
+    try:  # figures that were altered, or that a killed process left unsealed, are measured again
+        return path.exists() and bool(read_json(path)["format"] == FORMAT)
+    except DataError:
+        return False
 
 
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
     from bench.engine.validation import EVALUATION_BATCH
-    from bench.model import resolve
+    from bench.model import part_class
     from bench.pretraining import codes, curves, reconstructions
 
+    folder.refuse_altered(RESULTS, "figures/")
     found: dict[str, Any] = {"format": FORMAT}
     if takes_part(spec):
         found["retrieval"] = retrieve(spec, work, folder)
         found["probe"] = probed(spec, work, folder / "weights.safetensors")
         curves.draw(folder, min(EVALUATION_BATCH, len(work.open(spec).dataset.split("val"))))
-    elif hasattr(resolve(spec.model.target), "reconstruct"):
+    elif hasattr(part_class(spec.model), "reconstruct"):
         found["tokenizer"] = reconstructions.draw(spec, work, folder)
         found["probe"] = codes.probed(spec, work, folder)
     write_json(folder / RESULTS, found)
@@ -150,13 +154,13 @@ def frozen(spec: RunSpec, work: Workspace, weights: Path | None, seed: int = 0) 
     """What a frozen encoder sees; without `weights` it is the random one of `seed`."""
     import torch
 
-    from bench.model import image_spec, resolve
+    from bench.model import image_spec, part_class
     from bench.runs.training import keep_freed_memory, open_split
 
     keep_freed_memory()
     torch.manual_seed(seed)
     try:
-        network = resolve(spec.model.target).encoder(spec.model.params, weights)
+        network = part_class(spec.model).encoder(spec.model.params, weights)
     except (ValueError, OSError) as error:
         raise BenchError(str(error), "choose the model of these weights: model=NAME") from error
     network = network.to(work.device).eval()

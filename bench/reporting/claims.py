@@ -133,7 +133,8 @@ def _entries(suite: Summary, claim: Claim, other: bool) -> list[Entry]:
     if claim.unmeasured:
         return [Entry(claim, "", Verdict(NOT_MEASURED, claim.unmeasured))]
     rows = {*claim.a, *claim.b}
-    lone = any(suite.trainings(r) == 1 and r not in suite.floors for r in rows)
+    alone = suite.folds == 1  # folds show how trainings differ
+    lone = alone and any(suite.trainings(r) == 1 and r not in suite.floors for r in rows)
     lines = []
     for metric in claim.metrics:
         effect = _effect(suite, claim, metric, ratio)
@@ -144,12 +145,21 @@ def _entries(suite: Summary, claim: Claim, other: bool) -> list[Entry]:
 
 
 def _effect(suite: Summary, claim: Claim, metric: str, ratio: bool) -> Effect | None:
-    rows = [*claim.a, *claim.b]
-    text = _text(metric)
-    if any(row not in suite.keys for row in rows) or not suite.has(metric, text, rows):
+    if not _has(suite, claim, metric):
         return None
-    found = suite.contrasts.effect(suite.keys, main_effect(claim.pairs), metric, text, ratio)
+    weights = main_effect(claim.pairs)
+    found = suite.contrasts.effect(suite.keys, weights, metric, _text(metric), ratio)
     return oriented(found, claim.direction)
+
+
+def has_run(suite: Summary, claim: Claim) -> bool:
+    """Whether the runs can say something in the metric by which the contrast is counted."""
+    return not claim.unmeasured and _has(suite, claim, claim.stands_for)
+
+
+def _has(suite: Summary, claim: Claim, metric: str) -> bool:
+    rows = [*claim.a, *claim.b]
+    return all(row in suite.keys for row in rows) and suite.has(metric, _text(metric), rows)
 
 
 def _text(metric: str) -> str:

@@ -9,7 +9,7 @@ from math import exp, isfinite
 from bench.config import load_yaml
 from bench.reporting.alignment_tables import HEADS
 from bench.reporting.claims import DISAGREE, Entry
-from bench.reporting.sheet import Cell, Column, Row, Sheet
+from bench.reporting.layout import Cell, Column, Row, Sheet
 from bench.reporting.summary import RANKED_BY, Summary
 from bench.spec import TREATMENT
 from bench.stats.compare import TESTS
@@ -36,7 +36,7 @@ COLUMNS = (
     Column("section", heading=True),
     Column("claim", heading=True),
     Column("rows", heading=True),
-    Column("metric"),
+    Column("metric", key=True),
     Column("paper", right=True),
     Column("ours [95 %]", ("ours", "low", "high"), right=True),
     Column("p", ("p_no_effect",), right=True),
@@ -171,7 +171,7 @@ def _read(entries: Sequence[Entry], suite: Summary, dataset: str) -> list[str]:
     [family] = {e.family for e in entries if e.counted} or {0}
     lines = [
         f"Paper and ours: {scale}; positive is what the claim says. Ours: {suite.dataset}, test "
-        f"split, {TREATMENT}, 95 % interval over seeds and studies; p of its own {TEST}, not "
+        f"split, {TREATMENT}, 95 % interval {_over(suite)}; p of its own {TEST}, not "
         "corrected, so that it is below .05 where the interval leaves out 0 (`p_verdict` in the "
         "CSV is that of the verdict's own question, to which a star belongs). In points instead "
         "of ratios, as `bench compare` has it, p can lie on the other side of .05 where it is "
@@ -193,6 +193,17 @@ def _read(entries: Sequence[Entry], suite: Summary, dataset: str) -> list[str]:
         lines.append(f"{DAGGER} The paper's text and table disagree: its own numbers do not show "
                      "what it says, so that no size is held against ours.")  # fmt: skip
     return lines
+
+
+def _over(suite: Summary) -> str:
+    """What the interval counts, where rows were run once and where they were run in folds."""
+    if suite.folds == 1:
+        return "over seeds and studies"
+    return (
+        f"of the mean of {suite.folds} folds' differences, a t-test's over the folds, or over "
+        "studies and seeds where these explain more (what training sets have in common is in "
+        "neither: see the report's section on folds)"
+    )
 
 
 def _errors(entries: Sequence[Entry]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
@@ -67,7 +67,7 @@ class Pilot:
     overlap: float  # test over training studies of a fold; 0 for one division
     families: dict[str, int]  # how p-values are corrected -> over how many tests
     training_seconds: float  # one training of every row
-    pretraining_seconds: float  # all that they share
+    pretraining_seconds: float  # what these rest on: tokenizers follow the seed, and the fold
     machine: str
 
 
@@ -162,7 +162,7 @@ def _families(suite: Summary) -> dict[str, int]:
     """Families that p-values are corrected over: the contrasts of a ledger, and of each table."""
     found = {}
     for ledger in names("claims"):
-        count = sum(c.family and not c.unmeasured for c in claims.claims(ledger))
+        count = sum(c.family and claims.has_run(suite, c) for c in claims.claims(ledger))
         found[f"Holm over {count} contrasts (ledger {ledger})"] = count
     for name, table in suite.suite.tables.items():
         count = 2 * len(table.rows) - 1  # against the first row, and against the best floor
@@ -170,8 +170,8 @@ def _families(suite: Summary) -> dict[str, int]:
     return found
 
 
-def _pretraining(suite: Summary, rows: Iterable[str]) -> float:
-    """Device-seconds of what the harness pretrained for these rows, each once."""
+def _pretraining(suite: Summary, rows: Collection[str]) -> float:
+    """Device-seconds of what the harness pretrained for these rows, to one training of each."""
     runs: set[str] = set()
     for run_id in (run for row in rows for run in suite.keys[row]):
         spec = load_spec(RunFolder(suite.contrasts.out, run_id))
@@ -179,7 +179,8 @@ def _pretraining(suite: Summary, rows: Iterable[str]) -> float:
         weights = [w for part in parts for w in part.weights.values() if w.startswith(RUN)]
         runs.update(w.removeprefix(RUN).partition("@")[0] for w in weights)
     timings = [RunFolder(suite.contrasts.out, run_id) / "timing.json" for run_id in runs]
-    return sum(float(read_json(t)["device_seconds"]) for t in timings if t.exists())
+    spent = sum(float(read_json(t)["device_seconds"]) for t in timings if t.exists())
+    return spent / min(len(suite.keys[row]) for row in rows)
 
 
 def _machine(suite: Summary, row: str) -> str:

@@ -1,4 +1,4 @@
-"""One run: train -> predict -> score -> seal. A stage whose output is known is skipped."""
+"""One run: train, predict, represent, score, seal. A stage whose output is known is skipped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from bench.provenance import environment
 from bench.runs.controls import label_groups
 from bench.runs.floors import write_floor
 from bench.runs.prediction import train_and_predict
+from bench.runs.representations import lacking, represent
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder, write_json
@@ -24,6 +25,8 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         write_floor(spec, work, folder)
     else:
         train_and_predict(spec, work, folder, label_groups)
+    if lacking(spec, folder):
+        represent(spec, work, folder)
     write_json(folder / "env.json", environment())
     _remove_checkpoints(folder)  # before the seal, which would list them
     folder.seal(status={"pretrain": "pretrained", "trial": "tried"}.get(spec.kind, "predicted"))

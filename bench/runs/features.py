@@ -11,25 +11,28 @@ from dataclasses import replace
 import numpy as np
 
 from bench.data.text import clean, normalise
-from bench.metrics import image_attribution, image_information, registry
+from bench.metrics import attention, image_attribution, image_information, registry
 from bench.metrics.clinical.observations import POSITIVE
 from bench.metrics.clinical.rules import labeler
 from bench.metrics.scoring import Score, Scored, ids_digest
 from bench.runs.information import LIKELIHOODS
 from bench.runs.prediction import ALIGNMENT
+from bench.runs.representations import REPRESENTATIONS
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder
+from bench.store import RunFolder, sealed
 
 FEATURES = "features"  # the pseudo-treatment of scores that do not read text
 SMALLEST_PART = 10  # studies; an interval over fewer says nothing
 INFORMATION, WITHIN = image_information.ImageInformation.name, image_information.WithinLabels.name
 ATTRIBUTION = image_attribution.ImageAttribution.name
+BOX = attention.AttentionBox.name
 
 
 def families(folder: RunFolder) -> tuple[str, ...]:
     """Those whose version decides whether the run is to be scored again."""
-    return (INFORMATION, WITHIN, ATTRIBUTION) if (folder / LIKELIHOODS).exists() else ()
+    read = (INFORMATION, WITHIN, ATTRIBUTION) if (folder / LIKELIHOODS).exists() else ()
+    return (*read, BOX) if (folder / REPRESENTATIONS).exists() else read
 
 
 def added(scored: Scored, spec: RunSpec, work: Workspace, folder: RunFolder) -> Scored:
@@ -45,17 +48,21 @@ def _tables(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, np.n
     """Family -> statistics per study, in manifest order."""
     found = {}
     if (folder / ALIGNMENT).exists():
-        columns = np.loadtxt(folder / ALIGNMENT, ndmin=2)
+        columns = np.loadtxt(sealed(folder / ALIGNMENT), ndmin=2)
         found["alignment"] = columns[:, :1]
         if columns.shape[1] > 1:  # runs from before the control have the marks alone
             found["alignment-control"] = columns[:, 1:]
     if (folder / LIKELIHOODS).exists():
-        with np.load(folder / LIKELIHOODS, allow_pickle=False) as arrays:
+        with np.load(sealed(folder / LIKELIHOODS), allow_pickle=False) as arrays:
             found |= image_information.tables(arrays)
             found[ATTRIBUTION] = _attribution(arrays["own"] - arrays["mean"], spec, work)
-    if WITHIN in found and _count(WITHIN, found[WITHIN]) < SMALLEST_PART:
-        del found[WITHIN]
-    return found
+    if (folder / REPRESENTATIONS).exists():
+        count = len(work.open(spec).dataset.split("test"))
+        with np.load(folder / REPRESENTATIONS, allow_pickle=False) as arrays:
+            if "shares" in arrays:
+                found[BOX] = attention.table(arrays["shares"], arrays["study"], count)
+    few = [x for x in (WITHIN, BOX) if x in found and _count(x, found[x]) < SMALLEST_PART]
+    return {family: table for family, table in found.items() if family not in few}
 
 
 def _scores(family: str, table: np.ndarray, ids: tuple[str, ...]) -> list[Score]:
@@ -68,7 +75,8 @@ def _scores(family: str, table: np.ndarray, ids: tuple[str, ...]) -> list[Score]
 
 def _count(family: str, table: np.ndarray) -> int:
     """Studies that take part."""
-    return image_information.taking(table) if family == WITHIN else len(table)
+    part = {WITHIN: image_information.taking, BOX: attention.taking}.get(family, len)
+    return part(table)
 
 
 def _attribution(gaps: np.ndarray, spec: RunSpec, work: Workspace) -> np.ndarray:

@@ -30,6 +30,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.metrics.base import Metric
 from bench.stats.compare import System, _same_studies
+from bench.stats.effect import Effect
 from bench.stats.infer import LEVEL
 from bench.stats.resampling import RESAMPLES, Plan
 from bench.stats.spread import Spread
@@ -68,15 +69,10 @@ def combine(
 
     `df` (F, 2, m): degrees of freedom of those. `overlap`: test over training studies of a fold.
     """
-    folds = len(values)
-    if folds < 2:
-        raise BenchError("one fold has no spread over folds", "run further folds: dataset.fold=all")
-    value, tail = values.mean(axis=0), (1 - level) / 2
-    between, few = values.var(axis=0, ddof=1), np.full_like(value, folds - 1)
-    within = parts.sum(axis=(0, 1)) / folds**2
-    by_folds = between / folds > within
-    variance = np.where(by_folds, between / folds, within)
-    degrees = np.where(by_folds, few, _fewest(parts, df))
+    folds, tail = len(values), (1 - level) / 2
+    by_folds, variance, degrees = _larger(values, parts, df)
+    value, between = values.mean(axis=0), values.var(axis=0, ddof=1)
+    few = np.full_like(value, folds - 1)
     reach, far = _reach(variance, degrees, tail), _reach(between * (1 / folds + overlap), few, tail)
     return Estimate(
         value,
@@ -88,6 +84,31 @@ def combine(
         value + far,
         _two_sided(value, between * (1 / folds + overlap), few),
     )
+
+
+def over_folds(folds: Sequence[Effect]) -> Effect:
+    """A contrast on the folds of a dataset from that of each fold, by the rule of `combine`."""
+    values = np.array([[e.value] for e in folds])
+    parts = np.array([[[e.studies], [e.seeds]] for e in folds])
+    df = np.array([[[d] for d in e.degrees] for e in folds])
+    _, variance, degrees = _larger(values, parts, df)
+    return Effect(
+        float(values.mean()), 0.0, float(variance[0]), (float(degrees[0]), float(degrees[0]))
+    )
+
+
+def _larger(
+    values: np.ndarray, parts: np.ndarray, df: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether the variance of the mean is that between folds, that variance, and its degrees."""
+    folds = len(values)
+    if folds < 2:
+        raise BenchError("one fold has no spread over folds", "run further folds: dataset.fold=all")
+    between = values.var(axis=0, ddof=1) / folds
+    within = parts.sum(axis=(0, 1)) / folds**2
+    by_folds = between > within
+    degrees = np.where(by_folds, folds - 1, _fewest(parts, df))
+    return by_folds, np.where(by_folds, between, within), degrees
 
 
 def _fewest(parts: np.ndarray, df: np.ndarray) -> np.ndarray:

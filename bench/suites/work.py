@@ -21,11 +21,12 @@ from bench.metrics.registry import BRIEF
 from bench.metrics.scoring import read_scores
 from bench.pretraining.appraise import appraise, is_appraised
 from bench.runs.execute import execute
+from bench.runs.representations import lacking
 from bench.runs.score import assess, is_scored
 from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec
-from bench.store import RunFolder, is_whole, read_json
+from bench.store import RunFolder, read_json
 from bench.suites.plan import Plan, Planned
 from bench.terminal import Progress
 
@@ -118,7 +119,7 @@ class Job:
     def _is_finished(self, spec: RunSpec) -> bool:
         folder = RunFolder(self.work.out, spec.run_id)
         manifest = folder.manifest
-        if manifest is None or not is_whole(manifest) or manifest["status"] not in FINISHED:
+        if manifest is None or manifest["status"] not in FINISHED:
             return False
         sealed = folder / "spec.json"
         if sealed.exists() and read_json(sealed) != to_dict(spec):
@@ -129,7 +130,7 @@ class Job:
         return True
 
     def _train(self, spec: RunSpec, folder: RunFolder) -> None:
-        if not self._is_finished(spec):
+        if not self._is_finished(spec) or lacking(spec, folder):
             execute(spec, self.work, folder)
 
     def _train_and_appraise(self, spec: RunSpec, folder: RunFolder) -> None:

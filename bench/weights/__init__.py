@@ -13,19 +13,21 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from bench.errors import BenchError, DataError, MissingError, unknown
-from bench.files import file_digest, replacing, write_atomic
+from bench.files import exclusive, file_digest, replacing, unwritable, write_atomic
 
 LOCK = Path(__file__).parents[1] / "conf" / "weights.lock"
 RECORDED = "recorded.yaml"
+REPAIR = "correct or remove it; `bench weights add` records each file again"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ class Status:
 def folder() -> Path:
     """The user's folder of weights: $BENCH_WEIGHTS, or `weights` here."""
     return Path(os.environ.get("BENCH_WEIGHTS") or "weights")
+
+
+def made_folder() -> Path:
+    """The user's folder, made where it is not there; a disk that refuses is a RunError."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder(), error) from error
+    return folder()
 
 
 def entries() -> dict[str, Entry]:
@@ -200,12 +211,12 @@ def _checked(entry: Entry) -> Status:
 def add(name: str, source: Path) -> Resolved:
     """Copy a file into the user's folder under a known or new name, and record its digest.
 
-    A file that differs from the lock's or the record's digest is refused before it is copied.
+    What is refused is refused before anything is written: a file that differs from the lock's or
+    the record's digest, a name whose file would take the place of another's.
     """
     if not source.is_file():
         raise BenchError(f"no file {source}", "give the path of the downloaded weights")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise BenchError(f"{name!r} cannot name weights", "use lower-case letters, digits, . _ -")
+    refuse_name(name)
     known = entries().get(name) or Entry(
         name, f"{name}{source.suffix}", f"added by the user from {source.name}", "not stated"
     )
@@ -214,12 +225,37 @@ def add(name: str, source: Path) -> Resolved:
         raise DataError(f"{source} is not {name!r}: {problem}", f"get it from: {known.source}")
     _refuse_lone(known, source)
     target = place(known)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for name in known.beside:
-        _copy(source.parent / name, target.parent / name)
-    _copy(source, target)
-    _record(known, digest, target.stat().st_size)
+    _refuse_place(known, target, digest)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for name in known.beside:
+            _copy(source.parent / name, target.parent / name)
+        _copy(source, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    with exclusive(folder()):  # another process may be adding other weights
+        _record(known, digest, target.stat().st_size)
     return Resolved(target, digest)
+
+
+def refuse_name(name: str) -> None:
+    """BenchError for what cannot name weights."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        raise BenchError(f"{name!r} cannot name weights", "use lower-case letters, digits, . _ -")
+
+
+def _refuse_place(entry: Entry, target: Path, digest: str) -> None:
+    """A file of other weights, or one that nothing is known of, is not overwritten."""
+    other = [e.name for e in entries().values() if e.name != entry.name and place(e) == target]
+    if target == folder() / RECORDED:
+        raise BenchError(f"{entry.name!r} would replace {target}", "give another name")
+    if other:
+        raise BenchError(f"{target} is the file of weights {other[0]!r}", "give another name")
+    if target.is_file() and file_digest(target) != digest:
+        raise BenchError(
+            f"{target} is there already, and is another file",
+            f"give another name than {entry.name!r}, or move that file away",
+        )
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -232,7 +268,24 @@ def _recorded() -> dict[str, dict[str, Any]]:
     path = folder() / RECORDED
     if not path.is_file():
         return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {' '.join(str(error).split())}", REPAIR) from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is damaged: it holds no mapping", REPAIR)
+    for name, fields in found.items():
+        if not isinstance(name, str) or not _is_record(fields):
+            raise DataError(f"{path} is damaged: {name!r} is not an entry", REPAIR)
+    return cast(dict[str, dict[str, Any]], found)
+
+
+def _is_record(fields: Any) -> bool:
+    needed = {"file": str, "source": str, "licence": str, "sha256": str, "size": int}
+    if not isinstance(fields, dict) or {*fields} != {*needed}:
+        return False
+    named = Path(str(fields["file"])).name not in ("", "..")
+    return named and all(isinstance(fields[k], t) for k, t in needed.items())
 
 
 def _record(entry: Entry, digest: str, size: int) -> None:
@@ -247,9 +300,9 @@ def unpacked(name: str) -> Path:
     target = folder() / f"{found.unpack}-{resolved.digest[:12]}" / found.unpack
     if target.is_dir():
         return target
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    part.chmod(0o755)
     try:
         with tarfile.open(resolved.path, "r:gz") as archive:
             archive.extractall(part, filter="data")  # no links or paths out of the folder

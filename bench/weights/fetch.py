@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from bench.errors import MissingError, RunError
 from bench.weights import Resolved, add, entry, folder, how
@@ -62,7 +64,7 @@ def download(url: str, part: Path, progress: Callable[[int, int], None]) -> None
             start = 0
         length = int(response.headers.get("Content-Length") or 0)
         total = start + length if length else 0
-        with part.open("ab" if start else "wb") as file:
+        with _opened(part, "ab" if start else "wb") as file:
             done = start
             while block := response.read(CHUNK):
                 file.write(block)
@@ -70,3 +72,8 @@ def download(url: str, part: Path, progress: Callable[[int, int], None]) -> None
                 progress(done, total)
     if total and done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes")
+
+
+def _opened(part: Path, mode: str) -> IO[bytes]:
+    """The file itself: what a link of its name points to is not written."""
+    return open(part, mode, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))

@@ -25,6 +25,7 @@ from bench.data.synthetic.cases import CHEXPERT, FINDINGS, VERSION, Finding, cas
 from bench.data.synthetic.film import REVISION, VIEWS, boxes
 from bench.data.synthetic.keys import case_of
 from bench.data.synthetic.language import findings_section, impression_section
+from bench.data.synthetic.regions import regions
 from bench.errors import DataError
 
 __all__ = ["CHEXPERT", "FINDINGS", "VERSION", "Box", "Finding", "chexpert", "load", "read", "truth"]
@@ -54,6 +55,7 @@ def load(
         manifest=_manifest(seed, counts, size, studies),
         read=lambda image: read(image.key, size),
         ahead=lambda images: _films.ahead([image.key for image in images], size),
+        regions=lambda study: regions(study.id, study.report),
         fingerprint=lambda image: f"synthetic@{VERSION}.{REVISION}/{size}/{image.key}",
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bench.errors import DataError, unknown
 from bench.metrics import registry
 from bench.metrics.clinical.f1 import ClinicalMetric
@@ -30,6 +32,11 @@ def no_finding(labeler: str, reports: Sequence[str]) -> list[bool]:
         )
     labels = _labeler(name).label(reports)
     return [bool(label == POSITIVE) for label in labels[:, NO_FINDING]]
+
+
+def labels_of(name: str, reports: Sequence[str]) -> np.ndarray:
+    """Classes (n, 14) that a labeler gives the reports; MissingError without its weights."""
+    return _labeler(name).label(reports)
 
 
 def _labeler(name: str) -> ClinicalMetric:

@@ -17,7 +17,7 @@ import hashlib
 import multiprocessing
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,6 +74,21 @@ class Trigger:
     start: int
     end: int
     label: int
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One phrase of a sentence: its column and class, where it stands, and what decided.
+
+    `because`: the words that deny or doubt it, or "" where nothing does; a phrase that itself says
+    "absent" or only "likely" is its own reason.
+    """
+
+    column: int
+    label: int
+    start: int
+    end: int
+    because: str = ""
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -151,26 +166,29 @@ class Labeler:
         """(column, class) of every mention in one normalised sentence."""
         known = self._known.get(sentence)
         if known is None:
-            known = self._known[sentence] = tuple(self._mentions(sentence))
+            found = ((m.column, m.label) for m in self.mentions(sentence))
+            known = self._known[sentence] = tuple(found)
         return known
 
-    def _mentions(self, sentence: str) -> Iterable[tuple[int, int]]:
+    def mentions(self, sentence: str) -> Iterator[Mention]:
+        """Every mention in one normalised sentence, with what decided its class."""
         if self._pseudo:
             sentence = self._pseudo.sub(_blank, sentence)
         scopes: Scopes | None = None
         for phrases in self._phrases:
             text = phrases.skip.sub(_blank, sentence) if phrases.skip else sentence
             if phrases.normal:
-                text, normal = phrases.normal.subn(_blank, text)
-                if normal:
-                    yield phrases.column, NEGATIVE
+                for match in phrases.normal.finditer(text):
+                    yield Mention(phrases.column, NEGATIVE, *match.span())
+                text = phrases.normal.sub(_blank, text)
             for pattern in (phrases.finding, phrases.doubtful):
                 for match in pattern.finditer(text) if pattern else ():
                     scopes = scopes or self._scopes(sentence)
                     anchor = "x" if match.groupdict().get("x") else 0
-                    label = scopes.label(match.start(anchor), match.end(anchor))
+                    label, because = scopes.decided(match.start(anchor), match.end(anchor))
                     doubted = label == POSITIVE and pattern is phrases.doubtful
-                    yield phrases.column, UNCERTAIN if doubted else label
+                    label = UNCERTAIN if doubted else label
+                    yield Mention(phrases.column, label, *match.span(), because)
 
     def _scopes(self, sentence: str) -> Scopes:
         return Scopes(
@@ -205,32 +223,37 @@ class Scopes:
     boundary: list[tuple[int, int]]
     negation_boundary: list[tuple[int, int]]
 
-    def label(self, start: int, end: int) -> int:
-        """The class of a mention at [start, end): the nearest trigger in its clause decides.
+    def decided(self, start: int, end: int) -> tuple[int, str]:
+        """The class of a mention at [start, end), and the words of the trigger that gave it.
 
-        A trigger behind the mention outranks one before it ("possible effusion is not seen"),
-        and a negation reaches over an uncertain word in its own phrase ("no evidence to suggest
-        edema") but not over a comma ("no edema, possible effusion").
+        The nearest trigger in its clause decides. One behind the mention outranks one before it
+        ("possible effusion is not seen"), and a negation reaches over an uncertain word in its own
+        phrase ("no evidence to suggest edema") but not over a comma ("no edema, possible
+        effusion").
         """
-        behind = self._behind(end)
-        if behind is not None:
-            return behind
+        trigger = self._behind(end)
+        if trigger is not None:
+            return trigger.label, self._words(trigger)
         reach = [t for t in self.before if t.end <= start and self._open(t, start)]
         if not reach:
-            return POSITIVE
+            return POSITIVE, ""
         nearest = reach[-1]
         denied = [t for t in reach if t.label == NEGATIVE]
         if nearest.label == UNCERTAIN and denied:
             between = self.sentence[denied[-1].end : nearest.start]
-            return UNCERTAIN if "," in between or " or " in between else NEGATIVE
-        return nearest.label
+            if "," not in between and " or " not in between:
+                return NEGATIVE, self._words(denied[-1])
+        return nearest.label, self._words(nearest)
+
+    def _words(self, trigger: Trigger) -> str:
+        return self.sentence[trigger.start : trigger.end]
 
     def _open(self, trigger: Trigger, start: int) -> bool:
         """No clause ends between a trigger and the mention that follows it."""
         ends = self.negation_boundary if trigger.label == NEGATIVE else self.boundary
         return not any(trigger.end <= s and e <= start for s, e in ends)
 
-    def _behind(self, end: int) -> int | None:
+    def _behind(self, end: int) -> Trigger | None:
         for trigger in self.after:
             if trigger.start < end:
                 continue
@@ -241,7 +264,7 @@ class Scopes:
                 return None
             if trigger.label == UNCERTAIN and "," in between:  # "opacity, edema vs. infection"
                 return None
-            return trigger.label
+            return trigger
         return None
 
 

@@ -17,7 +17,7 @@ from bench.data.manifest import SAMPLE
 from bench.data.study import Study
 from bench.errors import MissingError
 from bench.metrics.clinical.observations import BLANK, NO_FINDING, OBSERVATIONS, POSITIVE
-from bench.model import resolve
+from bench.targets import resolve
 
 Labels = frozenset[str] | None  # observations of one study; None: nobody has said
 

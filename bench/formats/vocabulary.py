@@ -1,0 +1,21 @@
+"""The vocabulary that r2gen@1 cuts references to: a list of words, or the annotation it is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data import iu_xray, mimic_cxr
+from bench.data.text import Vocabulary, clean
+from bench.formats.reports import read_references
+
+# R2Gen's thresholds and lengths, by the cleaning of the dataset that they are of.
+COUNTS = {"iu": iu_xray.MIN_COUNT, "mimic": mimic_cxr.MIN_COUNT}
+LENGTHS = {"iu": iu_xray.MAX_LENGTH, "mimic": mimic_cxr.MAX_LENGTH}
+
+
+def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:
+    """Of a file of words, one a line (`<unk>` among them), or of an annotation's train split."""
+    if path.suffix.lower() != ".json":
+        return Vocabulary.load(path)
+    train = read_references(path, split="train").texts
+    return Vocabulary.build((clean(text, cleaning) for text in train), COUNTS[cleaning])

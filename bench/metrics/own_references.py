@@ -1,0 +1,122 @@
+"""Scores of texts against references of one's own, without any dataset; `bench.score` is this.
+
+    from bench import score
+    scored = score(["The lungs are clear."], ["Lungs are clear."])
+    scored.value("BLEU-4", "coco@1")
+
+Needs no torch. Nothing is written but what the cache folder keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.study import Dataset, Image, Study
+from bench.data.text import UNK, Vocabulary
+from bench.errors import DataError, unknown
+from bench.formats.vocabulary import LENGTHS
+from bench.metrics import registry
+from bench.metrics.cache import folder, keep
+from bench.metrics.measuring import Progress
+from bench.metrics.references import COCO, KNOWN
+from bench.metrics.scoring import Scored
+from bench.metrics.scoring import score as score_dataset
+from bench.spec import TREATMENT
+
+NAME, SPLIT = "own references", "test"
+FULL = "full@1"
+# What the references alone cannot tell: neither a train split nor expert labels come with them.
+WITHOUT = ("chexpert-rules-truth",)
+
+Texts = Sequence[str] | Mapping[str, str]
+
+
+def families() -> tuple[str, ...]:
+    """What is computed unasked: all that needs no weights."""
+    return tuple(name for name in registry.scored(registry.ALWAYS) if name not in WITHOUT)
+
+
+def dataset(references: Mapping[str, str], cleaning: str = "iu") -> Dataset:
+    """References as the test split of a dataset without images; `cleaning` "iu" or "mimic"."""
+    if cleaning not in LENGTHS:
+        raise unknown("cleaning", cleaning, LENGTHS)
+    studies = tuple(Study(i, i, SPLIT, (), text) for i, text in references.items())
+    return Dataset(NAME, studies, "", _no_image, cleaning, max_length=LENGTHS[cleaning])
+
+
+def _no_image(image: Image) -> np.ndarray:
+    raise DataError(f"{NAME} have no images", "name a dataset")
+
+
+def score(
+    predictions: Texts,
+    references: Texts,
+    *,
+    metrics: Sequence[str] = (),
+    treatments: Sequence[str] = (),
+    cleaning: str = "iu",
+    vocabulary: Vocabulary | Iterable[str] | None = None,
+    missing: str = "error",
+    cache: Path | str | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Scored:
+    """Score predictions against references: two lists in one order, or two maps by study id.
+
+    metrics: families or scores; by default all that need no weights.
+    treatments: of `bench.metrics.references.KNOWN`; by default coco@1 (the COCO evaluation's PTB
+        tokens), full@1 (R2Gen's cleaning, then PTB) and r2gen@1, which needs `vocabulary`: the
+        words that R2Gen's tokenizer kept, since it scores against references cut to them.
+    cleaning: "iu" or "mimic", the variant of R2Gen's cleaning, for full@1 and r2gen@1.
+    missing: "error" refuses references without a prediction, "empty" scores them as empty.
+    cache: folder that keeps tokenised texts and METEOR's answers; by default $BENCH_CACHE, else
+        none outlives the process.
+
+    Returns `Scored`: iterate over its scores, or ask for one with `value(metric, treatment)`.
+    DataError for lists of different lengths and ids that do not fit.
+    """
+    made, truth = _by_id(predictions, references)
+    wanted = list(metrics) or list(families())
+    names = list(treatments) or [COCO, FULL, TREATMENT]
+    for name in names:
+        if name not in KNOWN:
+            raise unknown("text treatment", name, KNOWN)
+    before = folder()
+    keep(Path(cache) if cache is not None else before.parent if before else None)
+    try:
+        found = score_dataset(
+            made, dataset(truth, cleaning), SPLIT, wanted, names,
+            missing=missing, words=_vocabulary(vocabulary), progress=progress,
+        )  # fmt: skip
+    finally:
+        if before is None:
+            keep(None)
+    return replace(found, split="all")
+
+
+def _by_id(predictions: Texts, references: Texts) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    if isinstance(predictions, str) or isinstance(references, str):
+        raise DataError("one text was given for a list of texts", "give lists: [text], [text]")
+    if isinstance(predictions, Mapping) and isinstance(references, Mapping):
+        return predictions, references
+    if isinstance(predictions, Mapping) or isinstance(references, Mapping):
+        raise DataError("a list was given beside a map of ids", "give two lists, or two maps")
+    if len(predictions) != len(references):
+        raise DataError(
+            f"{len(predictions)} predictions for {len(references)} references",
+            "give one reference per prediction, in one order, or maps by study id",
+        )
+    return _numbered(predictions), _numbered(references)
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, str]:
+    return {str(i): text for i, text in enumerate(texts, start=1)}
+
+
+def _vocabulary(words: Vocabulary | Iterable[str] | None) -> Vocabulary | None:
+    if words is None or isinstance(words, Vocabulary):
+        return words
+    return Vocabulary(tuple(sorted({*words, UNK})))

@@ -1,0 +1,49 @@
+"""No sentence of IU X-ray stands in a committed file; see `bench.scripts.iu_sentences`."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.scripts.iu_sentences import COLUMNS, TABLE, digests, unpack
+
+ROOT = Path(__file__).parents[1]
+KNOWN = unpack((ROOT / "tests" / "golden" / "iu_sentences.bin").read_bytes())
+
+
+def committed() -> list[Path]:
+    try:
+        listed = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *listed], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout: what is committed is not known")
+    return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_a_sentence_is_known_in_any_dress() -> None:
+    [plain] = digests("the left lung has a small scar near its upper border")
+    dressed = '{"report": "Fine. The left lung has a small scar, near its upper border."}'
+    assert plain in set(digests(dressed))
+    assert list(digests("the heart is normal in size")) == []  # short: anyone's
+
+
+def test_no_committed_file_holds_a_sentence_of_iu_xray() -> None:
+    assert len(KNOWN) > 3000
+    found = {}
+    for path in committed():
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        if count := len(KNOWN & set(digests(text))):
+            found[str(path.relative_to(ROOT))] = count
+    assert found == {}, "files that repeat sentences of real reports: take them out of the project"
+
+
+@pytest.mark.real
+def test_digests_are_those_of_the_release(real: Path) -> None:
+    with (real / "iu_xray" / TABLE).open(encoding="utf-8", newline="") as file:
+        texts = [row[column] for row in csv.DictReader(file) for column in COLUMNS]
+    assert {d for text in texts for d in digests(text)} == KNOWN

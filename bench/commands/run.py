@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
+from bench.runs.renditions import gather
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import RunSpec
 from bench.store import RunFolder
@@ -89,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(describe(ready, work))
         return 0
+    specs = [planned.spec for planned in ready.distinct()]
+    gather([s for s in specs if RunFolder(work.out, s.run_id).manifest is None], work)
     with workers(_command(arguments), arguments.jobs, ready, work):
         plan = planner(pretrain=job.pretrain)
         print(describe(plan, work))

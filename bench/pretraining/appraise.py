@@ -21,7 +21,7 @@ from bench.pretraining import probe
 from bench.pretraining.frozen import RESAMPLES, Frozen, draws, ends, probe_rows
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, read_json, write_json
+from bench.store import RunFolder, read_json, sealed, write_json
 from bench.terminal import table
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def retrieve(spec: RunSpec, work: Workspace, folder: RunFolder) -> list[dict[str
     from bench.runs.training import initial_model, open_split
 
     model = initial_model(spec, work).to(work.device).eval()
-    load_weights(folder / "weights.safetensors", model)
+    load_weights(sealed(folder / "weights.safetensors"), model)
     split = open_split(spec, image_spec(model), work, "test", train=False)
     with torch.inference_mode():
         pairs = [model.features(batch) for batch in split.batches(BATCH, work.device)]

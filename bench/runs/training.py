@@ -11,7 +11,7 @@ from bench.canonical import digest, to_dict
 from bench.data.leakage import cleaned_reports
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, read_json
+from bench.store import RunFolder, read_json, sealed
 
 if TYPE_CHECKING:
     from bench.data.batches import Split, Views
@@ -101,7 +101,7 @@ def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
         here().told(lambda: to_dict(spec))  # the other processes begin it, too
         open_training(spec, model, work, folder, here()).run()
     model.to(work.device).eval()
-    load_weights(folder / "weights.safetensors", model)
+    load_weights(sealed(folder / "weights.safetensors"), model)
     if switches := read_json(folder / "train.json")["best"]["switches"]:
         model.switch(**switches)
     return model

@@ -30,7 +30,7 @@ VERBS = {
     "label": ("bench.commands.label", "CheXpert's 14 observations of any file of reports, and why"),
     "perf": (
         "bench.commands.perf",
-        "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
+        "timings: decode, models, mgca, pipeline, score; memory, FLOPs, share of the machine",
     ),
     "compare": ("bench.commands.compare", "two systems: difference, interval, p, in words"),
     "power": ("bench.commands.power", "what difference a design can find, and what it costs"),

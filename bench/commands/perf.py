@@ -3,6 +3,7 @@
 decode   our decoder against one that recomputes every prefix: same weights, same images
 models   every model: training, decoding, memory, FLOPs, share of the measured matmul rate
 mgca     a pretraining step, the losses' share of it, aggregation against a loop
+pipeline the share of a training step in which the model waits for its batch
 score    every metric on so many pairs: cold (its first call), warm (other reports), kept (again)
 
 Models have random weights and see random pixels, or codes; their reports are as long as they may
@@ -26,10 +27,12 @@ from bench.terminal import table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("decode", "mgca", "models", "score"))
+    parser.add_argument("what", choices=("decode", "mgca", "models", "pipeline", "score"))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. size=tiny")
     parser.add_argument("--repeats", type=ranged(1, 10_000), default=5, help="of each timing")
     parser.add_argument("--studies", type=ranged(1, 100_000), default=16, help="decoded at once")
+    steps = ranged(1, 100_000)
+    parser.add_argument("--steps", type=steps, default=30, help="of `perf pipeline`, each way")
     parser.add_argument("--only", default="", help="models or metrics, by commas")
     parser.add_argument(
         "--pairs", type=_sizes, default="600,4000", help="of `perf score`, by commas"
@@ -41,7 +44,13 @@ def _sizes(text: str) -> list[int]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    works = {"decode": decode, "mgca": mgca, "models": models, "score": score}
+    works = {
+        "decode": decode,
+        "mgca": mgca,
+        "models": models,
+        "pipeline": pipeline,
+        "score": score,
+    }
     print(works[arguments.what](arguments))
     return 0
 
@@ -84,6 +93,13 @@ def mgca(arguments: argparse.Namespace) -> str:
     from bench.perf.mgca import measured
 
     return measured(arguments.overrides, arguments.repeats)
+
+
+def pipeline(arguments: argparse.Namespace) -> str:
+    """Waiting for batches, before and after they are prepared ahead."""
+    from bench.perf.pipeline import measured
+
+    return measured(arguments.overrides, arguments.steps)
 
 
 def models(arguments: argparse.Namespace) -> str:

@@ -8,6 +8,7 @@ share of this machine's matrix products. An H100's rate is an assumption, and sa
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from bench.engine.decode import generate
 from bench.engine.flops import FlopCounter
 from bench.engine.objective import Objective
 from bench.engine.stages import switch
+from bench.engine.validation import EVALUATION_BATCH
 from bench.model import Batch, build_model, image_spec
 from bench.perf.elsewhere import Trace, there
 from bench.perf.models import matmul_rate
@@ -38,32 +40,41 @@ H100_SHARE = {"fp32": 0.3, "bf16": 0.15}
 # R2Gen's division of MIMIC-CXR, and the examples of its 30 epochs (conf/budget/paper_mimic.yaml).
 MIMIC = {"images": 377_110, "val": 2_130, "test": 3_858, "examples": 8_123_700, "evaluations": 30}
 STATE = 4 * 4  # bytes a parameter: weight, gradient, Adam's two moments
+STEP, WORD = 0.02, 0.005  # seconds that starting the kernels of a step, and of a word, takes
 CUDA_CONTEXT = 0.5e9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run. flops: of an example in training, and of a study's report. memory: bytes of a
-    step, beside torch itself. reports: decoded in all validations and the test."""
+    """Of one run. example, report: FLOPs of an example in training, and of a study's report.
+    memory: bytes of a step, beside torch itself. reports: decoded in all validations and the test,
+    of `words` each at most."""
 
     example: float
     report: float
     memory: float
     examples: float
     reports: float
+    batch: int
+    words: int
     precision: str
 
-    def seconds(self, rate: float) -> float:
-        """At a rate (FLOP/s) of training steps."""
-        return (self.example * self.examples + self.report * self.reports / DECODING) / rate
+    def seconds(self, rate: float, launching: bool = False) -> float:
+        """At a rate (FLOP/s) of training steps; `launching`: and no faster than kernels start."""
+        training = self.example * self.examples / rate
+        writing = self.report * self.reports / rate / DECODING
+        if launching:
+            training = max(training, self.examples / self.batch * STEP)
+            writing = max(writing, self.reports / EVALUATION_BATCH * self.words * WORD)
+        return training + writing
 
 
 def cost_of(spec: RunSpec, work: Workspace) -> Cost:
     """The cost of a training from its spec alone; nothing is computed."""
     opened = work.open(spec)
-    words = len(opened.vocabulary) + 1
+    ids = len(opened.vocabulary) + 1
     weights = dict.fromkeys(spec.model.weights)
-    model: Any = build_model(spec.model, weights, words, spec.data.max_length, opened.tokenizer)
+    model: Any = build_model(spec.model, weights, ids, spec.data.max_length, opened.tokenizer)
     switch(model, spec.stages[-1])
     batch = _batch(model, spec, opened.tokenizer)
     parameters = sum(p.numel() for p in model.parameters())
@@ -79,7 +90,8 @@ def cost_of(spec: RunSpec, work: Workspace) -> Cost:
     reports = validations * studies + len(opened.dataset.split("test"))
     memory = parameters * STATE + saved
     each = flops / spec.train.batch
-    return Cost(each, report, memory, examples, reports, spec.train.precision)
+    size, words, precision = spec.train.batch, spec.decode.max_length, spec.train.precision
+    return Cost(each, report, memory, examples, reports, size, words, precision)
 
 
 def _examples(spec: RunSpec, flops: float) -> float:
@@ -145,8 +157,20 @@ def rate_here(plan: Plan, work: Workspace, precision: str) -> tuple[float, str]:
     if found:
         return statistics.median(found), f"median of {len(found)} finished runs"
     torch.set_num_threads(plan.threads or torch.get_num_threads())
-    rate = matmul_rate(work.device, precision, 3)
+    rate = matmul_rate(work.device, precision, 3) if work.device == "cuda" else _products()
     return rate * SHARE, f"{SHARE:.0%} of {rate / 1e9:,.0f} GFLOP/s of matrix products"
+
+
+def _products() -> float:
+    """FLOP/s of matrix products on this CPU, by its own clock: whoever else is busy does not
+    count."""
+    size = 512
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    a @ b
+    start = time.process_time()
+    for _ in range(20):
+        a @ b
+    return 20 * 2 * size**3 * torch.get_num_threads() / (time.process_time() - start)
 
 
 def disk(plan: Plan, dataset: Dataset, costs: Sequence[Cost]) -> dict[str, float]:
@@ -178,8 +202,8 @@ def told(plan: Plan, work: Workspace) -> str:
         if planned.name not in shown:
             shown.add(planned.name)
             rows.append(_row(planned.name, cost, rate, fast))
-    total = [sum(c.seconds(r) for c in costs) for r in (rate, fast)]
-    large = sum(_at_mimic(c).seconds(fast) for c in costs)
+    total = [sum(c.seconds(rate) for c in costs), sum(c.seconds(fast, True) for c in costs)]
+    large = sum(_at_mimic(c).seconds(fast, True) for c in costs)
     space = disk(plan, work.open(trained[0].spec).dataset, costs)
     head = ["row", "GFLOP/example", "examples", "memory", "here", "H100", "MIMIC-CXR, H100"]
     return table(f"estimate of a training; here: {source}", head, rows) + (
@@ -187,7 +211,8 @@ def told(plan: Plan, work: Workspace) -> str:
         f"on an H100, {_time(large)} there at MIMIC-CXR's size (30 epochs)\n"
         f"disk: {space['here'] / 1e9:,.2f} GB here, {space['mimic'] / 1e9:,.0f} GB at that size\n"
         f"H100: {H100_SHARE[precision]:.0%} of {H100[precision] / 1e12:,.0f} TFLOP/s "
-        f"({precision}), assumed and not measured; pretraining and scoring are not in it\n"
+        f"({precision}), no step under {STEP * 1e3:.0f} ms: assumed, not measured; pretraining and "
+        "scoring are not in it\n"
     )
 
 
@@ -204,7 +229,7 @@ def _costs(trained: Sequence[Planned], work: Workspace) -> Iterator[Cost]:
 def _at_mimic(cost: Cost) -> Cost:
     """The same model on R2Gen's published schedule."""
     reports = MIMIC["evaluations"] * MIMIC["val"] + MIMIC["test"]
-    return Cost(cost.example, cost.report, cost.memory, MIMIC["examples"], reports, cost.precision)
+    return replace(cost, examples=MIMIC["examples"], reports=reports)
 
 
 def _row(name: str, cost: Cost, rate: float, fast: float) -> list[str]:
@@ -214,8 +239,8 @@ def _row(name: str, cost: Cost, rate: float, fast: float) -> list[str]:
         f"{cost.examples:,.0f}",
         f"{(cost.memory + CUDA_CONTEXT) / 1e9:,.1f} GB",
         _time(cost.seconds(rate)),
-        _time(cost.seconds(fast)),
-        _time(_at_mimic(cost).seconds(fast)),
+        _time(cost.seconds(fast, True)),
+        _time(_at_mimic(cost).seconds(fast, True)),
     ]
 
 

@@ -61,6 +61,7 @@ def _add(plan: Plan, work: Workspace) -> None:
     data = io.BytesIO()
     np.savez(data, **sealed())  # type: ignore[arg-type]
     write_atomic(folder / REPRESENTATIONS, data.getvalue())
+    folder.seal(status="predicted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
         assess(base.spec, work, folder, METRICS)

@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         from bench.perf.cost import told
 
         print(describe(ready, work))
-        print(told(ready, work))
+        print("\n".join(fill(line, room()) for line in told(ready, work).splitlines()))
         return 0
     specs = [planned.spec for planned in ready.distinct()]
     gather([s for s in specs if RunFolder(work.out, s.run_id).manifest is None], work)

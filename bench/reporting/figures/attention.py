@@ -59,18 +59,16 @@ def draw(suite: Summary) -> Drawn | None:
 def _title(suite: Summary, rows: list[str]) -> str:
     """Of rows of several trainings, where there are any: one settles nothing."""
     several = [row for row in rows if suite.trainings(row) > 1] or rows
-    top = max(several, key=lambda r: suite.figure(r, GAIN, FEATURES).value)
-    best = suite.figure(top, GAIN, FEATURES)
-    said = f"{top}, {number(best.value)} {interval(best.low, best.high)}"
-    if best.low <= 0:
+    gains = {row: suite.figure(row, GAIN, FEATURES) for row in several}
+    beyond = {row: gain for row, gain in gains.items() if gain.low > 0}
+    shown = beyond or gains
+    top = max(shown, key=lambda row: shown[row].value)
+    said = f"{top}, {number(shown[top].value)} {interval(shown[top].low, shown[top].high)}"
+    if not beyond:
         return (
             f"No row's words look at the boxes more than their position alone would (most: {said})"
         )
-    text = f"Words look at the boxes beyond what position gives most in {said}"
-    if "UAR" in rows and top != "UAR":
-        own = suite.figure("UAR", GAIN, FEATURES)
-        text += f"; UAR {number(own.value)} {interval(own.low, own.high)}"
-    return text
+    return f"{len(beyond)} of {len(several)} rows look at the boxes beyond position (most: {said})"
 
 
 def _shares(axis: Any, suite: Summary, rows: list[str]) -> None:

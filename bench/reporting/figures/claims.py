@@ -90,6 +90,7 @@ def _panel(axis: Any, entries: list[Entry], rows: list[str]) -> None:
         if entry.claimed is not None:
             axis.plot(_points(entry, entry.claimed), place, "D", color=GREY, markersize=3.2,
                       markerfacecolor="white", markeredgewidth=0.8)  # fmt: skip
+    axis.locator_params(axis="x", nbins=3)
     axis.set_xlabel("change, %" if entries[0].ratio else "change, points")
 
 

@@ -62,6 +62,7 @@ def _bounds(axis: Any, suite: Summary, rows: list[str], best: float | None) -> N
         ]
         dots(axis, found, [colour] * len(rows), shift)
     row_axis(axis, labels(suite, rows))
+    axis.set_ylim(len(rows) - 0.5, -0.5)  # as the map beside it
     axis.set_xlabel("bound, nats a report")
 
 

@@ -229,7 +229,9 @@ def test_latex_is_balanced(
         assert plain.count("{") == plain.count("}")
         declared = re.search(r"\\begin\{tabular\}\{(.+)\}\n", text)
         assert declared
-        columns = re.sub(r">\{\\raggedright\\arraybackslash\}p\{\d+pt\}", "p", declared[1])
+        columns = re.sub(
+            r">\{\\raggedright\\arraybackslash\}p\{\d+pt\}@\{\\hspace\{\d+pt\}\}", "p", declared[1]
+        )
         assert set(columns) <= set("lrp")
         body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]

@@ -230,3 +230,6 @@ def test_a_recognised_file_scores_against_a_dataset_in_order(
     assert "--in-order" in capsys.readouterr().err
     assert main([*argv, "--in-order"]) == 0
     assert "synthetic test: 3 studies" in capsys.readouterr().out
+    write("words.txt", "<unk>\n")
+    assert main([*argv, "--in-order", "--vocabulary", "words.txt"]) == 2
+    assert "has a vocabulary of its own" in capsys.readouterr().err

@@ -299,8 +299,9 @@ def test_the_code_of_a_training_is_this() -> None:
     """An import that brings more into a run's identity is a decision: add it here, or settle it."""
     found = {name.removeprefix("bench.") for name in closure(*TRAINING)}
     assert found == {
-        "canonical", "data", "data.batches", "data.codes", "data.images", "data.leakage",
-        "data.pairings", "data.resize", "data.study", "data.text", "engine", "engine.checkpoint",
+        "canonical", "data", "data.batches", "data.codes", "data.image_store", "data.images",
+        "data.leakage", "data.pairings", "data.resize", "data.study", "data.text", "engine",
+        "engine.checkpoint",
         "engine.decode", "engine.flops", "engine.meter", "engine.objective", "engine.optimiser",
         "engine.parallel", "engine.records", "engine.stages", "engine.train", "engine.validation",
         "metrics", "metrics.alignment", "metrics.base", "metrics.bleu", "metrics.cider",

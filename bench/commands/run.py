@@ -22,6 +22,7 @@ from textwrap import fill, wrap
 from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
+from bench.runs.renditions import gather
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
 from bench.settings import ranged
 from bench.spec import RunSpec
@@ -112,6 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(describe(ready, work))
         print(told(ready, work))
         return 0
+    specs = [planned.spec for planned in ready.distinct()]
+    gather([s for s in specs if RunFolder(work.out, s.run_id).manifest is None], work)
     if arguments.launcher != "local":
         _launch(arguments, ready, work)
     here = 1 if arguments.launcher != "local" else arguments.jobs

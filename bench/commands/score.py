@@ -110,7 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         print("\n".join(_shown(job, scored, arguments.show)), "\n")
     print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored, job.own))
-    return 3 if metrics and any(s.value is None for s in scored) else 0
+    return 3 if _lacking(metrics, scored) else 0
+
+
+def _lacking(asked: list[str], scored: Scored) -> set[str]:
+    """The families asked for of which no score could be computed here."""
+    found = {registry.family(s.metric) for s in scored if s.value is not None}
+    return {registry.family(name) for name in asked} - found
 
 
 def _say(line: str) -> None:
@@ -209,6 +215,11 @@ def _of(arguments: argparse.Namespace, settings: dict[str, str]) -> Job:
     if "dataset" not in settings and arguments.references is None:
         _say(f"no references given: scored against dataset={EMBEDDED}")
     given = _in_order(made, dataset, split) if arguments.in_order else _with_ids(made)
+    if arguments.vocabulary and dataset.split("train"):
+        raise BenchError(
+            f"{dataset.name} has a vocabulary of its own, that of its train split",
+            "leave --vocabulary out",
+        )
     words = _words(arguments.vocabulary, dataset.cleaning)
     return Job(given, dataset, split, False, words)
 

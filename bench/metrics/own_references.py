@@ -86,15 +86,23 @@ def score(
             raise unknown("text treatment", name, KNOWN)
     before = folder()
     keep(Path(cache) if cache is not None else before.parent if before else None)
+    words = _vocabulary(vocabulary)
     try:
         found = score_dataset(
             made, dataset(truth, cleaning), SPLIT, wanted, names,
-            missing=missing, words=_vocabulary(vocabulary), progress=progress,
+            missing=missing, words=words, progress=progress,
         )  # fmt: skip
     finally:
         if before is None:
             keep(None)
-    return replace(found, split="all")
+    return replace(found, dataset=_named(cleaning, words), split="all")
+
+
+def _named(cleaning: str, words: Vocabulary | None) -> str:
+    """The name of the references, with a cleaning and a vocabulary that are not the usual."""
+    cleaned = f", cleaning {cleaning}" if cleaning != "iu" else ""
+    cut = f", vocabulary {words.digest[:6]}" if words else ""
+    return f"{NAME}{cleaned}{cut}"
 
 
 def _by_id(predictions: Texts, references: Texts) -> tuple[Mapping[str, str], Mapping[str, str]]:

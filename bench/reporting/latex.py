@@ -106,11 +106,7 @@ def _kinds(sheet: Sheet) -> list[float | None]:
 def _table(sheet: Sheet, rows: Sequence[Row], title: str, notes: str) -> Iterator[str]:
     kinds = _kinds(sheet)
     columns = "".join(
-        "r"
-        if c.right
-        else f">{{\\raggedright\\arraybackslash}}p{{{width:.0f}pt}}"
-        if width
-        else "l"
+        "r" if c.right else _broken(width) if width else "l"
         for c, width in zip(sheet.columns, kinds, strict=True)
     )
     yield "\\begin{table*}[t]"
@@ -130,6 +126,13 @@ def _table(sheet: Sheet, rows: Sequence[Row], title: str, notes: str) -> Iterato
     if notes:
         yield f"\\par\\smallskip\\parbox{{\\textwidth}}{{\\footnotesize {notes}}}"
     yield from ("\\end{table*}", "")
+
+
+def _broken(width: float) -> str:
+    """A column that breaks its lines, set apart from the next."""
+    apart = 3 * SEPARATION
+    inner = width - apart
+    return rf">{{\raggedright\arraybackslash}}p{{{inner:.0f}pt}}@{{\hspace{{{apart:g}pt}}}}"
 
 
 def _heads(sheet: Sheet) -> Iterator[str]:

@@ -237,7 +237,7 @@ def sheet(grid: Grid) -> Sheet:
         Column("row", key=True),
         *(Column(tick, short=SHORT.get(tick, "")) for tick in grid.ticks),
         Column("line" if _varied(grid) else "", ("line",), key=_varied(grid)),
-        *(Column(m, (m, f"{m} low", f"{m} high"), right=True) for m in grid.metrics),
+        *(_column(metric) for metric in grid.metrics),
     ]
     rows: list[Row] = []
     name, ticks = "", [Cell("", numbers=("",))] * len(grid.ticks)
@@ -251,6 +251,15 @@ def sheet(grid: Grid) -> Sheet:
         cells = (head, *shown, Cell(line.kind), *line.cells)
         rows.append(Row(cells, line.kind, bool(line.name)))
     return Sheet(grid.title, tuple(columns), tuple(rows), grid.notes)
+
+
+def _column(metric: str) -> Column:
+    """`chexpert-rules micro-F1, 14` is `micro-F1, 14` under the labeler where it is narrow."""
+    family, _, rest = metric.partition(" ")
+    names = (metric, f"{metric} low", f"{metric} high")
+    if rest and family in registry.names():
+        return Column(metric, names, right=True, group=family, short=rest)
+    return Column(metric, names, right=True)
 
 
 def _varied(grid: Grid) -> bool:

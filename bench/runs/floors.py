@@ -8,12 +8,14 @@ import numpy as np
 
 from bench.data.leakage import cleaned_reports
 from bench.metrics.predictions import PREDICTIONS
+from bench.model import ImageSpec
 from bench.runs.reports import write_predictions
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder
 
 FLOOR_PIXELS = 32  # side of the pictures that a floor may compare
+PICTURE = ImageSpec(size=FLOOR_PIXELS, resize=FLOOR_PIXELS, filter="bilinear")
 
 
 class _Material:
@@ -44,13 +46,11 @@ class _Material:
     def pictures(self, split: str) -> np.ndarray:
         from bench.data.batches import views_of
         from bench.data.images import open_store
-        from bench.model import ImageSpec
 
         studies = self._dataset.split(split)
         count = min(len(s.images) for s in self._dataset.studies)
-        spec = ImageSpec(size=FLOOR_PIXELS, resize=FLOOR_PIXELS, filter="bilinear")
         images = views_of(studies, count)
-        store = open_store(self._dataset, images, spec, training=False, cache=self._work.cache)
+        store = open_store(self._dataset, images, PICTURE, training=False, cache=self._work.cache)
         shape = (len(studies), count, FLOOR_PIXELS, FLOOR_PIXELS)
         pictures = np.asarray(store.array).reshape(shape)
         shuffled = split == self.split and self._order is not None

@@ -41,6 +41,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "cost": ("cost", "quality against FLOPs and parameters"),
     "agreement": ("agreement", "how alike metrics order the rows"),
 }
+DIGITS = 10  # of numbers in CSV
 FIRST = ("hero", "claims")  # above the tables of a report
 
 
@@ -60,5 +61,10 @@ def _csv(records: Sequence[Mapping[str, object]]) -> str:
     heads = list(dict.fromkeys(key for record in records for key in record))
     writer = csv.DictWriter(text, heads, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({k: _number(v) for k, v in record.items()} for record in records)
     return text.getvalue()
+
+
+def _number(value: object) -> object:
+    """Ten digits: the last of sixteen may differ from machine to machine."""
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else value

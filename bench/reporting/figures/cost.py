@@ -102,15 +102,19 @@ def _panel(
 
 
 def _names(axis: Any, places: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside the dots, but for those that would lie on another name."""
-    taken: list[tuple[float, float, float, float]] = []
-    for row, place in places.items():
-        x, y = axis.transData.transform(place) * 72 / axis.figure.dpi  # points
+    """Names beside the dots, but for those that would lie on a dot or another name."""
+    points = {r: axis.transData.transform(p) * 72 / axis.figure.dpi for r, p in places.items()}
+    taken = [(x - 2, y - 2, x + 2, y + 2) for x, y in points.values()]
+    for row, (x, y) in points.items():
         box = (x + 3, y, x + 5 + 4.6 * len(row), y + 8)
-        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3]
-                   for b in taken):  # fmt: skip
-            axis.annotate(row, place, (4, 1), textcoords="offset points")
+        if not any(_overlap(box, other) for other in taken):
+            axis.annotate(row, places[row], (4, 1), textcoords="offset points")
             taken.append(box)
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, bottom, right, top) share a place."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def bands_across(axis: Any, suite: Summary, score: str, text: str) -> list[str]:

@@ -37,7 +37,7 @@ DECODING = 0.2  # of a training step's rate: few rows at a time
 # NVIDIA's data sheet (SXM, dense), and the share of it that is assumed.
 H100 = {"fp32": 67e12, "bf16": 989e12}
 H100_SHARE = {"fp32": 0.3, "bf16": 0.15}
-# R2Gen's division of MIMIC-CXR, and the examples of its 30 epochs (conf/budget/paper_mimic.yaml).
+# R2Gen's division of MIMIC-CXR, and the examples of its 30 epochs (of 270,790).
 MIMIC = {"images": 377_110, "val": 2_130, "test": 3_858, "examples": 8_123_700, "evaluations": 30}
 STATE = 4 * 4  # bytes a parameter: weight, gradient, Adam's two moments
 STEP, WORD = 0.02, 0.005  # seconds that starting the kernels of a step, and of a word, takes

@@ -24,6 +24,7 @@ import torch.multiprocessing as mp
 from parallel_runs import apart, distance, flops, work_off
 from toy_training import SPEC, Prepare, facts, preparing, results
 
+from bench.commands.status import _facts
 from bench.engine import train
 from bench.engine.parallel import ALONE, World, alone, joined, share_statistics
 from bench.errors import BenchError
@@ -211,10 +212,12 @@ def test_a_killed_process_is_named_and_another_number_goes_on(tmp_path: Path) ->
     assert run.returncode == 1
     assert "process 1 of 2 (rank 1) ended: killed" in said
     assert "goes on from the last checkpoint" in said
-    [stopped] = [p.parents[1] for p in tmp_path.glob("runs/*/checkpoints/last.safetensors")]
+    [last] = tmp_path.glob("runs/*/checkpoints/last.safetensors")
+    stopped, kept = last.parents[1], (_facts(last) or {})["losses"]
     said, _ = (again := launched(1, *command)).communicate()
     assert again.returncode == 0, said
-    assert "resumed at step" in said
+    found = (stopped / "losses.csv").read_text().splitlines()[1 : len(kept) + 1]
+    assert [float(line.split(",")[1]) for line in found] == [row["ce"] for row in kept]
     assert json.loads((stopped / "manifest.json").read_text())["status"] == "predicted"
     assert json.loads((stopped / "train.json").read_text())["examples"] == 960
 

@@ -138,3 +138,19 @@ def test_aggregations_that_disagree_fail(
     small = ("budget=tiny", "budget.pretrain.batch=2", "size.mgca.resnet.width=4")
     assert main(["perf", "mgca", *small, "--repeats", "1"]) == 1
     assert "the aggregations disagree" in capsys.readouterr().err
+
+
+def test_how_long_a_model_waits_for_its_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BENCH_OUT", str(tmp_path / "runs"))
+    sizes = ("dataset=synthetic", "dataset.train=8", "dataset.val=4", "dataset.test=4")
+    assert main(["perf", "pipeline", *SMALL, *sizes, "--steps", "2"]) == 0
+    out = capsys.readouterr().out
+    shares = re.findall(r"(?:asks|thread) +([\d.]+) +([\d.]+) +([\d.]+)%", out)
+    assert len(shares) == 2
+    for step, waiting, share in (map(float, row) for row in shares):
+        assert 0 <= waiting <= step
+        assert share == pytest.approx(100 * waiting / step, abs=5)
+    assert not (tmp_path / "runs").exists()

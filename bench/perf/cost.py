@@ -37,7 +37,7 @@ DECODING = 0.2  # of a training step's rate: few rows at a time
 # NVIDIA's data sheet (SXM, dense), and the share of it that is assumed.
 H100 = {"fp32": 67e12, "bf16": 989e12}
 H100_SHARE = {"fp32": 0.3, "bf16": 0.15}
-# R2Gen's division of MIMIC-CXR, and the examples of its 30 epochs (conf/budget/paper_mimic.yaml).
+# R2Gen's division of MIMIC-CXR, and the examples of its 30 epochs (of 270,790).
 MIMIC = {"images": 377_110, "val": 2_130, "test": 3_858, "examples": 8_123_700, "evaluations": 30}
 STATE = 4 * 4  # bytes a parameter: weight, gradient, Adam's two moments
 STEP, WORD = 0.02, 0.005  # seconds that starting the kernels of a step, and of a word, takes
@@ -137,8 +137,10 @@ def _report(model: Any, batch: Batch, decode: DecodeSpec) -> float:
     model.eval()
     found = []
     for length in SHORT:
-        with Trace(), FlopCounter() as counter:
-            generate(model, batch.images[:2], replace(decode, max_length=length))
+        how = replace(decode, max_length=length)
+        # Not in inference mode, where products do not come apart into what is counted.
+        with torch.no_grad(), Trace(), FlopCounter() as counter:
+            generate.__wrapped__(model, batch.images[:2], how)  # type: ignore[attr-defined]
         found.append(counter.total / 2)
     word = (found[1] - found[0]) / (SHORT[1] - SHORT[0])
     return found[1] + word * (decode.max_length - SHORT[1])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 # verb -> (module with add_arguments(parser) and run(arguments), one line of help)
 VERBS = {
     "doctor": (
@@ -17,6 +21,7 @@ VERBS = {
     "list": ("bench.commands.list", "known models, suites, datasets, metrics, papers"),
     "data": ("bench.commands.data", "check a dataset, or prepare it from its public release"),
     "run": ("bench.commands.run", "run a suite: plan, train, score, tables"),
+    "status": ("bench.commands.status", "a suite's runs: waiting, running where, done, failed why"),
     "execute": ("bench.commands.execute", "execute one run from its spec.json"),
     "score": (
         "bench.commands.score",
@@ -25,7 +30,7 @@ VERBS = {
     "label": ("bench.commands.label", "CheXpert's 14 observations of any file of reports, and why"),
     "perf": (
         "bench.commands.perf",
-        "timings: decode, models, mgca, score; memory, FLOPs, share of the machine",
+        "timings: decode, models, mgca, pipeline, score; memory, FLOPs, share of the machine",
     ),
     "compare": ("bench.commands.compare", "two systems: difference, interval, p, in words"),
     "power": ("bench.commands.power", "what difference a design can find, and what it costs"),
@@ -70,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # a letter that a terminal lacks ends no command
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     # A model hub is never asked for what was not put there on purpose.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torch warns of what is known, once a process
@@ -82,18 +89,41 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
     try:
-        return _verb(argv[0], argv[1:])
+        code = _verb(argv[0], argv[1:])
+        sys.stdout.flush()  # here, where a full disk has an exit code
+        return code
     except BenchError as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted: finished work is kept; run the same command again", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        ended = "terminated" if stop.args == (signal.SIGTERM,) else "interrupted"
+        print(f"{ended}: finished work is kept; run the same command again", file=sys.stderr)
+        return 143 if ended == "terminated" else 130
     except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        return _refused(error)
+
+
+def _mute() -> None:
+    """What is left to be printed is not, so that the interpreter's end does not fail at it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refused(error: OSError) -> int:
+    """What the system refused, in a line: 1 for a disk that is full or fails, 2 for the rest."""
+    what = str(error.filename or "the output")
+    print(f"error: {what}: {error.strerror or error}", file=sys.stderr)
+    print("  fix: see that it is there, of the right kind, and open to you", file=sys.stderr)
+    if not error.filename:
+        _mute()
+    return 1 if error.errno in DISK else 2
 
 
 def _verb(name: str, rest: list[str]) -> int:

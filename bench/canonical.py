@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from bench.errors import BenchError, unknown
 
 T = TypeVar("T")
+DEEPEST = 32  # levels of what may be anything
 
 
 def to_dict(value: Any) -> Any:
@@ -44,6 +45,8 @@ def digest(value: Any) -> str:
 
 def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """A frozen dataclass from plain data; unknown keys and wrong types are a user's error."""
+    if not isinstance(data, Mapping):
+        raise BenchError(f"{where or cls.__name__}: expected a mapping, got {data!r:.80}")
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in data:
@@ -77,8 +80,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise BenchError(f"{where}: expected a mapping, got {value!r}")
         return {str(k): _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if hint is Any:
+        _refuse_depth(value, where)
         return value
     return _scalar(hint, value, where)
+
+
+def _refuse_depth(value: Any, where: str, left: int = DEEPEST) -> None:
+    """BenchError for lists and mappings inside each other that nobody wrote by hand."""
+    if isinstance(value, (Mapping, list, tuple)):
+        if not left:
+            raise BenchError(f"{where}: more than {DEEPEST} levels deep")
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _refuse_depth(item, where, left - 1)
 
 
 def _scalar(hint: type, value: Any, where: str) -> Any:

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
+from bench.settings import refuse_other_types
 
 CONF = Path(__file__).parent / "conf"
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 GIVEN: set[str] = set()  # import paths in the overrides that this process was given
+# What damaged YAML, and overrides that are none, raise beside their readers' own errors.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 METRIC = "metric"  # a group that only folders of one's own have: see `bench.metrics.registry`
 
 
@@ -73,7 +76,7 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
         raise unknown(group, name, known)
     try:
         entry = yaml.safe_load(known[name].read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, *UNREADABLE, OSError) as error:
         said = " ".join(str(error).split())
         raise BenchError(f"{known[name]} cannot be read: {said}", "correct the file") from None
     if not isinstance(entry, dict):
@@ -89,6 +92,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)  # a composition takes a tenth of a second
 def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[str, Any]:
+    import yaml
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -104,9 +108,23 @@ def _composed(overrides: tuple[str, ...], searched: tuple[Path, ...]) -> dict[st
     try:
         with initialize_config_dir(str(main), version_base="1.3"):
             config = hydra_compose("config", overrides=[*overrides, path])
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-    except (HydraException, OmegaConfBaseException) as error:
+        found: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, *UNREADABLE) as error:
         raise _explained(error, overrides) from None
+    _refuse_odd(found, overrides, searched)
+    return found
+
+
+def _refuse_odd(
+    found: Mapping[str, Any], overrides: tuple[str, ...], searched: tuple[Path, ...]
+) -> None:
+    """BenchError for a value that the YAML files have of another type."""
+    for key in (o.partition("=")[0].lstrip("+~") for o in overrides):
+        if re.split(r"[./@]", key)[0] == "hydra":
+            raise BenchError(f"{key} is not a setting", "it is of Hydra's own programs")
+    chosen = tuple(o for o in overrides if o.partition("=")[0] in _groups())
+    before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
+    refuse_other_types(found, before)
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:

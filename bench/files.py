@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
-from bench.errors import RunError
+from bench.errors import BenchError, DataError, RunError
+
+NO_LOCKS = (
+    "give a folder on a filesystem with locks (NFS without nolock, Lustre with flock), or start "
+    "one process only"
+)
+PRIVATE_LOCKS = ("nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock")
 
 
 @contextmanager
@@ -33,6 +41,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Exclusive between processes, on a file or folder; the system releases what a dead one held.
+
+    A folder that its file system does not lock is not locked.
+    """
+    is_folder = path.is_dir()
+    flags = os.O_RDONLY if is_folder else os.O_WRONLY | os.O_CREAT
+    handle = os.open(path, flags, 0o666)
+    try:
+        with suppress(OSError) if is_folder else nullcontext():
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file whole or not at all; a disk that refuses is a RunError that says so."""
     try:
@@ -46,8 +71,48 @@ def unwritable(path: Path, error: OSError) -> RunError:
     """The error for a file or folder that the system refuses to write."""
     return RunError(
         f"cannot write {path}: {error.strerror}",
-        "free space or give another folder (--out FOLDER); finished work is kept",
+        "free space, or give another folder (--out for runs, --cache for caches, --reports for "
+        "reports, --board, $BENCH_WEIGHTS); finished work is kept",
     )
+
+
+def locked(file: IO[str]) -> bool:
+    """Lock an open file for this process alone; False where another one has it.
+
+    BenchError where the filesystem has no locks: two processes would train one run.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise BenchError(f"{file.name} cannot be locked: {error.strerror}", NO_LOCKS) from error
+    return True
+
+
+def keeps_locks_to_itself(path: Path, mounts: str | None = None) -> str | None:
+    """Why locks below `path` are not seen by other machines; None where nothing says so.
+
+    mounts: text of /proc/mounts. NFS mounted with nolock or local_lock, Lustre with localflock:
+    there a lock succeeds on every machine at once.
+    """
+    table = Path("/proc/mounts")
+    if mounts is None:
+        mounts = table.read_text(encoding="utf-8") if table.exists() else ""
+    rows = [line.split()[1:4] for line in mounts.splitlines()]
+    above = [row for row in rows if path.resolve().is_relative_to(row[0])]
+    if not above:
+        return None
+    place, kind, options = max(above, key=lambda row: len(row[0]))
+    own = [o for o in options.split(",") if o in PRIVATE_LOCKS]
+    return f"{place} ({kind}) is mounted with {own[0]}" if own else None
+
+
+def refuse_pipe(path: Path) -> None:
+    """A DataError for a pipe that nobody may ever write to; `<(command)` is one that is written."""
+    given = path.is_relative_to("/dev") or path.is_relative_to("/proc")
+    if path.is_fifo() and not given:
+        raise DataError(f"{path} is a pipe, not a file", "give the file itself, or <(command)")
 
 
 def file_digest(path: Path) -> str:

@@ -43,6 +43,7 @@ SETTLED = {
     "bench.metrics.predictions": "how files of reports are read",
     "bench.metrics.registry": "which class a name stands for; a labeler's own module counts",
     "bench.provenance": "goes to env.json",
+    "bench.settings": "what is refused",
     "bench.store": "how files are written; their digests are sealed",
     "bench.targets": "which import paths are followed",
     "bench.terminal": "what is shown",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, unknown
@@ -203,6 +204,13 @@ class Extractor(Protocol):
         """(N, C, H, W) float32 in [0, 1] -> (N, tokens, channels)."""
 
 
+# Of a constructor that was given something wrong, or a damaged file of weights.
+FAILURES = (
+    TypeError, ValueError, OSError, ArithmeticError, RuntimeError, LookupError, EOFError,
+    UnpicklingError,
+)  # fmt: skip
+
+
 def part_class(part: PartSpec) -> Any:
     """What builds a part; BenchError for an import path that is not to be followed."""
     refuse_strange(part.params, part.target)
@@ -213,7 +221,7 @@ def construct(part: PartSpec, paths: Mapping[str, Path | None], **given: Any) ->
     """Build a part; a parameter or a weight file that it does not take is an error that says so."""
     try:
         return part_class(part)(weights=dict(paths), **given, **part.params)
-    except (TypeError, ValueError, OSError) as error:
+    except FAILURES as error:
         raise BenchError(f"{part.target}: {error}", "see the constructor's docstring") from error
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from bench.canonical import digest, to_dict
 from bench.errors import BenchError, unknown
+from bench.settings import RANGE, refuse_odd, within
 
+MOST_THREADS = 1024  # of a training; more crash the libraries that start them
 # A field that came later stays out of the canonical form while it has its default, which says what
 # was done before there was a choice: the ids of older rows stay what they are.
 LATER: Mapping[str, bool] = {"later": True}
@@ -32,8 +34,8 @@ class DataSpec:
     manifest: str
     params: Mapping[str, Any] = field(default_factory=dict)
     text: str = TREATMENT  # treatment that a model's vocabulary and targets are made of
-    max_length: int = 60  # ids a report is cut to, BOS included
-    min_count: int = 3
+    max_length: int = within(2, 10_000, 60)  # ids a report is cut to, BOS included
+    min_count: int = within(1, 10**9, 3)
     cleaning: str = field(default="iu", metadata=LATER)  # variant of R2Gen's, of all its texts
 
 
@@ -55,9 +57,9 @@ class OptimizerSpec:
 
     name: str = "adamw"
     rates: Mapping[str, float] = field(default_factory=lambda: {"rest": 5e-4})
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-9
-    weight_decay: float = 5e-5
+    betas: tuple[float, float] = within(0, 1, (0.9, 0.98))
+    eps: float = within(0, 1, 1e-9)
+    weight_decay: float = within(0, 1e6, 5e-5)
     amsgrad: bool = False
     no_decay: tuple[str, ...] = ()
 
@@ -71,26 +73,28 @@ class ScheduleSpec:
     """
 
     name: str = "constant"
-    every_epochs: float = 0.0
-    factor: float = 1.0
-    floor: float = 0.0
-    warmup: float = 0.0
-    epoch_size: int = field(default=0, metadata=LATER)
+    every_epochs: float = within(0, 1e9, 0.0)
+    factor: float = within(0, 1e6, 1.0)
+    floor: float = within(0, 1, 0.0)
+    warmup: float = within(0, 1, 0.0)
+    epoch_size: int = within(0, 10**15, 0, LATER)
 
 
 @dataclass(frozen=True)
 class ClipSpec:
     kind: str = "none"  # none, value, norm
-    amount: float = 0.0
+    amount: float = within(0, 1e9, 0.0)
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    batch: int = 16
-    accumulate: int = 1  # micro-batches of `batch / accumulate` examples a step
+    batch: int = within(1, 10**6, 16)
+    accumulate: int = within(1, 10**6, 1)  # micro-batches of `batch / accumulate` examples a step
     precision: str = "fp32"  # or bf16 (autocast)
-    threads: int = 0  # of the processor, since rounding may depend on them; 0: all
-    crops: int = 4  # random crops of each training image whose codes are cached
+    threads: int = within(
+        0, MOST_THREADS, 0
+    )  # of the processor, since rounding may depend on them; 0: all
+    crops: int = within(1, 10_000, 4)  # random crops of each training image whose codes are cached
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     clip: ClipSpec = field(default_factory=ClipSpec)
@@ -105,7 +109,7 @@ class StageSpec:
     """
 
     name: str = "main"
-    share: float = 1.0
+    share: float = within(0, 1, 1.0)
     losses: Mapping[str, float] = field(default_factory=lambda: {"ce": 1.0})
     switches: Mapping[str, Any] = field(default_factory=dict)
     start: str = "last"
@@ -114,7 +118,7 @@ class StageSpec:
 @dataclass(frozen=True)
 class BudgetSpec:
     unit: str = "examples"  # examples, steps, flops, device_seconds
-    amount: float = 0.0
+    amount: float = within(0, 1e30, 0.0)
 
 
 @dataclass(frozen=True)
@@ -122,16 +126,16 @@ class SelectionSpec:
     """Which checkpoint is sealed: the best on validation.
 
     Looked at `evaluations` times, evenly over the budget, and, with `every_epochs`, each so many
-    epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" decodes
-    validation studies (at most `studies` of them; 0: all) as the test is decoded, or with a
-    `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
+    epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" or "CIDEr"
+    decodes validation studies (at most `studies` of them; 0: all) as the test is decoded, or with
+    a `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
     """
 
     metric: str = "BLEU-4"
-    evaluations: int = 5
-    studies: int = 0
-    beam_size: int | None = field(default=None, metadata=LATER)
-    every_epochs: float = field(default=0.0, metadata=LATER)
+    evaluations: int = within(1, 10**6, 5)
+    studies: int = within(0, 10**9, 0)
+    beam_size: int | None = within(1, 1000, None, LATER)
+    every_epochs: float = within(0, 1e9, 0.0, LATER)
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,12 @@ class DecodeSpec:
     """
 
     method: str = "beam"  # beam, sample; greedy is a beam of 1
-    beam_size: int = 3
-    max_length: int = 60
-    length_penalty: float = 0.0
-    no_repeat_ngram: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
+    beam_size: int = within(1, 1000, 3)
+    max_length: int = within(1, 10_000, 60)
+    length_penalty: float = within(-100, 100, 0.0)
+    no_repeat_ngram: int = within(0, 10_000, 0)
+    temperature: float = within(1e-6, 1e6, 1.0)
+    top_k: int = within(0, 10**9, 0)
     early_stop: bool = True
 
 
@@ -156,8 +160,8 @@ class TuningSpec:
     """How a row's settings were chosen: of `trials` trainings on `share` of the budget each, the
     best on validation. `chosen`: what it multiplies or sets; `runs`: the trials' run ids."""
 
-    trials: int
-    share: float
+    trials: int = field(metadata={RANGE: (0, 10_000)})
+    share: float = field(metadata={RANGE: (0, 1)})
     chosen: Mapping[str, Any]
     runs: tuple[str, ...]
 
@@ -181,7 +185,7 @@ class RunSpec:
     # What images the rows of its suite see: "common" or "published" (conf/images); "": not stated.
     images: str = field(default="", metadata=LATER)
     tuning: TuningSpec | None = field(default=None, metadata=LATER)
-    seed: int = 0
+    seed: int = within(0, 2**53, 0)
 
     @property
     def spec_id(self) -> str:
@@ -215,6 +219,7 @@ class RunSpec:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
     def __post_init__(self) -> None:
+        refuse_odd(self)
         _one_of("kind", self.kind, "train", "floor", "pretrain", "trial")
         _one_of("budget.unit", self.budget.unit, "examples", "steps", "flops", "device_seconds")
         _one_of("train.precision", self.train.precision, "fp32", "bf16")
@@ -222,16 +227,10 @@ class RunSpec:
         _one_of("train.clip.kind", self.train.clip.kind, "none", "value", "norm")
         schedule = self.train.schedule.name
         _one_of("train.schedule.name", schedule, "constant", "step", "cosine", "linear")
-        _one_of("selection.metric", self.selection.metric, "BLEU-4", "loss", "last")
+        _one_of("selection.metric", self.selection.metric, "BLEU-4", "CIDEr", "loss", "last")
         _one_of("decode.method", self.decode.method, "beam", "sample")
         for stage in self.stages:
             _one_of("stages.start", stage.start, "last", "best")
-        for key in ("train.batch", "train.accumulate", "decode.beam_size", "decode.max_length"):
-            part, _, name = key.partition(".")
-            if (value := getattr(getattr(self, part), name)) < 1:
-                raise BenchError(f"{key}={value}", "give at least 1")
-        if self.decode.temperature <= 0:
-            raise BenchError(f"decode.temperature={self.decode.temperature}", "give more than 0")
         if self.kind != "floor":
             self._check_training()
 

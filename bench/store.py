@@ -7,22 +7,27 @@ The manifest holds the sha256 of each; a folder without it is unfinished work.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.canonical import digest, from_dict
 from bench.errors import BenchError, DataError, some, unknown
-from bench.files import file_digest, unwritable, write_atomic
+from bench.files import file_digest, locked, unwritable, write_atomic
 from bench.spec import RunSpec
 
 MANIFEST = "manifest.json"
 SEAL = "seal"
+LOCK, FAILED = ".lock", ".failed"
 RECORDS = frozenset({"env.json", "timing.json", "run.log"})
-IGNORED = frozenset({MANIFEST, ".lock"})
+IGNORED = frozenset({MANIFEST, LOCK})
+FACTS = {"run_id": str, "status": str, "results": dict, "records": dict}
+PUT_BACK = "put the file back as it was, or remove the folder and run again"
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -34,13 +39,72 @@ def _json(data: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON; a file that is not JSON is a DataError that names it."""
+    """Parsed JSON, out of a sealed run only as it was sealed; anything else is a DataError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is not valid JSON: {error}", "remove the folder and run again"
-        ) from error
+        return json.loads(sealed(path).read_bytes().decode("utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", PUT_BACK) from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested too deeply
+        raise DataError(f"{path} is not valid JSON: {error}", PUT_BACK) from error
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def sealed(path: Path) -> Path:
+    """`path`, after a file of a sealed run was compared with its manifest, once a process.
+
+    What lies beside no manifest, or is not in it yet, is passed as it is. DataError for a file
+    that is missing or altered.
+    """
+    manifest = path.with_name(MANIFEST)
+    if path.name == MANIFEST or not manifest.is_file():
+        return path
+    manifest = manifest.resolve()
+    known = _digests(manifest, manifest.stat().st_mtime_ns)
+    if path.name not in known:
+        return path
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing from a sealed run", PUT_BACK) from None
+    if _digest(path, facts.st_size, facts.st_mtime_ns) != known[path.name]:
+        raise DataError(f"{path} was altered: its sha256 is not the sealed one", PUT_BACK)
+    return path
+
+
+@lru_cache(maxsize=4096)
+def _digests(manifest: Path, modified: int) -> Mapping[str, str]:
+    content = RunFolder(manifest.parent.parent, manifest.parent.name).manifest or {}
+    return {**content["results"], **content["records"]}
+
+
+@lru_cache(maxsize=65536)
+def _digest(path: Path, size: int, modified: int) -> str:
+    return file_digest(path)
+
+
+# --- what can be computed again --------------------------------------------------------------
+
+
+def keep(path: Path, content: Any) -> None:
+    """Keep JSON in a cache, with its digest."""
+    write_json(path, {"content": content, "digest": digest(content)})
+
+
+def kept(path: Path) -> Any:
+    """What `keep` kept; None where there is nothing, or something damaged."""
+    if not path.is_file():
+        return None
+    try:
+        found = read_json(path)
+        return found["content"] if found["digest"] == digest(found["content"]) else None
+    except (DataError, LookupError, TypeError, ValueError):
+        return None
+
+
+# --- runs ------------------------------------------------------------------------------------
 
 
 def is_whole(manifest: Mapping[str, Any]) -> bool:
@@ -65,19 +129,44 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Yield whether this process has the run; the system frees the lock of a killed one."""
+        """Yield whether this process has the run; the system frees the lock of a killed one.
+
+        The lock's file says who has it.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
+            file = (self.path / LOCK).open("a+")
         except OSError as error:
             raise unwritable(self.path, error) from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locked(file):
                 yield False
                 return
+            file.truncate(0)
+            file.write(f"{socket.gethostname()} process {os.getpid()}")
+            file.flush()
             yield True
+
+    @property
+    def holder(self) -> str | None:
+        """The machine and process that work on the run now; None where none does."""
+        if not (self.path / LOCK).exists():
+            return None
+        with (self.path / LOCK).open("r+") as file:
+            return None if locked(file) else file.read() or "another process"
+
+    def failed(self, error: BaseException) -> None:
+        """Keep why the run was left undone, for `bench status`; hidden from its seal."""
+        text = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+        write_atomic(self.path / FAILED, text)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run was left undone last time; None where it was not, or is sealed since."""
+        path = self.path / FAILED
+        if not path.exists() or (self.path / MANIFEST).exists():
+            return None
+        return path.read_text(encoding="utf-8")
 
     def sweep(self) -> None:
         """Remove halves of files that a killed process left; only with the lock held."""
@@ -88,9 +177,12 @@ class RunFolder:
 
     @property
     def manifest(self) -> Mapping[str, Any] | None:
-        """The manifest of a sealed run, None for unfinished work."""
-        path = self.path / MANIFEST
-        return read_json(path) if path.exists() else None
+        """The manifest of a sealed run, None for unfinished work; DataError for an altered one."""
+        if not (self.path / MANIFEST).exists():
+            return None
+        for problem in self.manifest_problems():
+            raise DataError(f"{self.path.parent}/{problem}", PUT_BACK)
+        return cast(Mapping[str, Any], read_json(self.path / MANIFEST))
 
     def files(self) -> list[str]:
         """Names relative to the folder, sorted; hidden and temporary files left out."""
@@ -112,36 +204,51 @@ class RunFolder:
         """What differs from what was sealed, one sentence a file; empty for an intact run."""
         if not (self.path / MANIFEST).exists():
             return [f"{self.run_id}: no {MANIFEST}: the run is not finished"]
-        return self.manifest_problems() or self._altered()
+        return self.manifest_problems() or list(self._altered().values())
+
+    def refuse_altered(self, *made: str) -> None:
+        """DataError where a file of a sealed run is not as sealed; `made`: how the names of those
+        begin that are made again now.
+
+        Before the run is sealed again: an altered file must not become a sealed one.
+        """
+        if self.manifest is None:
+            return
+        for name, problem in self._altered().items():
+            if not name.startswith(made):
+                raise DataError(f"{self.path.parent}/{problem}", PUT_BACK)
 
     def manifest_problems(self) -> list[str]:
         """Why the manifest cannot be believed; it is named as `run_id/manifest.json`."""
         where, path = f"{self.run_id}/{MANIFEST}", self.path / MANIFEST
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # bytes that are not UTF-8, text that is not JSON
-            return [f"{where}: altered (not readable: {error})"]
+            manifest = read_json(path)
+        except DataError as error:
+            return [f"{where}: altered (not readable: {error.message})"]
         if not isinstance(manifest, dict) or not is_whole(manifest):
             told = isinstance(manifest, dict) and SEAL in manifest
             return [f"{where}: {'altered (its seal does not fit)' if told else 'has no seal'}"]
+        if not all(isinstance(manifest.get(k), t) for k, t in FACTS.items()):
+            return [f"{where}: is not the manifest of a run"]
         if manifest["run_id"] != self.run_id:
             return [f"{where}: is the manifest of {manifest['run_id']}"]
         if path.read_text(encoding="utf-8") != _json(manifest):
             return [f"{where}: altered (not as it was written)"]
         return []
 
-    def _altered(self) -> list[str]:
+    def _altered(self) -> dict[str, str]:
+        """File -> what is wrong with it."""
         manifest = read_json(self.path / MANIFEST)
         known = {**manifest["results"], **manifest["records"]}
-        problems = []
+        problems = {}
         for name in sorted({*known, *self.files()}):
             path = self.path / name
             if name not in known:
-                problems.append(f"{self.run_id}/{name}: not in the manifest")
+                problems[name] = f"{self.run_id}/{name}: not in the manifest"
             elif not path.exists():
-                problems.append(f"{self.run_id}/{name}: missing")
+                problems[name] = f"{self.run_id}/{name}: missing"
             elif file_digest(path) != known[name]:
-                problems.append(f"{self.run_id}/{name}: altered (sha256 differs)")
+                problems[name] = f"{self.run_id}/{name}: altered (sha256 differs)"
         return problems
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+NARROWEST, WIDTH, WIDEST = 60, 80, 200  # columns that are used; WIDTH where there is no terminal
+GAP = "  "  # between columns
 CLEAR = "\r\x1b[2K"  # to the beginning of the line, and empty it
+
+
+def room() -> int:
+    """Columns of the terminal; `WIDTH` where the output goes elsewhere."""
+    return min(max(shutil.get_terminal_size((WIDTH, 24)).columns, NARROWEST), WIDEST)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns under a title; numbers need no further markup."""
     cells = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-    rule = "  ".join("-" * w for w in widths)
+    lines = [GAP.join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    rule = GAP.join("-" * w for w in widths)
     return "\n".join([title, "", lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:]), ""])
 
 

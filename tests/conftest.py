@@ -10,7 +10,8 @@ import pytest
 # Before anything imports torch or transformers.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["BENCH_PACKAGES"] = "toy,toys,test_execute"  # code of the tests' own that specs may name
+# Code of the tests' own that specs may name.
+os.environ["BENCH_PACKAGES"] = "toy,toys,reading,test_by_fold,test_execute"
 
 
 @pytest.fixture(scope="module")

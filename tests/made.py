@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def seal(planned: Planned, share: float, work: Workspace) -> None:
     """The folder of a run that was trained and scored, without training it."""
     spec, studies = planned.spec, DATASET.split("test")
     folder = RunFolder(work.out, spec.run_id)
+    shutil.rmtree(folder.path, ignore_errors=True)  # a run made anew
     write_json(folder / "spec.json", to_dict(spec))
     write_predictions(folder / PREDICTIONS, studies, reports(share, spec.seed))
     write_json(folder / "env.json", ENVIRONMENT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from made import DATASET, make
@@ -76,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
     marks, others = aligned(*given)[:, 0], control(*given)
     for planned in plan.runs:
         folder = RunFolder(work.out, planned.spec.run_id)
+        (folder / "manifest.json").unlink()  # of a run that is not finished yet
         if planned.name == "BASE":
             (folder / ALIGNMENT).write_text("".join(f"{int(m)}\n" for m in marks))
         if planned.name == "good":
@@ -102,7 +101,7 @@ def test_a_run_keeps_what_it_has(made: tuple[Plan, Workspace]) -> None:
                 assert scored.value(name, FEATURES) == pytest.approx(expected)
 
 
-def test_table_and_figure(made: tuple[Plan, Workspace], tmp_path: Path) -> None:
+def test_table(made: tuple[Plan, Workspace]) -> None:
     summary = Summary.of(*made)
     found = alignment_tables.grid(summary, summary.suite.tables["t"])
     assert found is not None
@@ -112,6 +111,3 @@ def test_table_and_figure(made: tuple[Plan, Workspace], tmp_path: Path) -> None:
     assert "not kept" not in cells["good"]
     assert any(note.startswith("not kept: runs from before") for note in found.notes)
     assert "own pairs > .5" in tables.render(found, "text")
-    [path] = alignment_tables.figure(summary, tmp_path)
-    assert path.stat().st_size > 1000
-    assert path.with_suffix(".svg").exists()

@@ -205,6 +205,15 @@ def test_code_that_changes_no_number_is_recorded_when_asked(
     assert "c3" not in Path("same.csv").read_text()
 
 
+def test_from_another_folder_nothing_is_accepted(
+    measured: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "GOLDEN", Path("g"))
+    assert run("--accept") == 0
+    measured["losses"][HERE]["base"][0] = 3.1
+    assert (run(), capsys.readouterr().out.count("--accept")) == (3, 0)
+
+
 def test_an_installation_never_blesses_itself(
     measured: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,11 +19,12 @@ from bench.errors import BenchError
 from bench.metrics import registry
 from bench.reporting.claims import Claim, Entry, claims, ledger, printed
 from bench.reporting.ledger import notes, sheet
-from bench.reporting.sheet import WIDTH, render
+from bench.reporting.sheet import render
 from bench.reporting.summary import Summary
 from bench.reporting.tables import Figure, build, language_scores
 from bench.reporting.tables import render as render_table
 from bench.suites.suite import load_suite
+from bench.terminal import WIDTH
 
 LEDGER = """
 source: "Someone & others"
@@ -226,12 +227,18 @@ def test_latex_is_balanced(
         assert not opened
         plain = re.sub(r"\\[{}\\]", "", text)
         assert plain.count("{") == plain.count("}")
-        [columns] = re.findall(r"\\begin\{tabular\}\{([lcr]+)\}", text)
+        declared = re.search(r"\\begin\{tabular\}\{(.+)\}\n", text)
+        assert declared
+        columns = re.sub(
+            r">\{\\raggedright\\arraybackslash\}p\{\d+pt\}@\{\\hspace\{\d+pt\}\}", "p", declared[1]
+        )
+        assert set(columns) <= set("lrp")
         body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert rows
         assert all(len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1 for row in rows)
-        assert not re.search(r"(?<!\\)[%#$_^~]", text.partition("\n")[2].replace("{!}{%", "{!}{"))
+        signs = re.sub(r"\$\\\w+\$", "", text.partition("\n")[2])
+        assert not re.search(r"(?<!\\)[%#$_^~]", signs)
         assert text.isascii(), set(re.findall(r"[^\x00-\x7f]", text))
 
 
@@ -240,7 +247,8 @@ def test_latex_compiles(
     suite: Summary, entries: list[Entry], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     body = "\n".join(documents(suite, entries, monkeypatch).values())
-    head = r"\documentclass{article}\usepackage{booktabs,amssymb,graphicx}\begin{document}"
+    packages = r"\usepackage[margin=0.75in]{geometry}\usepackage{booktabs,amssymb,array,xcolor}"
+    head = rf"\documentclass[twocolumn]{{article}}{packages}\begin{{document}}"
     (tmp_path / "x.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "x.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

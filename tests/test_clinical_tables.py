@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,8 @@ from toy import load
 
 from bench.figures import numbered
 from bench.metrics import registry
-from bench.metrics.clinical import f1
-from bench.metrics.clinical.observations import OBSERVATIONS
 from bench.metrics.predictions import PREDICTIONS
 from bench.reporting import clinical_tables
-from bench.reporting.plots_clinical import Row as Drawn
-from bench.reporting.plots_clinical import clinical as draw
-from bench.reporting.plots_clinical import coinciding, precision_recall
 from bench.reporting.summary import Summary
 from bench.runs.reports import write_predictions
 from bench.runs.score import assess
@@ -148,22 +142,10 @@ def test_columns_of_a_labeler_that_runs_were_scored_with(
 def test_runs_without_clinical_scores_have_no_table(tmp_path: Path) -> None:
     summary = made(tmp_path, ["diversity"])
     assert clinical_tables.sections(summary, "t", TABLE, tmp_path / "r") == []
-    assert draw(summary, tmp_path / "r") == []
     assert not (tmp_path / "r").exists()
 
 
 # --- figures -----------------------------------------------------------------------------------
-
-
-def test_figures_twice_alike(summary: Summary, tmp_path: Path) -> None:
-    first, second = draw(summary, tmp_path / "a"), draw(summary, tmp_path / "b")
-    names = ["findings-chexpert-rules.png", "precision-recall-chexpert-rules.png"]
-    assert [p.name for p in first] == names
-    files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert files == sorted([*names, *(n.replace("png", "svg") for n in names)])
-    for a, b in zip(first, second, strict=True):
-        assert a.read_bytes() == b.read_bytes()
-        assert a.with_suffix(".svg").read_bytes() == b.with_suffix(".svg").read_bytes()
 
 
 def test_ids_of_a_figure_do_not_hang_on_the_last_digit() -> None:
@@ -172,48 +154,3 @@ def test_ids_of_a_figure_do_not_hang_on_the_last_digit() -> None:
 
     one, other = (numbered(svg(x), "ladder") for x in ("p0123456789", "pabcdef0123"))
     assert one == other == svg("ladder-0")
-
-
-def test_the_heat_map_says_every_f1_and_its_support(summary: Summary, tmp_path: Path) -> None:
-    """Read from the figure as it is drawn."""
-    drawn: list[object] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "bench.reporting.plots_clinical.save", lambda figure, stem: drawn.append(figure) or []
-        )
-        draw(summary, tmp_path)
-    bars, trained, floors = drawn[0].axes[:3]  # type: ignore[attr-defined]
-    key = summary.keys["no_finding"]
-    [table] = summary.contrasts.statistics(key, "chexpert-rules", "raw")
-    known = f1.findings(table)
-    assert [t.get_text() for t in bars.texts] == [str(f.support) for f in known]
-    assert [t.get_text() for t in trained.get_yticklabels()] == ["poor", "good"]
-    assert [t.get_text() for t in floors.get_yticklabels()] == ["always No Finding"]
-    assert [t.get_text() for t in floors.get_xticklabels()] == list(OBSERVATIONS)
-    expected = [f"{f.f1:.2f}".removeprefix("0") if f.support else "–" for f in known]
-    assert [t.get_text() for t in floors.texts] == expected
-    panels = [a for a in drawn[1].axes if a.get_visible()]  # type: ignore[attr-defined]
-    assert [a.get_title() for a in panels] == ["poor", "good", "always No Finding"]
-    [said] = panels[2].collections
-    assert said.get_offsets().tolist() == [[known[13].recall, known[13].precision]]
-
-
-def made_rows(count: int) -> list[Drawn]:
-    """Rows of different figures, the last three floors."""
-    said = np.ones(14, int)
-    rows = [np.full((3, 14), 0.1 + 0.05 * i) for i in range(count)]
-    return [Drawn(f"row {i}", i >= count - 3, x, said) for i, x in enumerate(rows)]
-
-
-def test_many_rows_fill_panels(tmp_path: Path) -> None:
-    [path] = precision_recall(made_rows(13), np.arange(14), "t", tmp_path / "many")
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_rows_that_coincide_share_a_panel() -> None:
-    one, two, three = made_rows(3)
-    twin, mute = replace(one, name="twin"), replace(one, name="mute", said=np.zeros(14, int))
-    groups = coinciding([one, two, twin, three, mute])
-    assert [[r.name for r in g] for g in groups] == [
-        ["row 0", "twin"], ["row 1"], ["row 2"], ["mute"],
-    ]  # fmt: skip

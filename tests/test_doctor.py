@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bench.config import CONF
 from bench.data.synthetic import load
 from bench.identity import OWN
 from bench.metrics import available, cache, ptb, registry
+from bench.terminal import WIDTH
 
 SMALL = load(train=20, val=5, test=6, size=48)
 
@@ -39,8 +41,11 @@ def put(name: str) -> None:
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    """One line a finding, as it is without a terminal's width."""
     assert main(["doctor", *options]) == 0
-    return capsys.readouterr().out.splitlines()
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= WIDTH or "FILE" in out
+    return re.sub(r"\n {17}(?!fix: )\s*", " ", out).splitlines()
 
 
 def test_missing_weights_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:

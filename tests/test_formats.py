@@ -200,8 +200,9 @@ def test_studies_without_the_section_are_left_out_and_named() -> None:
     file = write("r.json", json.dumps(text))
     found = read_references(file, Columns(section="findings"))
     assert (found.by_id(), found.left_out) == ({"a": "x"}, ("b",))
-    whole = read_reports(file, Columns(section="both"))
-    assert whole.by_id() == {"a": "x Normal.", "b": "Normal."}
+    assert read_references(file, Columns(section="both")).left_out == ("b",)
+    either = read_reports(file, Columns(section="both"))  # to label what is said anywhere
+    assert either.by_id() == {"a": "x Normal.", "b": "Normal."}
 
 
 def test_null_and_nan_are_empty_reports() -> None:
@@ -229,3 +230,6 @@ def test_a_recognised_file_scores_against_a_dataset_in_order(
     assert "--in-order" in capsys.readouterr().err
     assert main([*argv, "--in-order"]) == 0
     assert "synthetic test: 3 studies" in capsys.readouterr().out
+    write("words.txt", "<unk>\n")
+    assert main([*argv, "--in-order", "--vocabulary", "words.txt"]) == 2
+    assert "has a vocabulary of its own" in capsys.readouterr().err

@@ -15,7 +15,8 @@ from bench.boards.rows import run_rows
 from bench.data.pairings import OTHERS
 from bench.metrics import ptb
 from bench.metrics.image_information import ImageInformation, rank
-from bench.reporting import image_information, plots_images
+from bench.reporting import image_information
+from bench.reporting.figures import draw
 from bench.reporting.summary import Summary
 from bench.runs.features import FEATURES, SMALLEST_PART
 from bench.runs.information import LIKELIHOODS
@@ -109,7 +110,7 @@ def test_the_section_of_a_report(made: Made) -> None:
 
 def test_the_figure_is_drawn_the_same_again(made: Made, tmp_path: Path) -> None:
     summary = Summary.of(plan(made), made[1])
-    drawn = [plots_images.image_information(summary, tmp_path / name) for name in ("a", "b")]
+    drawn = [draw("image-information", summary, tmp_path / name) for name in ("a", "b")]
     first, second = ([path.read_bytes() for path in paths] for paths in drawn)
     assert first == second
     assert first
@@ -119,4 +120,4 @@ def test_without_likelihoods_there_is_neither(made: Made, tmp_path: Path) -> Non
     summary = Summary.of(plan(made), made[1])
     summary.keys = {}
     assert image_information.section(summary) == ""
-    assert plots_images.image_information(summary, tmp_path) == []
+    assert draw("image-information", summary, tmp_path) == []

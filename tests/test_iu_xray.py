@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables
+from iu_xray_release import LAYOUTS, STUDIES, annotation, grey, openi, r2gen, tables, write_csv
 
 from bench import data
 from bench.data import iu_xray, manifest
@@ -70,6 +71,19 @@ def test_layouts_give_the_manifests_studies(layout: str, wanted: Manifest, tmp_p
         " ".join(STUDIES[e.patient][1].split()) for e in wanted.entries
     ]
     assert made.read(made.studies[0].images[0]).shape == (11, 9)
+
+
+@pytest.mark.usefixtures("wanted")
+def test_benchx_writes_r2gens_annotation_as_a_table(tmp_path: Path) -> None:
+    folder = r2gen(tmp_path)
+    expected = iu_xray.load(tmp_path)
+    entries = [e for split in annotation().values() for e in split]
+    (folder / "annotation.json").unlink()
+    write_csv(
+        folder / "iu_xray_annotations.csv", list(entries[0]), [list(e.values()) for e in entries]
+    )
+    found = iu_xray.load(tmp_path)
+    assert (found.studies, found.manifest) == (expected.studies, expected.manifest)
 
 
 def test_tables_and_open_i_agree(wanted: Manifest, tmp_path: Path) -> None:
@@ -238,6 +252,26 @@ def test_readers_are_loaded_by_name(
     with pytest.raises(BenchError, match="split") as error:
         data.load("bench.data.iu_xray.load", split="iu_xray")
     assert "it takes manifest" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("Frontal", "Lateral"), "views as in the manifest; other"),
+        (lambda text: "\n".join(text.splitlines()[:5]), "other or absent"),
+        (lambda text: text.replace("uid", "id", 1), "is damaged"),
+    ],
+)
+def test_the_table_of_views_is_checked(
+    wanted: Manifest, known: None, tmp_path: Path, change: Callable[[str], str], said: str
+) -> None:
+    path = tables(tmp_path) / "indiana_projections.csv"
+    [whole] = [f for f in check_iu_xray(tmp_path).findings if f.name == "projections"]
+    assert whole.status == "ok"
+    path.write_text(change(path.read_text()))
+    [finding] = [f for f in check_iu_xray(tmp_path).findings if f.name == "projections"]
+    assert finding.status == "fail"
+    assert said in finding.text
 
 
 def test_check_of_the_made_release(wanted: Manifest, known: None, tmp_path: Path) -> None:

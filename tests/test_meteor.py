@@ -215,6 +215,18 @@ def test_tables_are_reused_while_they_cover_the_words(tmp_path: Path) -> None:
     assert ("in size", "of size") in read_table(grown)
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".words"])
+def test_a_damaged_table_is_made_again(tmp_path: Path, suffix: str) -> None:
+    whole = write_table(tmp_path / "whole", ENTRIES)
+    first, words = covering(pieces("is normal"), lambda: ["unremarkable"], whole, tmp_path)
+    damaged = first.with_suffix(suffix)
+    for content in (b"", damaged.read_bytes()[:-3], damaged.read_bytes() + b"\nmore", b"\xff"):
+        damaged.write_bytes(content)
+        again, found = covering(pieces("is normal"), lambda: ["unremarkable"], whole, tmp_path)
+        assert (again, found) == (first, words)
+        assert read_table(again) == [("unremarkable", "is normal")]
+
+
 def test_a_cut_down_table_gives_the_same_counts(small_jar: Jar, tmp_path: Path) -> None:
     """In the cache folder; words that it lacks make it grow, and in the end give way to all."""
     pairs = [*PAIRS, ("the heart is unremarkable of size", "the heart is normal in size")]

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -44,7 +43,7 @@ class Batch:
     images: Tensor
     texts: list[str]
     progress: float = 0.5
-    whole: Any = None
+    whole: None = None
 
 
 def batch(progress: float = 0.5) -> Batch:

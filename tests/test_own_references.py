@@ -75,6 +75,7 @@ def test_r2gen_needs_a_vocabulary_and_says_so() -> None:
     source = own_references.dataset({str(i): t for i, t in enumerate(TRUTH, start=1)})
     made = {str(i): t for i, t in enumerate(MADE, start=1)}
     direct = score_dataset(made, source, "test", ["BLEU"], ["r2gen@1"], words=WORDS)
+    assert given.dataset == f"own references, vocabulary {WORDS.digest[:6]}"
     assert given.value("BLEU-4", "r2gen@1") == direct.value("BLEU-4", "r2gen@1")
 
 

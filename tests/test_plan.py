@@ -200,9 +200,9 @@ def test_rows_that_wait_for_a_pretraining_are_left_out_by_a_reader(tmp_path: Pat
     [
         (["BSE"], [], "unknown row 'BSE'\n.*did you mean 'BASE'"),
         (["BASE"], ["decode.beam_size=0"], "decode.beam_size=0"),
-        (["BASE"], ["budget.unit=epochs"], "unknown budget.unit 'epochs'"),
+        (["BASE"], ["budget.unit=passes"], "unknown budget.unit 'passes'"),
         (["BASE"], ["+model.train.clip={kind: norms}"], "did you mean 'norm'"),
-        (["BASE"], ["budget.selection.evaluations=many"], "evaluations: expected int"),
+        (["BASE"], ["budget.selection.evaluations=many"], "evaluations=many: expected a number"),
         (["BASE"], ["budget.amount=8"], "is not enough for one step of 16"),
         (["BASE"], ["+dataset.sise=3"], "sise"),
     ],

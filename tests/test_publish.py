@@ -118,6 +118,22 @@ def test_the_way_out_of_a_mixture_can_be_gone(bench: Bench) -> None:
     assert validate(bench.board) == []
 
 
+def test_floors_alone_are_not_published(
+    bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The suite without its settings: no trained run of these specs is here."""
+    runs = tuple(p if p.origin == "floor" else _longer(p) for p in bench.plan.runs)
+    before = bench.files()
+    assert bench.publish(replace(bench.plan, runs=runs)) == 2
+    said = capsys.readouterr().err
+    assert "only the floors are sealed" in said
+    assert "bench board publish toys key=value" in said
+    assert bench.files() == before
+    assert bench.publish(replace(bench.plan, runs=(*bench.plan.runs, runs[-1]))) == 0
+    out = capsys.readouterr().out
+    assert f"good seed 1: not published, no scored run {runs[-1].spec.run_id}" in out
+
+
 def test_another_seed_is_a_seed(bench: Bench) -> None:
     other = bench.sealed("BASE", seed=1)
     assert bench.publish(replace(bench.plan, runs=(other,))) == 0
@@ -208,6 +224,10 @@ def test_a_retracted_run_is_not_published_again(
     assert bench.publish(bench.plan) == 0
     assert bench.publish(replace(bench.plan, runs=(bench.sealed("BASE", seed=1),))) == 0
     assert validate(bench.board) == []
+
+
+def _longer(planned: Planned) -> Planned:
+    return replace(planned, spec=replace(planned.spec, budget=BudgetSpec("steps", 9)))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from made import make
 
 from bench.boards.rows import suite_rows
-from bench.reporting.folder import write_suite
+from bench.errors import BenchError
+from bench.reporting.folder import BEGIN, END, put_verdict, write_suite
 from bench.reporting.page import inline, write_page
 from bench.reporting.sections import image_gain
 from bench.reporting.summary import Summary
@@ -47,8 +48,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_files(written: dict[str, bytes]) -> None:
     assert set(written) == {
-        "README.md", "scores.csv", "t.md", "t.tex", "t.csv", "t-full.md", "t-full.tex",
-        "t-full.csv", "t-tests.csv", "ladder.png", "ladder.svg", "budget.csv",
+        "README.md", "scores.csv", "budget.csv", "t-tests.csv",
+        *(f"t{part}.{form}" for part in ("", "-metrics", "-full") for form in ("md", "tex", "csv")),
+        "hero.png", "hero.svg", "hero.csv",
     }  # fmt: skip
 
 
@@ -81,7 +83,11 @@ def test_scores_are_long_and_exact(made: tuple[Plan, Workspace], written: dict[s
 
 
 def test_table_and_comparisons(written: dict[str, bytes]) -> None:
-    lines = written["t.md"].decode().splitlines()
+    short = written["t.md"].decode().splitlines()
+    assert any("| absent |" in line and line.count("not run") == 2 for line in short)
+    [brief] = [line for line in short if line.startswith("| good |")]
+    assert brief.count("↑") == 0  # of BASE there is one training, so that a change says nothing
+    lines = written["t-metrics.md"].decode().splitlines()
     assert any("| absent |" in line and line.count("not run") == 7 for line in lines)
     [good] = [line for line in lines if line.startswith("| good |")]
     assert "**" not in good  # BASE is one training: which row is better cannot be said
@@ -128,12 +134,14 @@ def test_the_gain_from_images(made: tuple[Plan, Workspace], written: dict[str, b
 def test_the_short_summary_says_what_the_tables_say(written: dict[str, bytes]) -> None:
     text = written["README.md"].decode()
     head = text[: text.index("### Toys")]
+    assert head.index("## What was found") < head.index("![hero](hero.png)")
+    assert "One training of a row" not in head  # of good there are two
     [best] = [line for line in head.splitlines() if line.startswith("- Best trained row")]
     assert "**good**" in best
     assert "BASE" not in best
     assert "- Best floor: constant report" in head
     assert "above it: good" in head
-    assert "Images help" in head
+    assert "Reports fit the images of their own study" in head
     assert "BASE is one training" in head
     assert "good is one training" not in head
 
@@ -160,7 +168,7 @@ class Tags(HTMLParser):
         self.sources: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
+        if tag not in ("meta", "input"):
             self.open.append(tag)
         if tag in ("td", "th"):
             self.cells.append("")
@@ -185,14 +193,27 @@ def test_the_page_stands_alone(made: tuple[Plan, Workspace], tmp_path: Path) -> 
     assert not tags.open
     assert all(source.startswith("#") for source in tags.sources), "nothing is fetched"
     assert text.count("<svg") == text.count("</svg>") >= 1
-    assert "<b>" in text
     assert "**" not in text
     for planned in plan.runs:
         assert planned.spec.run_id in tags.cells
-    for said in ("A &amp; B", "numpy 2.0.0", "BLEU-4|refs:r2gen@1", "Best trained row"):
+    for said in ("A &amp; B", "numpy 2.0.0", "BLEU-4|refs:r2gen@1", "What was found"):
         assert said in text
     assert write_page(Summary.of(plan, work), suite_rows(plan, work), tmp_path).read_text() == text
 
 
-def test_inline_markdown() -> None:
-    assert inline("a **b** `c<d>` & e") == "a <b>b</b> <code>c&lt;d&gt;</code> &amp; e"
+def test_a_drawing_keeps_the_ids_that_it_uses() -> None:
+    svg = '<?xml?><svg><g id="axes_1"/><clipPath id="p"/><path clip-path="url(#p)"/></svg>'
+    assert inline(svg) == '<svg><g/><clipPath id="p"/><path clip-path="url(#p)"/></svg>'
+
+
+def test_a_verdict_is_put_between_its_marks(made: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    path = tmp_path / "R.md"
+    path.write_text(f"a\n{BEGIN}\nOUTDATED\n{END}\nb\n")
+    put_verdict(Summary.of(*made), path)
+    text = path.read_text()
+    assert text.startswith(f"a\n{BEGIN}\n- ")
+    assert text.endswith(f"{END}\nb\n")
+    assert "OUTDATED" not in text
+    path.write_text("nothing")
+    with pytest.raises(BenchError, match="has no one place for a verdict"):
+        put_verdict(Summary.of(*made), path)

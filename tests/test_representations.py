@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,17 @@ from bench.metrics import registry
 from bench.metrics.attention import SHARES, table, taking
 from bench.model import ImageSpec
 from bench.perf.models import Built
-from bench.runs.representations import BINS, Phrase, covered, gram, shares
+from bench.runs.representations import (
+    BINS,
+    REPRESENTATIONS,
+    Phrase,
+    covered,
+    gram,
+    lacking,
+    shares,
+)
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
+from bench.store import RunFolder
 
 STUDIES = load(train=1, val=1, test=120).split("test")
 
@@ -133,3 +144,18 @@ def test_a_mask_that_says_nothing_changes_no_attention() -> None:
     torch.nn.init.normal_(model.tir.M)
     used, free = model.attention(SimpleNamespace(**vars(built.batch)))
     assert not torch.allclose(used, free, atol=1e-2)
+
+
+def test_what_is_lacking_can_be_added_while_the_weights_are_there(tmp_path: Path) -> None:
+    data, part, budget = DataSpec("d", "t", "m", {}), PartSpec("toy.Toy"), BudgetSpec("steps", 3.0)
+    train, pretrain = (
+        RunSpec(kind, data, part, "", budget=budget) for kind in ("train", "pretrain")
+    )
+    folder = RunFolder(tmp_path, "run")
+    folder.path.mkdir()
+    assert not lacking(train, folder)
+    (folder / "weights.safetensors").touch()
+    assert lacking(train, folder)
+    assert not lacking(pretrain, folder)
+    (folder / REPRESENTATIONS).touch()
+    assert not lacking(train, folder)

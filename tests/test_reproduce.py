@@ -43,7 +43,7 @@ def test_of_a_board_too(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((work.out / spec.run_id / name).read_bytes())
     assert main(["reproduce", spec.run_id, "--out", str(tmp_path / "runs")]) == 0
-    assert "git checkout c0ffee" in capsys.readouterr().out
+    assert "git worktree add reproduced/code c0ffee" in capsys.readouterr().out
 
 
 def test_the_order_of_the_commands() -> None:
@@ -58,9 +58,9 @@ def test_the_order_of_the_commands() -> None:
     )
     found = commands(spec, {"commit": "c0ffee+dirty"}, Path("runs") / spec.run_id)
     assert [line.partition("  #")[0] for line in found] == [
-        "git checkout c0ffee",
+        "git worktree add reproduced/code c0ffee",
         "# the run was made from files that differ from this commit",
-        "pip install -e .",
+        "pip install -e reproduced/code",
         "bench data check iu_xray",
         "bench weights verify resnet",
         "bench execute runs/ab-s0/spec.json --out reproduced",

@@ -28,7 +28,9 @@ from bench.engine.decode import generate
 from bench.engine.stages import weighted
 from bench.engine.validation import Looks, Position
 from bench.errors import RunError
+from bench.metrics.base import Metric
 from bench.metrics.bleu import BLEU
+from bench.metrics.cider import CIDEr
 from bench.spec import DecodeSpec, SelectionSpec, StageSpec
 
 
@@ -110,13 +112,17 @@ def test_selection(prepare: Prepare, metric: str, scores: list[float] | None, ch
     assert facts(training)["best"]["step"] == chosen
 
 
+@pytest.mark.parametrize("metric", [BLEU(), CIDEr()], ids=["BLEU-4", "CIDEr"])
 @pytest.mark.parametrize(
     "decode", [DecodeSpec(max_length=9), DecodeSpec(beam_size=1, max_length=5)]
 )
 def test_validation_reports_are_written_as_the_tests_are(
-    prepare: Prepare, decode: DecodeSpec
+    prepare: Prepare, decode: DecodeSpec, metric: Metric
 ) -> None:
-    training = prepare("decode", replace(SPEC, decode=decode))
+    name = metric.scores[-1]
+    training = prepare(
+        "decode", replace(SPEC, decode=decode, selection=replace(SPEC.selection, metric=name))
+    )
     training.model.eval()
     look = training.validation
     written = []
@@ -126,9 +132,8 @@ def test_validation_reports_are_written_as_the_tests_are(
         ]
     references = [look.treatment.reference(s.report, look.vocabulary) for s in look.split.studies]
     assert len(set(written)) > 1
-    metric = BLEU()
-    expected = metric.corpus(metric.statistics(written, references))["BLEU-4"]
-    assert look.bleu(training.model) == pytest.approx(expected)
+    expected = metric.corpus(metric.statistics(written, references))[name]
+    assert look.score(training.model) == pytest.approx(expected)
 
 
 def test_looks_by_share_and_by_epoch() -> None:

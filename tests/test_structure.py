@@ -19,7 +19,7 @@ MODELS = ("baselines", "uar", "mgca")
 # The direction rule: a package (or a file of bench/) imports from its own level and from those
 # before it, never from one behind it.
 DIRECTION = """
-errors terminal canonical < files < spec config weights targets < store model provenance <
+errors terminal canonical < files settings < spec config weights targets < store model provenance <
 figures data < formats < metrics < stats engine identity < runs < pretraining scripts < suites <
 boards perf < reporting < commands < __main__
 """
@@ -31,7 +31,8 @@ TENSORS = (
     "bench.engine.stages", "bench.engine.validation", "bench.engine.parallel",
     "bench.engine.objective",
     "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
-    "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca",
+    "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca", "bench.perf.elsewhere",
+    "bench.perf.selftest", "bench.perf.cost", "bench.perf.pipeline",
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "matplotlib", "pycocoevalcap")
 

@@ -65,7 +65,7 @@ def test_a_board_gives_the_table_of_its_runs(call: Call, made: tuple[Plan, Works
     code, of_board, _ = call("table", "t", "dataset=made", "--board", "b")
     assert code == 0
     assert of_board == of_runs
-    assert "| good |" in of_runs
+    assert "good" in of_runs
     for form in ("text", "latex", "csv", "html"):
         code, text, _ = call("table", "t", "dataset=made", "--board", "b", "--format", form)
         assert code == 0
@@ -76,8 +76,8 @@ def test_rescored_predictions_stand_above_ours(call: Call, tmp_path: Path) -> No
     """The very predictions of a run, as a file, get that run's score and interval."""
     studies = DATASET.split("test")
     write_predictions(tmp_path / "p.csv", studies, reports(0.3, 0))  # those of BASE
-    code, text, _ = call("table", "t", "dataset=made", "--board", "b", "--rescored", "good=p.csv",
-                         "--rescored", "absent=p.csv")  # fmt: skip
+    given = ("--rescored", "good=p.csv", "--rescored", "absent=p.csv", "--format", "md")
+    code, text, _ = call("table", "t", "dataset=made", "--board", "b", *given)
     assert code == 0
     lines = [line.split("|")[2:] for line in text.splitlines() if line.startswith("|")]
     ours = next(x for x in lines if x[0].strip() == "ours")  # BASE comes first
@@ -126,13 +126,18 @@ def test_report_and_plot(call: Call, tmp_path: Path) -> None:
     code, out, _ = call("report", "toys", "dataset=made", "--board", "b", "--format", "html")
     assert code == 0
     assert "report.html" in out
-    svg = (folder / "ladder.svg").read_bytes()
+    svg = (folder / "hero.svg").read_bytes()
     shutil.rmtree(folder)
-    code, out, _ = call("plot", "toys", "dataset=made", "--board", "b")
+    code, out, _ = call("plot", "hero", "toys", "dataset=made", "--board", "b")
     assert code == 0
-    assert {p.name for p in folder.iterdir()} >= {"ladder.svg", "ladder.png"}
-    assert not (folder / "README.md").exists()
-    assert (folder / "ladder.svg").read_bytes() == svg
+    assert {p.name for p in folder.iterdir()} == {"hero.svg", "hero.png", "hero.csv"}
+    assert (folder / "hero.svg").read_bytes() == svg
+    code, _, err = call("plot", "ladder", "toys", "dataset=made", "--board", "b")
+    assert code == 2
+    assert "unknown figure 'ladder'" in err
+    code, _, err = call("plot", "gram", "toys", "dataset=made", "--board", "b")
+    assert code == 2
+    assert "the runs hold nothing for gram" in err
 
 
 def test_a_retracted_run_leaves_the_table(call: Call, made: tuple[Plan, Workspace]) -> None:
@@ -141,6 +146,6 @@ def test_a_retracted_run_leaves_the_table(call: Call, made: tuple[Plan, Workspac
         assert read_json(RunFolder(work.out, run) / "manifest.json")["status"] == "scored"
         code, _, _ = call("board", "retract", run, "--board", "b", "--reason", "x")
         assert code == 0
-    _, text, _ = call("table", "t", "dataset=made", "--board", "b")
+    _, text, _ = call("table", "t", "dataset=made", "--board", "b", "--full", "--format", "md")
     [good] = [line for line in text.splitlines() if line.startswith("| good |")]
     assert good.count("not run") == 7

@@ -14,10 +14,12 @@ import pytest
 
 import bench.config
 from bench.errors import BenchError
-from bench.reporting.sheet import WIDTH, Cell, Column, Row, Sheet, tex
+from bench.reporting.latex import tex
+from bench.reporting.layout import Cell, Column, Row, Sheet
 from bench.reporting.sheet import render as print_sheet
 from bench.reporting.tables import MACRO_NOTE, Figure, Grid, Line, build, render
 from bench.suites.suite import Table
+from bench.terminal import WIDTH
 
 METRICS = ("BLEU-4", "CIDEr")
 PAPER = """
@@ -69,7 +71,7 @@ def test_cells() -> None:
     found = grid()
     assert cells(found, "BASE") == {
         "paper": [".100", "–"],
-        "ours": [".123 [.115, .130]", "1.200 [1.100, 1.300]"],
+        "ours": [".123 ±.007", "1.200 ±.100"],
         "delta": ["+.023", "–"],
         "verdict": ["above paper", "–"],
     }
@@ -78,7 +80,7 @@ def test_cells() -> None:
     assert cells(found, "a")["delta"] == ["-.010", "–"]
     assert cells(found, "f")["paper"] == ["–", "–"]
     assert cells(found, "UAR") == {"ours": ["not run", "not run"]}
-    assert cells(found, "constant report") == {"floor": [".170 [.160, .180]", "not run"]}
+    assert cells(found, "constant report") == {"floor": [".170 ±.010", "not run"]}
 
 
 def test_a_paper_above_where_ours_would_be() -> None:
@@ -90,7 +92,7 @@ def test_a_paper_above_where_ours_would_be() -> None:
 
 def test_numbers_of_other_data_do_not_stand_beside_ours() -> None:
     found = grid("synthetic")
-    assert cells(found, "BASE") == {"ours": [".123 [.115, .130]", "1.200 [1.100, 1.300]"]}
+    assert cells(found, "BASE") == {"ours": [".123 ±.007", "1.200 ±.100"]}
     assert any("are of iu_xray and cannot be compared with ours of synthetic" in n
                for n in found.notes)  # fmt: skip
     assert not any("cannot be compared" in note for note in grid().notes)
@@ -120,7 +122,7 @@ def test_the_rows_own_paper_and_its_rescored_predictions(tmp_path: Path) -> None
     assert cells(found, "a") == {
         "paper": [".200", "–"],
         "own paper": ["–", ".700"],
-        "rescored": [".150 [.100, .200]", "not run"],
+        "rescored": [".150 ±.050", "not run"],
         "ours": ["not run", "not run"],
         "delta": ["–", "–"],
         "verdict": ["–", "–"],
@@ -193,7 +195,7 @@ def test_text_fits_and_goes_on_below() -> None:
     row = Row((Cell("a"), *(Cell(f"{i}" * 17) for i in range(9))))
     lines = print_sheet(Sheet("T", columns, (row,), ("word " * 60,)), "text").splitlines()
     assert max(map(len, lines)) <= WIDTH
-    assert sum(line.startswith("row") for line in lines) == 2
+    assert sum(line.startswith("row") for line in lines) == 3
     for i in range(9):
         assert sum(f"metric {i}" in line for line in lines) == 1
         assert sum(f"{i}" * 17 in line for line in lines) == 1
@@ -202,22 +204,23 @@ def test_text_fits_and_goes_on_below() -> None:
 def test_latex_of_many_rows_goes_over_pages() -> None:
     columns = (Column("claim", heading=True), Column("metric"), Column("ours", right=True))
     long = "a claim of more than thirty characters & more"
-    rows = [Row((Cell(long), Cell("x_y"), Cell(str(i))), first=i % 10 == 0) for i in range(60)]
+    rows = [Row((Cell(long), Cell("x_y"), Cell(str(i))), first=i % 10 == 0) for i in range(90)]
     text = print_sheet(Sheet("T", columns, tuple(rows), ("50 %",)), "latex")
-    assert r"\begin{longtable}{p{0.14\textwidth}lr}" in text
-    assert text.count(r"\begin{") == text.count(r"\end{") == 1
-    assert text.count(r"characters \& more") == 6  # on the first row of each
-    assert text.count(r"x\_y") == 60
+    assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == 2
+    assert text.count("T (continued)") == 1
+    assert text.count(r"50 \%") == 1  # notes stand under the last
+    assert text.count(r"characters \& more") == 9  # on the first row of each
+    assert text.count(r"x\_y") == 90
     assert text.count("{") == text.count("}")
-    assert "longtable" not in print_sheet(Sheet("T", columns, tuple(rows[:40])), "latex")
+    assert "(continued)" not in print_sheet(Sheet("T", columns, tuple(rows[:30])), "latex")
 
 
 def test_latex() -> None:
     text = render(NASTY, "latex")
     assert (
-        r"\caption{50 \% of a\_b \& \{c\} \textless{}d\textgreater{} \textbackslash{}e | f." in text
+        r"\caption{50 \% of a\_b \& \{c\} \textless{}d\textgreater{} \textbackslash{}e | f}" in text
     )
-    assert r"R\&D \textless{}i\textgreater{} & \checkmark & ours & \textbf{\$1 | \#2} \\" in text
+    assert r"R\&D \textless{}i\textgreater{} & $\checkmark$ & ours & \textbf{\$1 | \#2} \\" in text
     assert r" &  & delta & \textasciitilde{}\textasciicircum{} \\" in text
     for name in re.findall(r"\\begin\{(.+?)\}", text):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}")
@@ -225,7 +228,7 @@ def test_latex() -> None:
     for line in body.splitlines():
         if line.endswith(r"\\"):
             assert len(re.findall(r"(?<!\\)&", line)) == 3
-    unescaped = re.sub(r"\\[&%_#${}]", "", body)
+    unescaped = re.sub(r"\\[&%_#${}]", "", body.replace(r"$\checkmark$", ""))
     assert not re.search(r"[%#$_~^]", unescaped)
 
 
@@ -265,7 +268,8 @@ def test_html() -> None:
 @pytest.mark.parametrize("form", ["text", "md", "latex", "html"])
 def test_every_form_prints_every_cell(form: str) -> None:
     text = render(grid(), form)
-    for cell in (".123 [.115, .130]", "+.023", "not run", ".170 [.160, .180]", "above paper"):
+    half = r"{\scriptsize\,$\pm$" if form == "latex" else " ±"
+    for cell in (f".123{half}.007", "+.023", "not run", f".170{half}.010", "above paper"):
         assert cell in text
     assert text == render(grid(), form)
 

@@ -54,6 +54,11 @@ def test_the_order_is_from_the_centre() -> None:
         grid(-1, {})
 
 
+def test_what_never_looks_at_validation_cannot_choose(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"selection\.metric=last never looks"):
+        planned(tmp_path, None, "tune=2", "budget.selection.metric=last")
+
+
 def test_a_setting_that_the_model_does_not_have_is_refused() -> None:
     config = {"model": {"params": {"dropout": 0.1}}}
     assert tried(config, {"params.dropout": 0.3})["model"]["params"] == {"dropout": 0.3}

@@ -149,6 +149,26 @@ def test_a_run_whose_rows_are_all_gone_is_named(board: Path) -> None:
     assert validate(board) == [f"run {run} is on the board, but none of its rows"]
 
 
+def test_a_run_that_is_gone_with_its_files_is_named(board: Path) -> None:
+    run = read_rows(board / "made.csv")[-1].run_id
+    change(board, lambda rows: [r for r in rows if r.run_id != run])
+    for path in (board / "runs" / run).iterdir():
+        path.unlink()
+    assert validate(board) == [f"run {run} is on the board, but none of its rows"]  # empty
+    (board / "runs" / run).rmdir()
+    [problem] = validate(board)
+    assert problem.startswith(f"run {run} had rows in the last commit; rows and files are gone")
+
+
+def test_a_folder_that_is_empty_or_gone_is_named(board: Path) -> None:
+    run = read_rows(board / "made.csv")[-1].run_id
+    for path in (board / "runs" / run).iterdir():
+        path.unlink()
+    assert validate(board) == [f"run {run} has no {board / 'runs' / run / 'manifest.json'}"]
+    (board / "runs" / run).rmdir()
+    assert validate(board) == [f"run {run} has no {board / 'runs' / run / 'manifest.json'}"]
+
+
 def test_a_board_file_that_is_gone_is_named(board: Path) -> None:
     count = len(read_rows(board / "made.csv"))
     (board / "made.csv").unlink()
@@ -223,8 +243,11 @@ def test_a_second_retraction_and_an_unknown_run_are_refused(
     arguments = ["board", "retract", run, "--board", str(board), "--reason", "x"]
     assert main(arguments) == 0
     assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"run {run} is retracted already: x" in said
+    assert "did you mean" not in said
     assert main(["board", "retract", run[:-4] + "x-s0", "--board", str(board), "--reason", "x"]) == 2  # fmt: skip # noqa: E501
-    assert f"did you mean {run!r}" in capsys.readouterr().err
+    assert "unknown active run" in capsys.readouterr().err
     assert main(["board", "retract", run, "--board", str(board)]) == 2
     assert "--reason" in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ import pytest
 from test_execute import SPEC
 
 from bench.__main__ import main
+from bench.errors import DataError
 from bench.metrics import ptb
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
@@ -111,7 +112,22 @@ def test_a_manifest_without_a_seal_is_no_manifest(place: Path) -> None:
     del content["seal"]
     (folder / MANIFEST).write_text(json.dumps(content))
     assert folder.verify() == [f"{SPEC.run_id}/{MANIFEST}: has no seal"]
-    assert not is_scored(SPEC, folder, METRICS)  # `bench run` scores and seals it again
+    with pytest.raises(DataError, match="has no seal"):  # nor scores and seals it `bench run`
+        is_scored(SPEC, folder, METRICS)
+
+
+def test_an_altered_image_of_the_cache_is_named(
+    made: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "cache", place / "cache")
+    pixels = max((place / "cache").rglob("pixels.u8"), key=lambda path: path.stat().st_size)
+    whole = pixels.read_bytes()
+    assert verify(place) == 0
+    pixels.write_bytes(bytes(len(whole)))
+    capsys.readouterr()
+    assert verify(place) == 3
+    assert f"FAIL the image cache {pixels.parent} was altered" in capsys.readouterr().out
+    pixels.write_bytes(whole)
 
 
 def test_the_manifest_of_another_run(place: Path) -> None:

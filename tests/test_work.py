@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.errors import DataError
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder, write_json
 from bench.suites.work import Job, side_by_side
@@ -25,7 +26,7 @@ class Recorded(Job):
 
     def _train_and_score(self, spec: Any, folder: RunFolder) -> None:
         self.done.append(spec.run_id)
-        write_json(folder / "manifest.json", {"status": "scored"})
+        folder.seal(status="scored")
 
 
 def plan(*names: str) -> Any:
@@ -107,7 +108,8 @@ def test_a_manifest_without_its_seal_is_no_finished_run(work: Workspace) -> None
     assert job._is_finished(spec)
     manifest = {k: v for k, v in (folder.manifest or {}).items() if k != "seal"}
     write_json(folder / "manifest.json", manifest)
-    assert not job._is_finished(spec)
+    with pytest.raises(DataError, match="has no seal"):
+        job._is_finished(spec)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ class Snapshots:
         training._one_step = self._watched  # type: ignore[method-assign]
         if scores is not None:
             script = iter(scores)
-            training.validation.bleu = lambda model: next(script)  # type: ignore[method-assign]
+            training.validation.score = lambda model: next(script)  # type: ignore[method-assign]
 
     def _watched(self) -> None:
         self.before[self._training.meter.steps] = whole(self._training)

@@ -12,6 +12,7 @@ from bench.boards.comparable import refuse_mixed
 from bench.boards.rows import (
     BoardRow,
     active,
+    has_scores,
     name_of,
     read_rows,
     row_key,
@@ -23,11 +24,11 @@ from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, edits
 from bench.config import load_yaml, names
 from bench.data.registry import parameters
 from bench.errors import BenchError, some, unknown
-from bench.files import replacing
+from bench.files import exclusive, replacing, unwritable
 from bench.metrics import registry
 from bench.runs.features import FEATURES
 from bench.runs.workspace import Workspace
-from bench.store import RunFolder
+from bench.store import RunFolder, sealed
 from bench.suites.plan import Plan
 
 # --- publish -----------------------------------------------------------------------------------
@@ -44,7 +45,24 @@ def publish(plan: Plan, work: Workspace, board: Path) -> tuple[Path, int, int]:
     rows = [r for r in suite_rows(plan, work) if r.value is not None]
     if not rows:
         raise BenchError(f"no sealed run of {plan.name}", f"bench run {plan.name} first")
+    if any(p.origin == "trained" for p in plan.runs) and all(r.origin == "floor" for r in rows):
+        raise BenchError(
+            f"of suite {plan.name} only the floors are sealed in {work.out} with these settings",
+            f"give the settings that the runs were made with: bench board publish {plan.name} "
+            "key=value ..., as given to `bench run`",
+        )
     _refuse_unnamed(plan)
+    try:
+        board.mkdir(parents=True, exist_ok=True)
+        with exclusive(board):  # another suite may be published just now
+            return _append(plan, work, board, rows)
+    except OSError as error:
+        raise unwritable(board, error) from error
+
+
+def _append(
+    plan: Plan, work: Workspace, board: Path, rows: list[BoardRow]
+) -> tuple[Path, int, int]:
     path = board / f"{plan.dataset}.csv"
     known = read_rows(path) if path.exists() else []
     rows += _under_other_names(known, rows)
@@ -59,6 +77,13 @@ def publish(plan: Plan, work: Workspace, board: Path) -> tuple[Path, int, int]:
         copy_run(RunFolder(work.out, run_id), board / "runs", plan.dataset)
     write_rows(path, [*known, *added])
     return path, len(added), len(rows) - len(added)
+
+
+def unpublished(plan: Plan, work: Workspace) -> list[str]:
+    """A sentence for every run of the plan that is not sealed and scored here."""
+    here = (p for p in plan.runs if not has_scores(RunFolder(work.out, p.spec.run_id)))
+    said = [f"{p.label}: not published, no scored run {p.spec.run_id} in {work.out}" for p in here]
+    return [*said, *plan.left_out, *plan.waiting]
 
 
 def new_rows(known: Iterable[BoardRow], rows: Iterable[BoardRow]) -> list[BoardRow]:
@@ -163,7 +188,7 @@ def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
     names = PUBLISHED + (TEXTS if dataset in OWN_TEXT else ())
     target = runs / folder.run_id
     for name in names:
-        if (folder / name).exists():
+        if sealed(folder / name).exists():
             with replacing(target / name) as part:
                 shutil.copyfile(folder / name, part)
 
@@ -173,17 +198,26 @@ def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
 
 def retract(board: Path, run_id: str, reason: str) -> int:
     """Answer a run's rows with `retracted` rows; returns how many."""
-    found = 0
-    for path in sorted(board.glob("*.csv")):
-        rows = read_rows(path)
-        mine = retraction(rows, run_id, reason)
-        if mine:
-            write_rows(path, [*rows, *mine])
-            found += len(mine)
+    if not any(board.glob("*.csv")):
+        raise BenchError(f"no board {board}", "give --board")
+    with exclusive(board):
+        found = sum(_answered(p, run_id, reason) for p in sorted(board.glob("*.csv")))
     if not found:
-        known = {r.run_id for p in board.glob("*.csv") for r in read_rows(p)}
-        raise unknown("active run on this board", run_id, known)
+        rows = [r for p in sorted(board.glob("*.csv")) for r in read_rows(p)]
+        if reasons := [r.reason for r in rows if r.run_id == run_id and r.status == "retracted"]:
+            raise BenchError(
+                f"run {run_id} is retracted already: {reasons[0]}", "nothing is left to do"
+            )
+        raise unknown("active run on this board", run_id, {r.run_id for r in active(rows)})
     return found
+
+
+def _answered(path: Path, run_id: str, reason: str) -> int:
+    rows = read_rows(path)
+    mine = retraction(rows, run_id, reason)
+    if mine:
+        write_rows(path, [*rows, *mine])
+    return len(mine)
 
 
 def retraction(rows: Sequence[BoardRow], run_id: str, reason: str) -> list[BoardRow]:

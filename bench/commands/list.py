@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 
 from bench.config import METRIC, files, folders, load_yaml
 from bench.errors import unknown
+from bench.terminal import room
 
 GROUPS = {
     "models": "model",
@@ -32,30 +35,45 @@ def run(arguments: argparse.Namespace) -> int:
     for kind in [arguments.kind] if arguments.kind else KINDS:
         print(f"{kind}:")
         for line in _lines(kind):
-            print(f"  {line}")
+            print(line)
     return 0
 
 
-def _lines(kind: str) -> list[str]:
+def _lines(kind: str) -> Iterator[str]:
+    """A name and what it is, within the terminal."""
     if kind == "metrics":
         from bench.metrics import registry
 
         own = files(METRIC)
-        return [f"{n}{_origin(own[n]) if n in own else ''}" for n in registry.names()]
+        yield from (f"  {n}{_origin(own[n]) if n in own else ''}" for n in registry.names())
+        return
     group = GROUPS[kind]
     known = files(group)
     width = max(map(len, known), default=0)
-    return [f"{n:<{width}}  {_about(group, n)}{_origin(known[n])}".rstrip() for n in known]
+    for name in known:
+        text = f"{_about(group, name)}{_origin(known[name])}"
+        first, *rest = wrap(text, room() - width - 4) or [""]
+        yield f"  {name:<{width}}  {first}".rstrip()
+        yield from (f"{'':{width + 4}}{line}" for line in rest)
 
 
 def _about(group: str, name: str) -> str:
-    """What a YAML says of itself: its title or source, else its first comment."""
+    """What a YAML says of itself: its title or source, else its first comment, whole sentences."""
     entry = load_yaml(group, name)
     if text := entry.get("title") or entry.get("source"):
         return str(text)
-    first = files(group)[name].read_text(encoding="utf-8").splitlines()[:1]
-    comment = [line.removeprefix("# ") for line in first if line.startswith("# ")]
-    return comment[0] if comment else str(entry.get("_target_", ""))
+    lines = []
+    for line in files(group)[name].read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return _sentence(" ".join(lines)) or str(entry.get("_target_", ""))
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a comment, without the period."""
+    first = text.partition(". ")[0]
+    return first.removesuffix(".")
 
 
 def _origin(path: Path) -> str:

@@ -3,6 +3,7 @@
 decode   our decoder against one that recomputes every prefix: same weights, same images
 models   every model: training, decoding, memory, FLOPs, share of the measured matmul rate
 mgca     a pretraining step, the losses' share of it, aggregation against a loop
+pipeline the share of a training step in which the model waits for its batch
 score    every metric on so many pairs: cold (its first call), warm (other reports), kept (again)
 
 Models have random weights and see random pixels, or codes; their reports are as long as they may
@@ -21,20 +22,35 @@ from typing import Any
 from bench.config import compose, names
 from bench.errors import RunError
 from bench.metrics import available, registry
+from bench.settings import ranged
 from bench.terminal import table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("decode", "mgca", "models", "score"))
+    parser.add_argument("what", choices=("decode", "mgca", "models", "pipeline", "score"))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. size=tiny")
-    parser.add_argument("--repeats", type=int, default=5, help="of each timing")
-    parser.add_argument("--studies", type=int, default=16, help="decoded at once")
+    parser.add_argument("--repeats", type=ranged(1, 10_000), default=5, help="of each timing")
+    parser.add_argument("--studies", type=ranged(1, 100_000), default=16, help="decoded at once")
+    steps = ranged(1, 100_000)
+    parser.add_argument("--steps", type=steps, default=30, help="of `perf pipeline`, each way")
     parser.add_argument("--only", default="", help="models or metrics, by commas")
-    parser.add_argument("--pairs", default="600,4000", help="sizes for `perf score`, by commas")
+    parser.add_argument(
+        "--pairs", type=_sizes, default="600,4000", help="of `perf score`, by commas"
+    )
+
+
+def _sizes(text: str) -> list[int]:
+    return [ranged(1, 1_000_000)(size) for size in text.split(",")]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    works = {"decode": decode, "mgca": mgca, "models": models, "score": score}
+    works = {
+        "decode": decode,
+        "mgca": mgca,
+        "models": models,
+        "pipeline": pipeline,
+        "score": score,
+    }
     print(works[arguments.what](arguments))
     return 0
 
@@ -79,6 +95,13 @@ def mgca(arguments: argparse.Namespace) -> str:
     return measured(arguments.overrides, arguments.repeats)
 
 
+def pipeline(arguments: argparse.Namespace) -> str:
+    """Waiting for batches, before and after they are prepared ahead."""
+    from bench.perf.pipeline import measured
+
+    return measured(arguments.overrides, arguments.steps)
+
+
 def models(arguments: argparse.Namespace) -> str:
     """Each model in a process of its own, so that its peak of memory is its own."""
     from bench.perf.models import measured
@@ -101,7 +124,7 @@ def writes(model: str) -> bool:
 
 def score(arguments: argparse.Namespace) -> str:
     """Each metric in a fresh process: it starts its programs and knows no answer."""
-    sizes = [int(n) for n in arguments.pairs.split(",")]
+    sizes = arguments.pairs
     rows = []
     for name in chosen(arguments.only, [n for n in registry.names() if available.reads_text(n)]):
         cells = [name]

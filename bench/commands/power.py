@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.reporting.pilot import Pair, Pilot, measure
 from bench.reporting.source import chosen
 from bench.runs.workspace import default_cache
+from bench.settings import ranged
 from bench.spec import PROTOCOL
 from bench.stats.power import (
     POWER,
@@ -44,14 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL, help="pilot: its runs")
     parser.add_argument("--out", type=Path, help="pilot: a folder of runs, instead of the board's")
-    parser.add_argument("--seeds", type=int, help="trainings of each row (in each fold)")
-    parser.add_argument("--studies", type=int, help="test studies (of each fold)")
-    parser.add_argument("--folds", type=int, help="folds, each with trainings of its own")
     parser.add_argument(
-        "--family", type=int, action="append", default=[], help="tests of a family; may be repeated"
+        "--seeds", type=ranged(1, 10_000), help="trainings of each row (in each fold)"
+    )
+    parser.add_argument("--studies", type=ranged(2), help="test studies (of each fold)")
+    parser.add_argument(
+        "--folds", type=ranged(1, 10_000), help="folds, each with trainings of its own"
+    )
+    parser.add_argument(
+        "--family",
+        type=ranged(1),
+        action="append",
+        default=[],
+        help="tests of a family; may be repeated",
     )
     parser.add_argument("--metric", default="BLEU-4", help="the score that the design is for")
-    parser.add_argument("--difference", type=float, help="how many trainings find this much?")
+    parser.add_argument(
+        "--difference", type=ranged(0, 1e12, float), help="how many trainings find this much?"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--cache", type=Path, default=default_cache())
 

@@ -2,16 +2,20 @@
 
 With `--out FOLDER` the sealed runs of that folder are taken instead (settings as given to
 `bench run`), and the report is written beside them, in FOLDER/reports. `--format html` adds
-report.html: one file with tables, figures, comparisons and provenance, which needs nothing
-beside it.
+report.html: one file with verdict, figures, claims, leaderboard and study browser, which needs
+nothing beside it. `--into README.md` also puts the verdict between the marks of a Markdown file.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from textwrap import fill
 
-from bench.reporting.folder import write_suite
+from bench.reporting.conclusions import conclusions
+from bench.reporting.folder import origin, put_verdict, write_suite
 from bench.reporting.source import add_source, chosen
+from bench.terminal import room
 
 FORMS = ("md", "html")
 
@@ -19,6 +23,7 @@ FORMS = ("md", "html")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--format", choices=FORMS, default="md", help="html: report.html as well")
+    parser.add_argument("--into", type=Path, help="Markdown file that shows the verdict, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,7 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "html":
         from bench.reporting.page import write_page
 
-        paths.append(write_page(source.summary, source.rows, source.folder))
+        made = origin(source.summary, source.selection)
+        paths.append(write_page(source.summary, source.rows, source.folder, made))
+    if arguments.into is not None:
+        put_verdict(source.summary, arguments.into)
+        paths.append(arguments.into)
+    for sentence in conclusions(source.summary):
+        print(fill(sentence, room(), initial_indent="- ", subsequent_indent="  "))
     for path in paths:
         print(f"wrote {path}")
     return 0

@@ -19,6 +19,7 @@ from bench.targets import OWN, PACKAGES
 from bench.terminal import table
 
 PLACE = Path("reproduced")  # a folder of its own: what is sealed is not made again
+CODE = PLACE / "code"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,10 +74,11 @@ def _commit(made: Mapping[str, Any]) -> str:
 def commands(spec: RunSpec, made: Mapping[str, Any], folder: Path) -> list[str]:
     """Shell commands, in order; names out of the run's files are quoted."""
     commit = _commit(made)
-    lines = [f"git checkout {commit.removesuffix('+dirty')}"] if commit else []
+    # Beside the present checkout, where a board's files may be that the commit does not have.
+    lines = [f"git worktree add {CODE} {commit.removesuffix('+dirty')}"] if commit else []
     if commit.endswith("+dirty"):
         lines.append("# the run was made from files that differ from this commit")
-    lines.append("pip install -e .")
+    lines.append(f"pip install -e {CODE if commit else '.'}")
     lines += [f"# {line}" for line in _foreign(spec)]
     if spec.data.name != EMBEDDED:
         lines.append(f"bench data check {_quoted(spec.data.name)}  # under $BENCH_DATA")

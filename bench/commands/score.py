@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.registry import EMBEDDED, chosen_dataset, split_overrides
+from bench.data.registry import EMBEDDED, PART, chosen_dataset, split_overrides
 from bench.data.study import Dataset
 from bench.data.text import Vocabulary
 from bench.errors import BenchError, some, unknown
@@ -110,7 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         print("\n".join(_shown(job, scored, arguments.show)), "\n")
     print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored, job.own))
-    return 0
+    return 3 if _lacking(metrics, scored) else 0
+
+
+def _lacking(asked: list[str], scored: Scored) -> set[str]:
+    """The families asked for of which no score could be computed here."""
+    found = {registry.family(s.metric) for s in scored if s.value is not None}
+    return {registry.family(name) for name in asked} - found
 
 
 def _say(line: str) -> None:
@@ -173,11 +179,16 @@ def _own(arguments: argparse.Namespace, settings: dict[str, str]) -> Job:
     _tell(pairs)
     cleaning = settings.get("cleaning", "iu")
     source = own_references.dataset(pairs.references, cleaning)
-    words = None
-    if arguments.vocabulary:
-        words = read_vocabulary(arguments.vocabulary, cleaning)
-        _say(f"{arguments.vocabulary}: {len(words)} words, for r2gen@1")
+    words = _words(arguments.vocabulary, cleaning)
     return Job(dict(pairs.predictions), source, own_references.SPLIT, True, words)
+
+
+def _words(path: Path | None, cleaning: str) -> Vocabulary | None:
+    if path is None:
+        return None
+    words = read_vocabulary(path, cleaning)
+    _say(f"{path}: {len(words)} words, for r2gen@1")
+    return words
 
 
 def _tell(pairs: Pairs) -> None:
@@ -198,12 +209,30 @@ def _tell(pairs: Pairs) -> None:
 def _of(arguments: argparse.Namespace, settings: dict[str, str]) -> Job:
     dataset = chosen_dataset(settings, others=("split",))
     split = settings.get("split", "test")
+    _tell_section(settings, dataset, split)
     made = read_predictions(arguments.predictions, _columns(arguments, {}))
     _say(made.said)
     if "dataset" not in settings and arguments.references is None:
         _say(f"no references given: scored against dataset={EMBEDDED}")
     given = _in_order(made, dataset, split) if arguments.in_order else _with_ids(made)
-    return Job(given, dataset, split, False, None)
+    if arguments.vocabulary and dataset.split("train"):
+        raise BenchError(
+            f"{dataset.name} has a vocabulary of its own, that of its train split",
+            "leave --vocabulary out",
+        )
+    words = _words(arguments.vocabulary, dataset.cleaning)
+    return Job(given, dataset, split, False, words)
+
+
+def _tell_section(settings: dict[str, str], dataset: Dataset, split: str) -> None:
+    """Which studies of the split have no such section, and so are not scored."""
+    if f"{PART}section" not in settings:
+        return
+    whole = chosen_dataset({k: v for k, v in settings.items() if k != f"{PART}section"}, ("split",))
+    known = {study.id for study in dataset.split(split)}
+    lacking = [study.id for study in whole.split(split) if study.id not in known]
+    said = f": {some(lacking)}" if lacking else ""
+    _say(f"{settings[f'{PART}section']}: {len(lacking)} studies without it left out{said}")
 
 
 def _with_ids(made: Reports) -> dict[str, str]:
@@ -242,7 +271,7 @@ def _scored(job: Job, metrics: list[str], treatments: list[str], missing: str) -
         wanted = metrics or [*dict.fromkeys((*_default(), *available.here()))]
         return score(
             job.predictions, job.dataset, job.split, wanted, treatments or None,
-            missing=missing, progress=progress,
+            missing=missing, words=job.words, progress=progress,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Print a paper table from sealed runs: paper | ours [95 % interval] | delta | verdict.
+"""Print a paper table from sealed runs: one line a row; with --full every metric and the paper.
 
 Trains nothing: rows that have not been run say so. `--board leaderboards/v0` takes the published
 runs of a board instead of a folder of runs. `--rescored ROW=FILE.csv` adds a line with
@@ -9,7 +9,6 @@ claim of the UAR paper against the runs.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +17,11 @@ from bench.data.registry import EMBEDDED, split_overrides
 from bench.data.text import TREATMENTS
 from bench.errors import BenchError, unknown
 from bench.metrics.cache import keep
-from bench.reporting import tables
+from bench.reporting import short_table, tables
+from bench.reporting.sheet import render
 from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.settings import ranged
 from bench.spec import TREATMENT
 from bench.suites.plan import Plan, make_plan
 from bench.suites.suite import load_suite
@@ -32,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="e.g. table2, or claims")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to `bench run`")
     parser.add_argument(
-        "--format", choices=FORMS, help="text in a terminal, Markdown elsewhere, if not said"
+        "--format", choices=FORMS, default="text", help="default: text, within the terminal"
     )
+    parser.add_argument("--full", action="store_true", help="every metric, beside the paper's")
     parser.add_argument(
         "--treatment", "--text", choices=tuple(TREATMENTS), default=TREATMENT,
         help="text treatment (--text: its old name)",
@@ -45,18 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROW=FILE.csv",
         help="predictions (study_id,report) of a row's published system; may be repeated",
     )
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=ranged(1, 1000), default=1)
     parser.add_argument("--board", type=Path, help="take the published runs of this board")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
 
 
 def run(arguments: argparse.Namespace) -> int:
-    form = arguments.format or ("text" if sys.stdout.isatty() else "md")
+    form = arguments.format
     if arguments.table == "claims":
         from bench.reporting.claims import ledger
         from bench.reporting.ledger import sheet
-        from bench.reporting.sheet import render
 
         if arguments.rescored:
             raise BenchError("the claims ledger takes no rescored predictions", "name a table")
@@ -75,8 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
 
         keep(arguments.cache)
         again = rescored(arguments.rescored, table, summary.data, arguments.treatment)
-    grid = summary.grid(table, arguments.treatment, rescored=again)
-    print(tables.render(grid, form), end="")
+    if arguments.full or again or arguments.treatment != TREATMENT:
+        grid = summary.grid(table, arguments.treatment, rescored=again)
+        print(tables.render(grid, form), end="")
+    else:
+        print(render(short_table.sheet(summary, table), form), end="")
     return 0
 
 

@@ -3,17 +3,20 @@
 Without RUN every run of the folder is verified. `--rescore` computes the scores and intervals
 again from the predictions; `--rerun N` repeats the first N training steps and compares their
 losses bit for bit (a floor: writes its reports again). `--against FOLDER` compares results with
-those of the same runs in another folder, or on a board. Exit code 3 names what differs.
+those of the same runs in another folder, or on a board. The image caches of the runs' datasets are
+compared with their digests. Exit code 3 names what differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.data.images import altered
 from bench.errors import BenchError
 from bench.identity import code_of
 from bench.metrics import predictions, registry
@@ -23,6 +26,7 @@ from bench.metrics.scoring import read_scores
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace, default_cache, default_out
+from bench.settings import ranged
 from bench.spec import RunSpec
 from bench.store import MANIFEST, RunFolder, find_runs, load_spec, read_json
 
@@ -30,7 +34,7 @@ from bench.store import MANIFEST, RunFolder, find_runs, load_spec, read_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default="", help="run id, or its beginning")
     parser.add_argument("--rescore", action="store_true", help="compute the scores again")
-    parser.add_argument("--rerun", type=int, default=0, metavar="N", help="repeat N steps")
+    parser.add_argument("--rerun", type=ranged(0), default=0, metavar="N", help="repeat N steps")
     parser.add_argument("--against", type=Path, help="folder with the same runs, made before")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -40,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     work = Workspace(arguments.out, arguments.cache)
     keep(work.cache)
     folders = find_runs(work.out, arguments.run)
-    found = 0
+    found, intact = 0, []
     for folder in folders:
         problems, said = examine(folder, work, arguments.rescore, arguments.rerun)
         if arguments.against is not None:
@@ -49,8 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
         for problem in problems:
             print(f"     {problem}")
         found += len(problems)
+        if not problems:
+            intact.append(folder)
+    for problem in _caches(intact, work):
+        print(f"FAIL {problem}")
+        found += 1
     print(f"{len(folders)} runs verified, {found} problems")
     return 3 if found else 0
+
+
+def _caches(folders: Sequence[RunFolder], work: Workspace) -> list[str]:
+    """What is wrong with the image caches of the runs' datasets: every image is compared."""
+    names = {load_spec(folder).data.name for folder in folders}
+    found = (problem for name in sorted(names) for problem in altered(work.cache, name))
+    return list(dict.fromkeys(found))
 
 
 def examine(

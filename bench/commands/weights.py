@@ -51,7 +51,8 @@ def _verify(given: list[str]) -> int:
     rows = weights.verify(given)
     print(weights.render(rows))
     bad = [r for r in rows if r.state not in ("missing", "verified", "here") and r.digest]
-    return 3 if any("no digest" not in r.state for r in bad) else 0
+    absent = [r for r in rows if r.state == "missing" and given]  # named, and not here
+    return 3 if absent or any("no digest" not in r.state for r in bad) else 0
 
 
 def _add(given: list[str]) -> int:

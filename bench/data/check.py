@@ -6,6 +6,7 @@ must know; neither is hidden when the other occurs.
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import iu_xray, leakage
+from bench.data import iu_layouts, iu_xray, leakage
 from bench.data.iu_xray import Source
 from bench.data.manifest import Manifest, Rendition, hashed
 from bench.data.study import SPLITS, Dataset
@@ -80,7 +81,12 @@ def check(dataset: Dataset) -> Report:
     return Report(dataset.name, tuple(_properties(dataset)))
 
 
-def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = None) -> Report:
+def check_iu_xray(
+    root: Path,
+    manifest: str = iu_xray.NAME,
+    fold: int | None = None,
+    section: str = iu_xray.SECTION,
+) -> Report:
     """`check`, and every text and image file of IU X-ray against the manifest of this name.
 
     fold: of the reader, which opens one; all folds are checked.
@@ -96,13 +102,24 @@ def check_iu_xray(root: Path, manifest: str = iu_xray.NAME, fold: int | None = N
     ]
     findings += _files(source, wanted, folds)
     if not found:
-        datasets = [iu_xray.dataset(manifest, source, one) for one in folds]
+        datasets = [iu_xray.dataset(manifest, source, one, section) for one in folds]
+        findings.append(_section(source, wanted, section))
         findings += _properties(datasets[0]) if len(folds) == 1 else _folds(datasets)
     return Report(manifest, tuple(findings))
 
 
+def _section(source: Source, wanted: Manifest, section: str) -> Finding:
+    """How many studies have the section that reports are taken from, and which have not."""
+    lacking, total = iu_xray.without(source, wanted, section), len(wanted.entries)
+    text = f"{section} in {total - len(lacking):,} of {total:,} studies"
+    if lacking:
+        text += f"; left out: {some(lacking)}"
+    return Finding("section", "warn" if lacking else "ok", text, {"without": len(lacking)})
+
+
 def _files(source: Source, wanted: Manifest, folds: Sequence[Manifest]) -> Iterator[Finding]:
     yield _texts(source, wanted)
+    yield from _projections(source, wanted)
     keys = [i.key for e in wanted.entries for i in iu_xray.images_of(source, e)]
     with ThreadPoolExecutor() as pool:
         hashes = dict(zip(source.files, pool.map(hashed, source.files.values()), strict=True))
@@ -119,6 +136,29 @@ def _texts(source: Source, wanted: Manifest) -> Finding:
         f"{good:,} of {total:,} equal the manifest ({wanted.digest[:12]}), layout {source.layout}"
     )
     return Finding("reports", "ok" if good == total else "fail", text, {"equal": good})
+
+
+def _projections(source: Source, wanted: Manifest) -> Iterator[Finding]:
+    """The public table of views, where it lies beside: each image of the manifest as it says."""
+    path = source.folder / "indiana_projections.csv"
+    if not path.is_file():
+        return
+    fix = f"get the table again: {iu_xray.SOURCES}"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            views = {
+                (row["uid"], iu_layouts.image_key(row["filename"])): row["projection"].lower()
+                for row in csv.DictReader(file, strict=True)
+            }
+    except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+        yield Finding("projections", "fail", f"{path.name} is damaged: {error}", {}, fix)
+        return
+    images = [(e.patient, i) for e in wanted.entries for i in e.images]
+    wrong = [i.key for uid, i in images if views.get((uid, i.key)) != i.view]
+    text = f"{len(images) - len(wrong):,} of {len(images):,} views as in the manifest"
+    text += f"; other or absent: {some(wrong)}" if wrong else ""
+    figures = {"equal": len(images) - len(wrong)}
+    yield Finding("projections", "fail" if wrong else "ok", text, figures, fix)
 
 
 def _rendition(source: Source, keys: list[str], hashes: Mapping[str, tuple[int, str]]) -> Finding:

@@ -18,9 +18,9 @@ import torch
 
 from bench.canonical import digest
 from bench.data.batches import Codes, random_places, views_of
-from bench.data.images import ImageStore, exclusive, open_store
+from bench.data.images import ImageStore, open_store
 from bench.data.study import Dataset, Study
-from bench.files import write_atomic
+from bench.files import exclusive, write_atomic
 from bench.model import Extractor, ImageSpec, Tokenizer
 
 CHUNK = 64  # images tokenised at once

@@ -11,7 +11,7 @@ pixel is an error, never a number.
 from __future__ import annotations
 
 import errno
-import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -37,8 +37,8 @@ from bench.data.image_store import (
 )
 from bench.data.resize import Resize
 from bench.data.study import Dataset, Image
-from bench.errors import BenchError, DataError
-from bench.files import file_digest, replacing
+from bench.errors import DataError, RunError
+from bench.files import exclusive, file_digest, replacing
 from bench.model import ImageSpec
 from bench.terminal import counting
 
@@ -113,8 +113,10 @@ def open_stores(
 
 
 def altered(cache: Path, dataset: str) -> Iterator[str]:
-    """What is wrong with the complete caches of a dataset: every image is compared."""
-    for marker in sorted((cache / "images" / dataset).glob(f"*.{LAYOUT}/{MARKER}")):
+    """What is wrong with the complete caches of a dataset, and of samples of it: every image is
+    compared."""
+    pattern = f"{glob.escape(dataset)}*/*.{LAYOUT}/{MARKER}"
+    for marker in sorted((cache / "images").glob(pattern)):
         store = open_folder(marker.parent, "")
         if store is None:
             yield f"the image cache {marker.parent} was altered; it will be built again"
@@ -271,14 +273,6 @@ def _append(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Exclusive between processes; released by the system when a process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def _disk_errors(renditions: Sequence[_Rendition], images: int) -> Iterator[None]:
     """A full or read-only disk as a BenchError. What was cached before stays usable."""
     try:
@@ -287,10 +281,10 @@ def _disk_errors(renditions: Sequence[_Rendition], images: int) -> Iterator[None
         each = [r.rule.bytes_each() for r in renditions]
         total = images * sum(size or 100_000 for size in each) / 1e6
         needs = f"{total:,.0f} MB" if all(each) else f"about {total:,.0f} MB"
-        raise BenchError(
+        raise RunError(
             f"cannot write the image cache {renditions[0].folder}: {error.strerror}; "
             f"{images:,} images need {needs}",
-            "free some space or choose another cache folder, and run again: it continues there",
+            "free some space, or choose another folder (--cache FOLDER), and run again: it goes on",
         ) from error
 
 

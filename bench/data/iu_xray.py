@@ -1,64 +1,30 @@
 """IU X-ray (Indiana University, NLM Open-i; Demner-Fushman et al., JAMIA 2016), R2Gen's studies.
 
-Three layouts of `<root>/iu_xray/` are read:
-
-- tables: `indiana_reports.csv`, `indiana_projections.csv`, and images such as
-  `images/1_IM-0001-4001.dcm.png` (or `.jpg`, or in `images/images_normalized/`);
-- open-i: `ecgen-radiology/*.xml`, and images such as `NLMCXR_png/CXR1_1_IM-0001-4001.png`;
-- r2gen: `annotation.json` and `images/<id>/{0,1}.png`, also as `bench data prepare` writes it.
-
-Which studies, which split, and (but for R2Gen's own files) which images is the manifest's word.
+Its layouts of `<root>/iu_xray/` are those of `bench.data.iu_layouts`. Which studies, which split,
+and (but for R2Gen's own files) which images is the manifest's word. What a report is to say is its
+findings, as in R2Gen, or its impression, or both: other references, and so other data.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
 from bench.data import manifest as manifests
 from bench.data.images import read_grey
+from bench.data.iu_layouts import NAME, SOURCES, Source, open_source
 from bench.data.manifest import Entry, Manifest, Rendition, sha256, text_hash
 from bench.data.study import Dataset, Image, Study
-from bench.data.text import normalise
 from bench.errors import BenchError, DataError, some, unknown
 
-NAME = "iu_xray"
 CLEANING, MIN_COUNT, MAX_LENGTH = "iu", 3, 60  # R2Gen's, for this dataset
 FOLDED, FOLDS = "iu_xray_folds", 5
 MANIFESTS = ("iu_xray", "iu_xray_exchangeable", FOLDED)
-SOURCES = "the public tables are on Kaggle (raddar), Open-i's release at openi.nlm.nih.gov"
-
-_IMAGE = re.compile(r"(?:CXR\d+_)?(?P<key>.+?)(?:\.dcm)?\.(?:png|jpe?g)", re.IGNORECASE)
-_STUDY = re.compile(r"CXR(\d+)_")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a release says of one study; `images` only where it pairs them itself."""
-
-    findings: str
-    labels: frozenset[str] | None = None
-    sections: Mapping[str, str] = field(default_factory=dict)
-    images: tuple[Image, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """A folder's content, whatever its layout: records by uid, image files by key."""
-
-    layout: str
-    folder: Path
-    records: Mapping[str, Record]
-    files: Mapping[str, Path]
-    # Study id -> split, where the release itself defines studies (r2gen).
-    splits: Mapping[str, str] | None = None
+SECTION = "findings"  # R2Gen's
+SECTIONS = (SECTION, "impression", "both")
 
 
 @dataclass(frozen=True)
@@ -80,17 +46,22 @@ class Files:
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def load(root: Path, manifest: str = NAME, fold: int | None = None) -> Dataset:
+def load(
+    root: Path, manifest: str = NAME, fold: int | None = None, section: str = SECTION
+) -> Dataset:
     """The 2,955 studies of `manifest`, one of `MANIFESTS`, in its order.
 
-    `fold`: 0 to 4 for "iu_xray_folds", None for the others. DataError for studies, texts or images
-    that are missing, altered or not the manifest's.
+    `fold`: 0 to 4 for "iu_xray_folds", None for the others. `section`: what the reports are, one of
+    `SECTIONS`; studies without it are left out (`bench data check` names them). DataError for
+    studies, texts or images that are missing, altered or not the manifest's.
     """
+    if section not in SECTIONS:
+        raise unknown("section", section, SECTIONS)
     wanted = named_manifest(manifest, fold)
     source = open_source(root)
     for problem, (names, fix) in problems(source, wanted).items():
         raise DataError(f"{source.folder}: {len(names)} {problem}: {some(names)}", fix)
-    return dataset(manifest, source, wanted)
+    return dataset(manifest, source, wanted, section)
 
 
 def named_manifest(name: str, fold: int | None = None) -> Manifest:
@@ -120,9 +91,21 @@ def _check_fold(name: str, fold: int | None) -> None:
         )
 
 
-def dataset(name: str, source: Source, wanted: Manifest) -> Dataset:
+def without(source: Source, wanted: Manifest, section: str) -> list[str]:
+    """The ids of studies whose report has no such section."""
+    return [e.study for e in wanted.entries if not source.records[e.patient].section(section)]
+
+
+def dataset(name: str, source: Source, wanted: Manifest, section: str = SECTION) -> Dataset:
     """The dataset of a source without `problems`."""
-    studies = tuple(_study(source, entry) for entry in wanted.entries)
+    lacking = set(without(source, wanted, section))
+    entries = [entry for entry in wanted.entries if entry.study not in lacking]
+    if not entries:
+        raise DataError(
+            f"{source.folder}: no report of the layout {source.layout} has its {section}",
+            f"use the public tables or Open-i's release: {SOURCES}",
+        )
+    studies = tuple(_study(source, entry, section) for entry in entries)
     keys = [image.key for study in studies for image in study.images]
     rendition = recognise(source, keys)
     hashes = {k: rendition.files[k][1] for k in keys} if rendition else {}
@@ -131,7 +114,7 @@ def dataset(name: str, source: Source, wanted: Manifest) -> Dataset:
     return Dataset(
         name=name,
         studies=studies,
-        manifest=sha256(f"{wanted.digest} {pixels}"),
+        manifest=sha256(f"{wanted.digest} {pixels}{_said(studies, section)}"),
         read=files.read,
         cleaning=CLEANING,
         min_count=MIN_COUNT,
@@ -140,14 +123,21 @@ def dataset(name: str, source: Source, wanted: Manifest) -> Dataset:
     )
 
 
-def _study(source: Source, entry: Entry) -> Study:
+def _said(studies: Sequence[Study], section: str) -> str:
+    """What identifies the texts where they are not the findings, whose hashes the manifest has."""
+    if section == SECTION:
+        return ""
+    return f" {section} {sha256(' '.join(text_hash(s.report, CLEANING) for s in studies))}"
+
+
+def _study(source: Source, entry: Entry, section: str) -> Study:
     record = source.records[entry.patient]
     return Study(
         id=entry.study,
         patient=entry.patient,
         split=entry.split,
         images=images_of(source, entry),
-        report=record.findings,
+        report=record.section(section),
         labels=record.labels,
         sections=record.sections,
     )
@@ -220,100 +210,3 @@ def altered_images(source: Source, keys: list[str]) -> list[str]:
 def _sizes(source: Source, keys: list[str]) -> str:
     """Identity of unknown files: hashing gigabytes at each start would be too slow."""
     return sha256("\n".join(f"{k} {source.files[k].stat().st_size}" for k in keys))
-
-
-def open_source(root: Path) -> Source:
-    """Read the texts and list the images of `<root>/iu_xray`."""
-    folder = root / NAME
-    try:
-        if (folder / "annotation.json").exists() and _pairs(folder):
-            return _r2gen(folder)
-        if (folder / "indiana_reports.csv").exists():
-            return _tables(folder)
-        if (folder / "ecgen-radiology").is_dir():
-            return _openi(folder)
-    except (KeyError, ValueError, ElementTree.ParseError) as error:
-        raise DataError(
-            f"{folder} is damaged: {type(error).__name__}: {error}",
-            f"get the release again: {SOURCES}",
-        ) from error
-    raise DataError(
-        f"no IU X-ray in {folder}: neither indiana_reports.csv, ecgen-radiology/, nor "
-        "annotation.json with images/<id>/",
-        f"set BENCH_DATA to the folder that holds {NAME}/; {SOURCES}",
-    )
-
-
-def _pairs(folder: Path) -> bool:
-    """Whether images/ holds one folder per study, as R2Gen's does."""
-    return any(p.is_dir() and _STUDY.match(p.name) for p in _listed(folder / "images"))
-
-
-def _listed(folder: Path) -> Iterator[Path]:
-    return iter(sorted(folder.iterdir())) if folder.is_dir() else iter(())
-
-
-def _image_files(*folders: Path) -> dict[str, Path]:
-    """Image key -> file; the same key in two folders is taken from the first."""
-    files: dict[str, Path] = {}
-    for folder in folders:
-        for path in _listed(folder):
-            if match := _IMAGE.fullmatch(path.name):
-                files.setdefault(match["key"], path)
-    return files
-
-
-def _tables(folder: Path) -> Source:
-    with (folder / "indiana_reports.csv").open(encoding="utf-8", newline="") as file:
-        records = {row["uid"]: _row(row) for row in csv.DictReader(file)}
-    images = folder / "images"
-    return Source("tables", folder, records, _image_files(images, images / "images_normalized"))
-
-
-def _row(row: Mapping[str, str]) -> Record:
-    labels = frozenset(x.strip().lower() for x in row["Problems"].split(";") if x.strip())
-    sections = {name: row[name] for name in ("impression", "indication") if row[name]}
-    return Record(row["findings"], labels, sections)
-
-
-def _openi(folder: Path) -> Source:
-    records = {path.stem: _report(path) for path in _listed(folder / "ecgen-radiology")}
-    files = _image_files(folder / "NLMCXR_png", folder / "images", folder)
-    return Source("open-i", folder, records, files)
-
-
-def _report(path: Path) -> Record:
-    """One XML report. Its MeSH headings before the "/" are the table's Problems column.
-
-    White space is normalised: a line break after a period would hide the sentence's end from
-    R2Gen's cleaning, and the tables have none.
-    """
-    tree = ElementTree.parse(path)
-    texts = {e.get("Label", "").lower(): e.text or "" for e in tree.iter("AbstractText")}
-    headings = [e.text.split("/")[0] for e in tree.iter("major") if e.text]
-    labels = frozenset(h.strip().lower() for h in headings if h.strip())
-    sections = {name: texts[name] for name in ("impression", "indication") if texts.get(name)}
-    return Record(normalise(texts.get("findings", "")), labels, sections)
-
-
-def _r2gen(folder: Path) -> Source:
-    annotation = json.loads((folder / "annotation.json").read_text(encoding="utf-8"))
-    records, files, splits = {}, {}, {}
-    for entry in (entry for split in annotation.values() for entry in split):
-        match = _STUDY.match(entry["id"])
-        uid = match[1] if match else entry["id"]
-        images = _own_images(entry)
-        labels = frozenset(entry["labels"]) if "labels" in entry else None
-        records[uid] = Record(entry["report"], labels, entry.get("sections", {}), images)
-        splits[entry["id"]] = entry["split"]
-        for image, name in zip(images, entry["image_path"], strict=True):
-            files[image.key] = folder / "images" / name
-    present = {key: path for key, path in files.items() if path.exists()}
-    return Source("r2gen", folder, records, present, splits)
-
-
-def _own_images(entry: Mapping) -> tuple[Image, ...]:
-    """R2Gen's files do not say which view they are; `bench data prepare` writes down what is."""
-    if "images" in entry:
-        return tuple(Image(image["key"], image["view"]) for image in entry["images"])
-    return tuple(Image(str(Path(name).with_suffix("")), "other") for name in entry["image_path"])

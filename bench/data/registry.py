@@ -14,25 +14,37 @@ from bench.data import data_root, load
 from bench.data.check import Report, check
 from bench.data.study import Dataset
 from bench.errors import BenchError, unknown
+from bench.settings import refuse_other_types
 from bench.targets import resolve
 
 EMBEDDED = "synthetic"
 PART = "dataset."
 SAMPLE = "sample"  # studies to keep of each split, which `bench.data.load` takes for every reader
+ROOT = "root"  # of a dataset that is read for a file of reports: instead of $BENCH_DATA
 # Keys of a dataset's YAML that are not parameters of its reader.
 NOT_PARAMETERS = ("name", "_target_", "image_views", "labels", "check", "prepare", "folds")
 
+LATER = {"section": "findings"}  # parameter -> the value that a run had before there was one
 
-def parameters(entry: dict[str, Any]) -> dict[str, Any]:
+
+def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The reader's parameters in a dataset's YAML; a sample only where one is asked for."""
     given = {k: v for k, v in entry.items() if k not in NOT_PARAMETERS}
     return given if given.get(SAMPLE) else {k: v for k, v in given.items() if k != SAMPLE}
 
 
-def open_dataset(name: str, **changes: Any) -> Dataset:
-    """The dataset of conf/dataset/<name>.yaml, with some of its parameters changed."""
+def said(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters without those that came later than runs and say what was so before."""
+    return {k: v for k, v in params.items() if LATER.get(k) != v}
+
+
+def open_dataset(name: str, root: Path | None = None, **changes: Any) -> Dataset:
+    """The dataset of conf/dataset/<name>.yaml, with some of its parameters changed.
+
+    `root`: the folder that holds the dataset's own; $BENCH_DATA where it is not given.
+    """
     entry = load_yaml("dataset", name)
-    return load(entry["_target_"], **{**parameters(entry), **changes})
+    return load(entry["_target_"], root, **{**parameters(entry), **changes})
 
 
 def chosen_dataset(settings: dict[str, str], others: Sequence[str] = ()) -> Dataset:
@@ -41,17 +53,31 @@ def chosen_dataset(settings: dict[str, str], others: Sequence[str] = ()) -> Data
     `others`: further settings that the caller reads itself; any other name is refused.
     """
     name = settings.get("dataset", EMBEDDED)
-    return open_dataset(name, **_changes(name, settings, ("dataset", *others)))
+    root, changes = _changes(name, settings, ("dataset", *others))
+    return open_dataset(name, root, **changes)
 
 
-def _changes(name: str, settings: Mapping[str, str], others: Sequence[str] = ()) -> dict[str, Any]:
-    """The reader's parameters among settings like {"dataset.views": "all"}."""
-    known = [f"{PART}{key}" for key in (*parameters(load_yaml("dataset", name)), SAMPLE)]
+def _changes(
+    name: str, settings: Mapping[str, str], others: Sequence[str] = ()
+) -> tuple[Path | None, dict[str, Any]]:
+    """The root, None for $BENCH_DATA, and the reader's parameters among settings like
+    {"dataset.views": "all"}."""
+    known = [f"{PART}{key}" for key in (*parameters(load_yaml("dataset", name)), SAMPLE, ROOT)]
     for key in settings:
         if key not in (*known, *others):
             raise unknown("setting", key, [*others, *known])
     given = {k.removeprefix(PART): v for k, v in settings.items() if k.startswith(PART)}
-    return {k: yaml.safe_load(v) for k, v in given.items()}
+    root = Path(given.pop(ROOT)).expanduser() if given.get(ROOT) else None
+    read = {k: _value(f"{PART}{k}", v) for k, v in given.items()}
+    refuse_other_types(read, {**parameters(load_yaml("dataset", name)), SAMPLE: 0}, PART)
+    return root, read
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BenchError(f"{key}={text}: {' '.join(str(error).split())}", "quote it") from None
 
 
 def check_dataset(name: str, settings: Mapping[str, str] | None = None) -> Report:
@@ -59,11 +85,11 @@ def check_dataset(name: str, settings: Mapping[str, str] | None = None) -> Repor
 
     A sample is checked as any dataset is: its files are those of the whole.
     """
-    entry, changes = load_yaml("dataset", name), _changes(name, settings or {})
+    entry, (root, changes) = load_yaml("dataset", name), _changes(name, settings or {})
     if (target := entry.get("check")) and not changes.get(SAMPLE):
-        found: Report = resolve(target)(data_root(), **parameters({**entry, **changes}))
+        found: Report = resolve(target)(root or data_root(), **parameters({**entry, **changes}))
         return found
-    return check(open_dataset(name, **changes))
+    return check(open_dataset(name, root, **changes))
 
 
 def prepare_dataset(
@@ -73,7 +99,7 @@ def prepare_dataset(
 
     One that writes beside the release takes the root, and what its reader takes.
     """
-    entry, changes = load_yaml("dataset", name), _changes(name, settings or {})
+    entry, (root, changes) = load_yaml("dataset", name), _changes(name, settings or {})
     target = entry.get("prepare")
     if not target:
         raise BenchError(
@@ -87,7 +113,7 @@ def prepare_dataset(
             f"the preparation of {name} has no {', '.join(f'{PART}{k}' for k in ignored)}",
             f"bench data prepare {name}",
         )
-    written: Path = function(data_root(), **taken)
+    written: Path = function(root or data_root(), **taken)
     return written
 
 

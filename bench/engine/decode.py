@@ -31,7 +31,7 @@ def generate(model: Model, images: Tensor, spec: DecodeSpec, seed: int = 0) -> l
         rows = _sample(model, images, spec, seed)
     else:
         rows = _beam_search(model, images, spec)
-    return [_until_end(row) for row in rows.tolist()]
+    return [_until_end(row) for row in rows.cpu().tolist()]
 
 
 def lay_out(model: nn.Module) -> None:

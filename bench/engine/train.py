@@ -26,7 +26,7 @@ from bench.engine.optimiser import build_optimizer, clip_gradients, set_rates
 from bench.engine.parallel import ALONE, World, alone, share_statistics
 from bench.engine.records import as_csv, finite, means
 from bench.engine.stages import can_be_kept, first_return, stage_at, switch, weighted
-from bench.engine.validation import Looks, Position, Validation
+from bench.engine.validation import WRITTEN, Looks, Position, Validation
 from bench.errors import RunError
 from bench.model import Batch
 from bench.spec import RunSpec
@@ -258,8 +258,8 @@ class Training:
     def _selection(self) -> float:
         """What is maximised over checkpoints."""
         metric = self.spec.selection.metric
-        if metric == "BLEU-4":
-            return self.validation.bleu(self.model)
+        if metric in WRITTEN:
+            return self.validation.score(self.model)
         if metric == "loss":
             weigh = partial(weighted, stage=self.spec.stages[self.stage])
             return -self.validation.loss(self.model, weigh)

@@ -64,10 +64,16 @@ def read_references(path: Path, columns: Columns = RECOGNISED, split: str = "") 
     return _reports(rows, roles.id_of(rows, columns), fields)
 
 
+def read_reports_of(rows: Rows, columns: Columns, fields: Sequence[str]) -> Reports:
+    """The texts of these fields of rows that were read already."""
+    return _reports(rows, roles.id_of(rows, columns), fields)
+
+
 def read_reports(path: Path, columns: Columns = RECOGNISED, split: str = "") -> Reports:
-    """The reports of a file, whoever wrote them."""
+    """The reports of a file, whoever wrote them; of two sections those that are there."""
     rows = read(path, split)
-    return _reports(rows, roles.id_of(rows, columns), roles.reports_of(rows, columns))
+    fields = roles.reports_of(rows, columns)
+    return _reports(rows, roles.id_of(rows, columns), fields, whole=False)
 
 
 def read_pairs(
@@ -112,8 +118,11 @@ def _of_one_file(path: Path, columns: Columns) -> Pairs:
     return Pairs(predictions, kept, (said,), truth.left_out)
 
 
-def _reports(rows: Rows, key: str, fields: Sequence[str]) -> Reports:
-    """The texts of some fields, joined; a study with none of several sections is left out."""
+def _reports(rows: Rows, key: str, fields: Sequence[str], whole: bool = True) -> Reports:
+    """The texts of some fields, joined; a study without a section is left out.
+
+    Of two sections both are needed, or, if not `whole`, one of them.
+    """
     sectioned = roles.is_sectioned(rows) and fields[0] not in (TEXT, KEY)
     ids = _ids(rows, key) if key else None
     texts: list[str] = []
@@ -121,7 +130,7 @@ def _reports(rows: Rows, key: str, fields: Sequence[str]) -> Reports:
     left_out: list[str] = []
     for i, row in enumerate(rows.rows):
         name = ids[i] if ids else str(i + 1)
-        text = _joined(rows, row, fields)
+        text = _joined(rows, row, fields, whole)
         if sectioned and not text.strip() and _is_section(fields):
             left_out.append(name)
             continue
@@ -174,9 +183,12 @@ def _id(rows: Rows, row: Row, key: str) -> str:
     return str(value).strip()
 
 
-def _joined(rows: Rows, row: Row, fields: Sequence[str]) -> str:
+def _joined(rows: Rows, row: Row, fields: Sequence[str], whole: bool) -> str:
     parts = [_field(rows, row, name) for name in fields]
-    return " ".join(part for part in parts if part.strip()) if len(parts) > 1 else parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    there = [part for part in parts if part.strip()]
+    return " ".join(there) if len(there) == len(parts) or not whole else ""
 
 
 def _field(rows: Rows, row: Row, name: str) -> str:

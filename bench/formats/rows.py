@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, some, unknown
+from bench.files import refuse_pipe
 
 KEY, TEXT = "(key)", "(text)"  # what a map's key, and a bare text, are called as fields
 SPLITS = ("train", "val", "test")
+ALL = "*"  # every split of an annotation, each entry with its own
 ANNOTATION = "R2Gen's annotation"
 # First bytes of files that are no text at all -> what to do with them.
 _BINARY = {
@@ -54,7 +56,8 @@ class Rows:
 
 
 def read(path: Path, split: str = "") -> Rows:
-    """The rows of a file. `split`: which one of an annotation with several; "" asks for it.
+    """The rows of a file. `split`: which one of an annotation with several; "" asks for it, ALL
+    gives all, with the split as a field.
 
     DataError where the file cannot be read: names the place and the nearest form that would do.
     """
@@ -71,6 +74,7 @@ def read(path: Path, split: str = "") -> Rows:
 
 def _text(path: Path) -> str:
     try:
+        refuse_pipe(path)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "give a file of reports") from None
@@ -217,6 +221,9 @@ def _are_wrapped(lists: Mapping[str, list[Any]]) -> bool:
 
 
 def _annotation(path: Path, splits: Mapping[str, list[Any]], split: str) -> Rows:
+    if split == ALL:
+        entries = [{**e, "split": name} for name, found in splits.items() for e in found]
+        return Rows(path, ANNOTATION, tuple(_listed(path, entries)))
     full = [name for name, entries in splits.items() if entries]
     if not split and len(full) > 1:
         raise DataError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.iu_xray import MIN_COUNT as IU_COUNT
-from bench.data.mimic_cxr import MIN_COUNT as MIMIC_COUNT
+from bench.data import iu_xray, mimic_cxr
 from bench.data.text import Vocabulary, clean
 from bench.formats.reports import read_references
 
-COUNTS = {"iu": IU_COUNT, "mimic": MIMIC_COUNT}  # R2Gen's thresholds
+# R2Gen's thresholds and lengths, by the cleaning of the dataset that they are of.
+COUNTS = {"iu": iu_xray.MIN_COUNT, "mimic": mimic_cxr.MIN_COUNT}
+LENGTHS = {"iu": iu_xray.MAX_LENGTH, "mimic": mimic_cxr.MAX_LENGTH}
 
 
 def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:

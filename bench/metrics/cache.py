@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+_KEY = re.compile("[0-9a-f]{64}")
 _folder: Path | None = None
 
 
@@ -67,7 +69,7 @@ class AnswerCache:
             return
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             key, *rest = line.split("\t")
-            if len(key) == 64 and len(rest) == 2 and rest[1] == _check(rest[0]):
+            if _KEY.fullmatch(key) and len(rest) == 2 and rest[1] == _check(rest[0]):
                 self._known[bytes.fromhex(key)] = rest[0]
 
 

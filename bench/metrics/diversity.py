@@ -38,6 +38,12 @@ class Diversity(Metric):
     def given(self, references: ReferenceSet) -> Diversity:
         return Diversity(references.train)
 
+    def undefined(self, references: ReferenceSet) -> dict[str, str]:
+        """Nothing can be copied from a train split that is not there."""
+        if references.dataset.split("train"):
+            return {}
+        return {"diversity-copied": f"{references.dataset.name} has no train split"}
+
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """(n, 4)."""
         if len(hypotheses) != len(references):

@@ -25,6 +25,7 @@ from bench.terminal import number, table
 FULL = "full@1"
 SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 MOVED = "BLEU-4"  # the score whose movements are shown
+IMPRESSION = "impression"
 _ENDLESS = 1 << 30  # a length limit that cuts nothing
 _PTB = f"PTB tokens, no punctuation: {COCO}"
 FLOORS = {"constant report": "Constant", "most frequent report": "MostFrequent"}
@@ -68,7 +69,9 @@ class Explained:
 
     def rows(self, progress: Progress = lambda done, total: None) -> list[Row]:
         """Every choice, then the floors."""
-        choices = [*self._choices(), *self._without_empty(), *self._floors()]
+        choices = [
+            *self._choices(), *self._without_empty(), *self._sections(), *self._floors()
+        ]  # fmt: skip
         metrics = _metrics()
         for metric in metrics:
             if isinstance(metric, Ahead):
@@ -119,6 +122,19 @@ class Explained:
                 _PTB,
                 *_ptb(*sides),
             )
+
+    def _sections(self) -> Iterator[Choice]:
+        """Against the other section of each report, and both, where the dataset has them."""
+        studies = self.source.split(self.split)
+        other = [study.sections.get(IMPRESSION, "").strip() for study in studies]
+        kept = [i for i, text in enumerate(other) if text and text not in self.references[i]]
+        if not kept:
+            return
+        made = [self.reports[i] for i in kept]
+        alone = [other[i] for i in kept]
+        both = [f"{self.references[i]} {other[i]}" for i in kept]
+        yield Choice(f"{COCO}, against the {IMPRESSION}", _PTB, *_ptb(made, alone))
+        yield Choice(f"{COCO}, against both sections", _PTB, *_ptb(made, both))
 
     def _floors(self) -> Iterator[Choice]:
         """A report that looks at no image, under each named treatment."""

@@ -30,6 +30,14 @@ class Ahead(Protocol):
         """Begin what takes long; returns at once."""
 
 
+@runtime_checkable
+class Partial(Protocol):
+    """A metric of whose scores some mean nothing for certain references."""
+
+    def undefined(self, references: ReferenceSet) -> Mapping[str, str]:
+        """Score -> why it has no meaning there."""
+
+
 class Later:
     """A result that a thread of its own computes. It ends with this process, whatever it does."""
 
@@ -62,11 +70,11 @@ def measure(
 ) -> dict[Key, Measured]:
     """(treatment, family) -> statistics (n, k), or why there are none, in the plan's order."""
     keys = [(treatment, name) for treatment, names in plan.items() for name in names]
-    texts = {treatment: sets[treatment].texts(reports) for treatment in plan}
-    _begin(keys, sets, [text for pair in texts.values() for side in pair for text in side])
+    sides = {treatment: _Pairs(sets[treatment], reports) for treatment in plan}
+    _begin(keys, sets, [text for pairs in sides.values() for text in pairs.texts])
     found: dict[Key, Measured | Later] = {}
     for treatment, names in plan.items():
-        pairs = _Pairs(sets[treatment], texts[treatment])
+        pairs = sides[treatment]
         for name in sorted(names, key=lambda n: not _is_slow(n)):  # those of a thread first
             found[treatment, name] = _start(name, pairs)
             progress(_done(found), len(keys))
@@ -88,11 +96,24 @@ def _waited(result: Measured | Later) -> Measured:
 class _Pairs:
     """The two sides under one treatment, tokenised when a metric first asks."""
 
-    def __init__(self, references: ReferenceSet, texts: tuple[list[str], list[str]]) -> None:
-        self.references, self._texts = references, texts
+    def __init__(self, references: ReferenceSet, reports: Sequence[str]) -> None:
+        self.references = references
+        self._texts: tuple[list[str], list[str]] | MissingError
         self._tokens: tuple[list[str], list[str]] | None = None
+        try:
+            self._texts = references.texts(reports)
+        except MissingError as error:  # a vocabulary
+            self._texts = error
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts, before they are tokenised; none where they cannot be made."""
+        return [] if isinstance(self._texts, MissingError) else [t for s in self._texts for t in s]
 
     def get(self) -> tuple[list[str], list[str]]:
+        """Both sides as a metric reads them; MissingError for what the treatment lacks."""
+        if isinstance(self._texts, MissingError):
+            raise self._texts
         self._tokens = self._tokens or self.references.tokens(*self._texts)
         return self._tokens
 

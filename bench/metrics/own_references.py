@@ -15,25 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.iu_xray import MAX_LENGTH as IU_LENGTH
-from bench.data.mimic_cxr import MAX_LENGTH as MIMIC_LENGTH
 from bench.data.study import Dataset, Image, Study
 from bench.data.text import UNK, Vocabulary
 from bench.errors import DataError, unknown
+from bench.formats.vocabulary import LENGTHS
 from bench.metrics import registry
 from bench.metrics.cache import folder, keep
 from bench.metrics.measuring import Progress
-from bench.metrics.references import COCO, KNOWN, RAW
-from bench.metrics.scoring import Score, Scored
+from bench.metrics.references import COCO, KNOWN
+from bench.metrics.scoring import Scored
 from bench.metrics.scoring import score as score_dataset
 from bench.spec import TREATMENT
 
 NAME, SPLIT = "own references", "test"
 FULL = "full@1"
-LENGTHS = {"iu": IU_LENGTH, "mimic": MIMIC_LENGTH}  # of r2gen@1, by cleaning
 # What the references alone cannot tell: neither a train split nor expert labels come with them.
 WITHOUT = ("chexpert-rules-truth",)
-_COPIED = "diversity-copied"
 
 Texts = Sequence[str] | Mapping[str, str]
 
@@ -87,18 +84,25 @@ def score(
     for name in names:
         if name not in KNOWN:
             raise unknown("text treatment", name, KNOWN)
-    words = _vocabulary(vocabulary)
-    able = [name for name in names if name != TREATMENT or words is not None]
     before = folder()
     keep(Path(cache) if cache is not None else before.parent if before else None)
-    source = dataset(truth, cleaning)
-    found = score_dataset(
-        made, source, SPLIT, wanted, able, missing=missing, words=words, progress=progress
-    )
-    if before is None and cache is not None:
-        keep(None)
-    unable = _unable(wanted, len(truth)) if len(able) < len(names) else ()
-    return replace(found, split="all", scores=(*map(_known, found.scores), *unable))
+    words = _vocabulary(vocabulary)
+    try:
+        found = score_dataset(
+            made, dataset(truth, cleaning), SPLIT, wanted, names,
+            missing=missing, words=words, progress=progress,
+        )  # fmt: skip
+    finally:
+        if before is None:
+            keep(None)
+    return replace(found, dataset=_named(cleaning, words), split="all")
+
+
+def _named(cleaning: str, words: Vocabulary | None) -> str:
+    """The name of the references, with a cleaning and a vocabulary that are not the usual."""
+    cleaned = f", cleaning {cleaning}" if cleaning != "iu" else ""
+    cut = f", vocabulary {words.digest[:6]}" if words else ""
+    return f"{NAME}{cleaned}{cut}"
 
 
 def _by_id(predictions: Texts, references: Texts) -> tuple[Mapping[str, str], Mapping[str, str]]:
@@ -124,21 +128,3 @@ def _vocabulary(words: Vocabulary | Iterable[str] | None) -> Vocabulary | None:
     if words is None or isinstance(words, Vocabulary):
         return words
     return Vocabulary(tuple(sorted({*words, UNK})))
-
-
-def _unable(metrics: Sequence[str], n: int) -> tuple[Score, ...]:
-    """Rows that say why there is no r2gen@1."""
-    reason = (
-        "not available: R2Gen scores against references cut to its train split's vocabulary, "
-        "which references alone do not tell; give --vocabulary FILE, or name a dataset"
-    )
-    read = [f for f in registry.families(metrics) if registry.load(f).treatments != (RAW,)]
-    return tuple(Score(TREATMENT, name, None, n, 0, "", reason) for name in read)
-
-
-def _known(score: Score) -> Score:
-    """Without what has no meaning here: nothing can be copied from a train split that is not."""
-    if score.metric != _COPIED:
-        return score
-    reason = "not available: the references come without a train split"
-    return replace(score, value=None, signature="", unavailable=reason)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.files import file_digest
+
 _RUNS = re.compile("[a-z0-9]+")
 _KEPT = b"abcdefghijklmnopqrstuvwxyz0123456789 \n"
 _MARKS = bytes(b for b in range(256) if b not in _KEPT)  # what a word is stripped of
@@ -56,21 +58,40 @@ def covering(
     """
     largest: frozenset[str] = frozenset()
     for listing in sorted(folder.glob("meteor-*.words")):
-        words = frozenset(listing.read_text(encoding="ascii").split("\n"))
+        words = _listed(listing)
         if words >= needed:
             return listing.with_suffix(".gz"), words
         largest = max(largest, words, key=len)
     words = frozenset(needed | all_pieces(expected()) | largest)
     text = "\n".join(sorted(words)).encode("ascii")
-    target = folder / f"meteor-{hashlib.sha256(text).hexdigest()[:16]}.gz"
+    target = folder / f"{_name(text)}.gz"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         reduce(table, words, Path(scratch, "table"))
-        Path(scratch, "words").write_bytes(text)
+        digest = file_digest(Path(scratch, "table")).encode()
+        Path(scratch, "words").write_bytes(digest + b"\n" + text)
         Path(scratch, "table").replace(target)
         # Last: a listing promises that its table is whole.
         Path(scratch, "words").replace(target.with_suffix(".words"))
     return target, words
+
+
+def _name(words: bytes) -> str:
+    return f"meteor-{hashlib.sha256(words).hexdigest()[:16]}"
+
+
+def _listed(listing: Path) -> frozenset[str]:
+    """The words of a cut-down table; none where it, or its listing, is damaged."""
+    try:
+        digest, _, words = listing.read_bytes().partition(b"\n")
+        if (
+            listing.stem != _name(words)
+            or file_digest(listing.with_suffix(".gz")) != digest.decode()
+        ):
+            return frozenset()
+        return frozenset(words.decode("ascii").split("\n"))
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
 
 
 def reduce(table: Path, words: Iterable[str], target: Path) -> int:

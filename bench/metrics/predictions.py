@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, DataError, some
+from bench.files import refuse_pipe
 
 COLUMNS = ("study_id", "report")
 _FORMAT = "a UTF-8 CSV file with the columns study_id,report, reports with commas in double quotes"
@@ -64,6 +65,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _text(path: Path) -> str:
     try:
+        refuse_pipe(path)
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", f"give {_FORMAT}") from None
@@ -88,7 +90,10 @@ def align(
     if strange:
         raise DataError(
             f"{where}: {_count(strange, 'study id')} not in this split: {some(strange)}",
-            f"ids here look like {ids[0]!r}" if ids else "the split is empty",
+            f"ids here look like {ids[0]!r}; of another dataset? name it: dataset=NAME, such as "
+            "dataset=iu_xray"
+            if ids
+            else "the split is empty",
         )
     absent = [study for study in ids if study not in reports]
     if absent and missing == "error":

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data.study import SPLITS, Dataset
-from bench.data.text import TREATMENTS, Vocabulary, one_space, treatment, vocabulary
-from bench.errors import unknown
+from bench.data.text import TREATMENTS, Treatment, Vocabulary, one_space, treatment, vocabulary
+from bench.errors import MissingError, unknown
 from bench.metrics import ptb
 
 RAW = "raw"
@@ -56,11 +56,19 @@ class ReferenceSet:
         if self.treatment in _UNTOUCHED:
             return self._plain(raw)
         rule = treatment(self.treatment, self.dataset)
-        words = self._vocabulary
+        words = self._vocabulary(rule)
         return [rule.reference(report, words) for report in raw]
 
-    @property
-    def _vocabulary(self) -> Vocabulary:
+    def _vocabulary(self, rule: Treatment) -> Vocabulary:
+        """The words that the treatment needs: none, where it cuts nothing to them."""
+        if rule.limit is None:
+            return Vocabulary(())
+        if self.words is None and not self.dataset.split("train"):
+            raise MissingError(
+                f"{self.treatment} cuts references to the words of a train split, which "
+                f"{self.dataset.name} has not",
+                "give the words (--vocabulary FILE), or name a dataset",
+            )
         words: Vocabulary = self.words or self.dataset.once(
             "vocabulary", lambda: vocabulary(self.dataset)
         )
@@ -87,7 +95,7 @@ class ReferenceSet:
 
         Made once a dataset, treatment and vocabulary: it cleans all of train.
         """
-        name = f"train {self.treatment} {self._vocabulary.digest}"
+        name = f"train {self.treatment} {self.words.digest if self.words else ''}"
         seen: Seen = self.dataset.once(name, self._seen)
         return seen
 
@@ -95,7 +103,8 @@ class ReferenceSet:
         raw = list(dict.fromkeys(study.report for study in studies(self.dataset, "train")))
         if self.treatment in _UNTOUCHED:
             return Seen(self._tokens(self._plain(raw)))
-        rule, words = treatment(self.treatment, self.dataset), self._vocabulary
+        rule = treatment(self.treatment, self.dataset)
+        words = self._vocabulary(rule)
         both = (text for r in raw for text in (rule.reference(r, words), rule.hypothesis(r)))
         return Seen(self._tokens(list(dict.fromkeys(both))))
 

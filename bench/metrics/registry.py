@@ -31,7 +31,7 @@ class Family:
     scored: "always", "expected" (with weights; said where they are missing), "here" (where its
         weights are), or "asked".
     columns: scores that tables show -> their headings ("": the score's name).
-    compared: those of them that rows are tested on and that the ladder of a report draws.
+    compared: those of them that rows are tested on and that are drawn.
     """
 
     target: str  # package.module.Class
@@ -84,12 +84,15 @@ FAMILIES: dict[str, Family] = {
     "METEOR": _language("meteor.METEOR", "METEOR"),
     "ROUGE-L": _language("rouge.RougeL", "ROUGE-L"),
     "CIDEr": _language("cider.CIDEr", "CIDEr"),
+    "ROUGE": Family("bench.metrics.rouge_n.RougeN"),  # ROUGE-1, ROUGE-2
     "alignment": Family("bench.metrics.alignment.Alignment"),
     "alignment-control": Family("bench.metrics.alignment.AlignmentControl"),
     "attention-box": Family("bench.metrics.attention.AttentionBox"),
     "image-information": Family("bench.metrics.image_information.ImageInformation"),
     "image-information-within": Family("bench.metrics.image_information.WithinLabels"),
     "image-attribution": Family("bench.metrics.image_attribution.ImageAttribution"),
+    "bertscore": Family("bench.metrics.bertscore.BERTScore"),
+    "bertscore-roberta-large": Family("bench.metrics.bertscore.BERTScoreLarge"),
     "diversity": Family("bench.metrics.diversity.Diversity", scored=ALWAYS),
     "chexpert-rules": _clinical(
         "rules.ChexpertRules", ALWAYS, "chexpert-rules", "chexpert-rules", _AVERAGES
@@ -184,8 +187,13 @@ def family(name: str) -> str:
 
 
 def listed(text: str) -> list[str]:
-    """The names in what a user gave by commas; an unknown metric is an error."""
+    """The names in what a user gave by commas; an unknown metric, or none of them, is an error.
+
+    What was not given, "", is no name at all.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if text and not names:
+        raise BenchError(f"{text!r} names no metric", f"known: {', '.join(known_families())}")
     for name in names:
         family(name)
     return names

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -23,9 +25,9 @@ from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
 from bench.metrics.base import Metric
-from bench.metrics.measuring import Progress, measure
+from bench.metrics.measuring import Partial, Progress, measure
 from bench.metrics.references import COCO, KNOWN, RAW, ReferenceSet, studies
-from bench.store import read_json
+from bench.store import PUT_BACK, read_json, sealed
 
 
 def ids_digest(ids: Iterable[str]) -> str:
@@ -129,24 +131,35 @@ class Scored:
 
     @classmethod
     def load(cls, path: Path) -> Scored:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as saved:
-            facts = json.loads(str(saved["facts"]))
-            keys = [(treatment, family) for treatment, family in facts["tables"]]
-            tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
-        return cls(
-            facts["dataset"],
-            facts["split"],
-            tuple(facts["ids"]),
-            tuple(facts["missing"]),
-            tuple(Score(**score) for score in _named_now(facts["scores"])),
-            tables,
-        )
+        """Read what `save` wrote; a damaged file, or an altered one of a run, is a DataError."""
+        try:
+            with np.load(sealed(path), allow_pickle=False) as saved:
+                facts = json.loads(str(saved["facts"]))
+                keys = [(treatment, family) for treatment, family in facts["tables"]]
+                tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
+            return cls(
+                facts["dataset"],
+                facts["split"],
+                tuple(facts["ids"]),
+                tuple(facts["missing"]),
+                tuple(Score(**score) for score in _named_now(facts["scores"])),
+                tables,
+            )
+        except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as e:
+            raise DataError(f"{path} is damaged: {e}", PUT_BACK) from e
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
     """The rows of a run's scores.json: each score with its family, stratum and control."""
-    return _named_now(read_json(path))
+    found = read_json(path)
+    if not isinstance(found, list) or not all(
+        isinstance(row, dict) and {*row} >= _COLUMNS for row in _named_now(found)
+    ):
+        raise DataError(f"{path} is not a list of scores", PUT_BACK)
+    return _named_now(found)
+
+
+_COLUMNS = {"metric", "treatment", "stratum", "control"}
 
 
 def _named_now(scores: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -194,8 +207,15 @@ def score(
             scores.append(Score(treatment, name, None, len(ids), len(absent), "", reason))
             continue
         tables[treatment, name] = result
-        scores += _scores(registry.load(name), treatment, result, digest, len(absent))
+        metric = registry.load(name)
+        mine = _scores(metric, treatment, result, digest, len(absent))
+        without = metric.undefined(sets[treatment]) if isinstance(metric, Partial) else {}
+        scores += [_undefined(s, without[s.metric]) if s.metric in without else s for s in mine]
     return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
+
+
+def _undefined(score: Score, reason: str) -> Score:
+    return replace(score, value=None, signature="", unavailable=f"not available: {reason}")
 
 
 def _plan(metrics: Sequence[str], treatments: Sequence[str] | None) -> dict[str, list[str]]:

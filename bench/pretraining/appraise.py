@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bench.errors import BenchError, MissingError
+from bench.errors import BenchError, DataError, MissingError
 from bench.metrics.clinical.truth import observations, source
 from bench.model import Aligned
 from bench.pretraining import probe
@@ -56,7 +56,10 @@ def takes_part(spec: RunSpec) -> bool:
 def is_appraised(folder: RunFolder) -> bool:
     """Whether the figures of a sealed pretraining are those that would be measured now."""
     path = folder / RESULTS
-    return path.exists() and bool(read_json(path)["format"] == FORMAT)
+    try:  # figures that were altered, or that a killed process left unsealed, are measured again
+        return path.exists() and bool(read_json(path)["format"] == FORMAT)
+    except DataError:
+        return False
 
 
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
@@ -65,6 +68,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     from bench.model import part_class
     from bench.pretraining import codes, curves, reconstructions
 
+    folder.refuse_altered(RESULTS, "figures/")
     found: dict[str, Any] = {"format": FORMAT}
     if takes_part(spec):
         found["retrieval"] = retrieve(spec, work, folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bench.runs.workspace import Workspace
@@ -12,13 +14,15 @@ FIGURE = "figures/reconstructions"
 FILMS = 8
 
 
-def draw(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, float]:
-    """figures/reconstructions.svg and .png of a sealed tokenizer; returns the model's figures."""
+def painted(
+    spec: RunSpec, work: Workspace, folder: RunFolder
+) -> tuple[np.ndarray, np.ndarray, dict[str, float], int]:
+    """Validation films (FILMS, C, H, W), what a sealed tokenizer makes of their codes, the model's
+    figures over a batch, and how many validation studies there are."""
     import torch
 
     from bench.engine.checkpoint import load_weights
     from bench.engine.validation import EVALUATION_BATCH
-    from bench.figures import pyplot, save
     from bench.model import image_spec
     from bench.runs.training import initial_model, open_split
 
@@ -28,17 +32,29 @@ def draw(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, float]:
     batch = next(split.batches(EVALUATION_BATCH, work.device))
     with torch.inference_mode():
         films = batch.images.flatten(0, 1)[:FILMS]
-        painted = model.reconstruct(films)
+        again = model.reconstruct(films)
         figures: dict[str, float] = model.diagnose(batch)
-    plt = pyplot()
-    figure, axes = plt.subplots(2, len(films), figsize=(1.1 * len(films), 2.6), squeeze=False)
-    for row, (name, images) in enumerate((("film", films), ("codes", painted))):
-        for axis, image in zip(axes[row], images.mean(1).cpu().numpy(), strict=True):
-            axis.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-        axes[row, 0].set_ylabel(name)
+    return films.cpu().numpy(), again.cpu().numpy(), figures, len(split.studies)
+
+
+def draw(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, float]:
+    """figures/reconstructions.svg and .png of a sealed tokenizer; returns the model's figures."""
+    from bench.figures import TWO, pyplot, save
+
+    films, again, figures, count = painted(spec, work, folder)
+    figure, axes = pyplot().subplots(2, len(films), figsize=(TWO, 2.2), squeeze=False)
+    rows(axes, films, again)
     values = ", ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in figures.items())
-    figure.suptitle(f"{len(split.studies)} validation studies: {values}", fontsize=8)
+    figure.suptitle(f"{count} validation studies: {values}")
     figure.tight_layout(pad=0.3)
     save(figure, folder / FIGURE)
     return figures
+
+
+def rows(axes: Any, films: np.ndarray, again: np.ndarray) -> None:
+    """Films above what their codes keep of them."""
+    for row, (name, images) in enumerate((("film", films), ("codes", again))):
+        for axis, image in zip(axes[row], images.mean(1), strict=True):
+            axis.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+        axes[row, 0].set_ylabel(name)

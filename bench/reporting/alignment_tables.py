@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import pyplot, save
 from bench.reporting import tables
-from bench.reporting.sheet import Cell
+from bench.reporting.layout import Cell
 from bench.reporting.tables import Grid, Line
 from bench.runs.features import FEATURES
 from bench.store import write_atomic
@@ -16,10 +15,10 @@ from bench.suites.suite import Table
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-OWN, OTHERS = "alignment", "alignment-control-others"
+OWN = "alignment"
 HEADS = {
     OWN: "own pairs > .5",
-    OTHERS: "other pairs > .5",
+    "alignment-control-others": "other pairs > .5",
     "alignment-control-auc": "AUC, own over other",
     "alignment-control-retrieval": "AUC, own report",
 }
@@ -67,27 +66,3 @@ def sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]
     for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
         write_atomic(folder / f"{name}-{STEM}.{suffix}", tables.render(found, form))
     return [tables.render(found, "md")]
-
-
-def figure(suite: Summary, folder: Path) -> list[Path]:
-    """Own pairs against other pairs, row by row; none where no run holds both."""
-    rows = [r for r in suite.trained if all(suite.has(s, FEATURES, [r]) for s in (OWN, OTHERS))]
-    if not rows:
-        return []
-    plt = pyplot()
-    height = 0.34 * len(rows) + 1.6
-    drawn, axis = plt.subplots(figsize=(5.2, height))
-    for score, colour, marker in ((OWN, "black", "o"), (OTHERS, "tab:orange", "s")):
-        figures = [suite.figure(r, score, FEATURES) for r in rows]
-        axis.hlines(range(len(rows)), [f.low for f in figures], [f.high for f in figures],
-                    color=colour, linewidth=1.2)  # fmt: skip
-        axis.plot([f.value for f in figures], range(len(rows)), marker, color=colour,
-                  markersize=5, label=HEADS[score])  # fmt: skip
-    axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(-0.02, 1.02))
-    axis.set_xlabel("share of pairs above .5, 95 % intervals")
-    axis.set_title(f"Alignment: {suite.dataset}", fontsize=10)
-    axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
-    drawn.legend(loc="lower center", ncols=2, frameon=False)
-    drawn.tight_layout(rect=(0, 0.35 / height, 1, 1))
-    return save(drawn, folder / STEM)

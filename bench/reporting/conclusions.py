@@ -29,6 +29,7 @@ from bench.runs.controls import SHUFFLED
 from bench.spec import TREATMENT
 from bench.stats.compare import Comparison, corrected
 from bench.stats.verdicts import CONFIRMED, EXCLUDED, NO_EFFECT, REVERSED, TESTED, UNRESOLVED
+from bench.store import RunFolder, load_spec
 from bench.suites.suite import floor_title
 from bench.terminal import number
 
@@ -46,6 +47,7 @@ MARKS = {
 }
 SAME = 1e-9  # of scores that are equal
 FEW = 3  # claims named in a sentence
+MOST, SOME = 6, 4  # rows named one by one, and those named of more
 
 
 @dataclass(frozen=True)
@@ -189,10 +191,9 @@ def _written(suite: Summary, rows: Sequence[Reading]) -> str:
     counts = [r.distinct for r in rows if r.distinct is not None]
     if not counts:
         return ""
-    low, high = (f"{x:.0f}" for x in (min(counts), max(counts)))
-    return (
-        f", and {low if low == high else f'{low} to {high}'} distinct reports of {studies(suite)}"
-    )
+    many = " to ".join(dict.fromkeys(f"{x:.0f}" for x in (min(counts), max(counts))))
+    who = "it writes" if len(rows) == 1 else "they write"
+    return f", and {who} {many} distinct reports of {studies(suite)}"
 
 
 def _wording(found: Mapping[str, Reading]) -> str:
@@ -269,17 +270,30 @@ def _scope(suite: Summary) -> str:
     each = "one training" if counts == [1] else f"{times} trainings"
     alone = " One training of a row settles nothing about methods." if counts == [1] else ""
     return (
-        f"All of this holds for {suite.dataset}, {each} a row, {studies(suite)} test studies."
-        f"{alone}"
+        f"All of this holds for {suite.dataset}, {each}{_budget(suite)} a row, "
+        f"{studies(suite)} test studies.{alone}"
     )
+
+
+def _budget(suite: Summary) -> str:
+    """` of 8,000 examples`, where all rows have one budget."""
+    runs = [run for row in suite.trained for run in suite.keys[row][:1]]
+    budgets = {load_spec(RunFolder(suite.contrasts.out, run)).budget for run in runs}
+    if len(budgets) != 1:
+        return ""
+    [budget] = budgets
+    return f" of {budget.amount:,.0f} {budget.unit}"
 
 
 # --- words --------------------------------------------------------------------------------------
 
 
 def listed(names: Iterable[str]) -> str:
-    """a, b and c"""
-    *most, last = list(names)
+    """a, b and c; of many the first four and how many more: the tables have all."""
+    found = list(names)
+    if len(found) > MOST:
+        found = [*found[:SOME], f"{len(found) - SOME} more"]
+    *most, last = found
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -22,7 +22,7 @@ from bench.stats.compare import Comparison, System, compare_all
 from bench.stats.effect import Effect, effects
 from bench.stats.infer import VERSION
 from bench.stats.seeds import next_run
-from bench.store import RunFolder, file_digest, load_spec, read_json, write_json
+from bench.store import RunFolder, file_digest, keep, kept, load_spec, sealed
 
 MADE_HERE = "run:"  # initial weights that a run of this harness made, of one seed
 
@@ -56,25 +56,29 @@ class Contrasts:
     ) -> dict[str, Comparison]:
         # Whether they are paired follows from the files: those of a row and of its control.
         path = self.kept / f"{self._digest([a, b], family, text, seeded)}.json"
-        if path.exists():
-            return {k: _comparison(v) for k, v in read_json(path).items()}
+        if (known := kept(path)) is not None:
+            return {k: _comparison(v) for k, v in known.items()}
         second = self._system(b, family, text, seeded)
         first = self._system(a, family, text, only=second.ids if b[0] in CONTROLS else None)
         second = replace(second, patients=first.patients)
         found = compare_all(first, second, registry.load(family), paired=_own_control(a, b))
-        write_json(path, {k: _plain(v) for k, v in found.items()})
+        keep(path, {k: _plain(v) for k, v in found.items()})
         return found
 
-    def interval(self, key: Key, score: str, text: str) -> tuple[float, float, float]:
-        """(value, low, high) of a row over its seeds and studies together."""
+    def interval(
+        self, key: Key, score: str, text: str, only: tuple[str, ...] | None = None
+    ) -> tuple[float, float, float]:
+        """(value, low, high) of a row over its seeds and studies together; `only`: of those."""
         family = registry.family(score)
-        path = self.kept / f"{self._digest([key], family, text, True)}.json"
-        if not path.exists():
-            system = self._system(key, family, text)
+        more = [list(only)] if only else []
+        path = self.kept / f"{self._digest([key], family, text, True, more)}.json"
+        if (known := kept(path)) is None:
+            system = self._system(key, family, text, only=only)
             resampling = Resampling(system.ids, system.patients)
             found = intervals(registry.load(family), system.runs, resampling)
-            write_json(path, {k: [v.value, v.low, v.high] for k, v in found.items()})
-        value, low, high = read_json(path)[score]
+            known = {k: [v.value, v.low, v.high] for k, v in found.items()}
+            keep(path, known)
+        value, low, high = known[score]
         return value, low, high
 
     def next_run(self, key: Key, score: str, text: str) -> tuple[float, float] | None:
@@ -125,7 +129,7 @@ class Contrasts:
         how = [*weights.values(), "log" if log else "as it is", "in folds"]
         files = [keys[row] for row in weights]
         path = self.kept / f"{self._digest(files, family, text, True, how)}.json"
-        if not path.exists():
+        if (known := kept(path)) is None:
             folds = [self.folds(keys[row], row, family, text) for row in weights]
             each = [
                 effects(
@@ -136,12 +140,13 @@ class Contrasts:
             ]  # fmt: skip
             found = {k: over_folds([e[k] for e in each]) if each[1:] else v
                      for k, v in each[0].items()}  # fmt: skip
-            write_json(path, {k: _plain(v) for k, v in found.items()})
-        kept = read_json(path)[score]
+            known = {k: _plain(v) for k, v in found.items()}
+            keep(path, known)
+        mine = known[score]
         value, studies, seeds = (
-            float("nan") if kept[k] is None else kept[k] for k in ("value", "studies", "seeds")
+            float("nan") if mine[k] is None else mine[k] for k in ("value", "studies", "seeds")
         )
-        return Effect(value, studies, seeds, tuple(kept["degrees"]))
+        return Effect(value, studies, seeds, tuple(mine["degrees"]))
 
     def statistics(self, key: Key, family: str, text: str) -> np.ndarray:
         """(S, n, k) the per-report statistics of a row, one table a seed, of all folds together."""
@@ -164,7 +169,8 @@ class Contrasts:
     def has(self, key: Key, score: str, text: str) -> bool:
         """Whether every run of a row was scored so: a metric may not have been able to run."""
         wanted = (text, registry.family(score))
-        return all(p.exists() and wanted in self._scored(p).statistics for p in self._paths(key))
+        found = map(sealed, self._paths(key))
+        return all(p.exists() and wanted in self._scored(p).statistics for p in found)
 
     def _digest(
         self, keys: Sequence[Key], family: str, text: str, seeded: bool, more: Sequence[object] = ()
@@ -177,7 +183,7 @@ class Contrasts:
 
     def _digest_of(self, path: Path) -> str:
         if path not in self._digests:
-            self._digests[path] = file_digest(path)
+            self._digests[path] = file_digest(sealed(path))
         return self._digests[path]
 
     @cached_property

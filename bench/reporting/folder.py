@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
 from bench.data.text import TREATMENTS
+from bench.errors import BenchError
 from bench.reporting import (
     alignment_tables,
     by_fold,
@@ -20,15 +22,22 @@ from bench.reporting import (
     costs,
     image_information,
     sections,
+    short_table,
     tables,
 )
+from bench.reporting.conclusions import conclusions
+from bench.reporting.figures import FIGURES, FIRST, draw
 from bench.reporting.selection import Selection
+from bench.reporting.sheet import render
 from bench.reporting.summary import Summary
 from bench.runs.controls import SHUFFLED, WITHIN
 from bench.spec import TREATMENT
 from bench.stats.compare import Comparison
 from bench.store import write_atomic
 from bench.suites.suite import Table
+
+BEGIN, END = "<!-- verdict -->", "<!-- /verdict -->"
+SUFFIXES = {"md": "md", "latex": "tex", "csv": "csv"}
 
 
 def write_suite(
@@ -43,6 +52,8 @@ def write_suite(
     gains = [sections.image_gain(suite, control) for control in (SHUFFLED, WITHIN)]
     parts = [
         f"# {suite.suite.title}\n\n{origin(suite, selection)}\n",
+        verdict(suite),
+        *_shown(figures(suite, folder, FIRST)),
         sections.summary(suite, *gains),
     ]
     for name, table in suite.suite.tables.items():
@@ -55,7 +66,8 @@ def write_suite(
         costs.section(suite),
     ]
     write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
-    parts += [f"![{path.stem}]({path.name})\n" for path in figures(suite, folder)]
+    others = [name for name in FIGURES if name not in FIRST]
+    parts += _shown(figures(suite, folder, others))
     write_atomic(folder / "README.md", "\n".join(filter(None, parts)))
     return [folder / "README.md", folder / "scores.csv"]
 
@@ -75,33 +87,58 @@ def origin(suite: Summary, selection: Selection | None = None) -> str:
     )
 
 
-def figures(suite: Summary, folder: Path) -> list[Path]:
-    """Draw every figure of a suite into `folder`, as SVG and PNG; returns the PNGs."""
-    from bench.reporting.plots import ladder
-    from bench.reporting.plots_clinical import clinical
-    from bench.reporting.plots_images import image_information as reading
+def verdict(suite: Summary) -> str:
+    """The conclusions as a list, between the marks that `bench report --into` looks for."""
+    lines = "".join(f"- {sentence}\n" for sentence in conclusions(suite))
+    return f"## What was found\n\n{BEGIN}\n{lines}{END}\n" if lines else ""
 
-    return [
-        *ladder(suite, folder),
-        *reading(suite, folder),
-        *clinical(suite, folder),
-        *alignment_tables.figure(suite, folder),
-    ]
+
+def put_verdict(suite: Summary, path: Path) -> None:
+    """Replace what stands between the marks in a Markdown file by the suite's conclusions."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise BenchError(f"{path} has no one place for a verdict", f"put {BEGIN} and {END} into it")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    lines = "".join(f"- {sentence}\n" for sentence in conclusions(suite))
+    write_atomic(path, f"{before}{BEGIN}\n{lines}{END}{after}")
+
+
+def figures(suite: Summary, folder: Path, names: Sequence[str] = tuple(FIGURES)) -> list[Path]:
+    """Draw figures of a suite into `folder`, as SVG, PNG and the data in CSV; returns the PNGs.
+
+    A figure of which the runs hold nothing is left out.
+    """
+    return [path for name in names for path in draw(name, suite, folder)]
+
+
+def _shown(paths: Sequence[Path]) -> list[str]:
+    return [f"![{path.stem}]({path.name})\n" for path in paths]
 
 
 def _table_sections(suite: Summary, name: str, table: Table, folder: Path) -> list[str]:
-    parts = []
-    for text in TREATMENTS:
+    short = short_table.sheet(suite, table)
+    _write(folder / name, partial(render, short))
+    full = suite.grid(table, TREATMENT)
+    _write(folder / f"{name}-metrics", partial(tables.render, full))
+    for text in (t for t in TREATMENTS if t != TREATMENT):
         grid = suite.grid(table, text)
-        stem = name if text == TREATMENT else f"{name}-{text.partition('@')[0]}"
-        for form, suffix in (("md", "md"), ("latex", "tex"), ("csv", "csv")):
-            write_atomic(folder / f"{stem}.{suffix}", tables.render(grid, form))
-        if text == TREATMENT:
-            parts.append(tables.render(grid, "md"))
-    parts += clinical_tables.sections(suite, name, table, folder)
-    parts += alignment_tables.sections(suite, name, table, folder)
+        _write(folder / f"{name}-{text.partition('@')[0]}", partial(tables.render, grid))
+    folded = [tables.render(full, "md")]
+    folded += clinical_tables.sections(suite, name, table, folder)
+    folded += alignment_tables.sections(suite, name, table, folder)
     tests = _comparison_section(suite.comparisons(table), folder / f"{name}-tests.csv")
-    return [*parts, tests]
+    return [render(short, "md"), *_folded("All metrics, and every test", [*folded, tests])]
+
+
+def _write(stem: Path, form: Callable[[str], str]) -> None:
+    for name, suffix in SUFFIXES.items():
+        write_atomic(stem.with_name(f"{stem.name}.{suffix}"), form(name))
+
+
+def _folded(title: str, parts: Sequence[str]) -> list[str]:
+    """Parts that a reader of the Markdown opens."""
+    return [f"<details><summary>{title}</summary>\n", *parts, "</details>\n"]
 
 
 def _comparison_section(found: Sequence[Comparison], path: Path) -> str:

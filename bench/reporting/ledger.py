@@ -9,7 +9,7 @@ from math import exp, isfinite
 from bench.config import load_yaml
 from bench.reporting.alignment_tables import HEADS
 from bench.reporting.claims import DISAGREE, Entry
-from bench.reporting.sheet import Cell, Column, Row, Sheet
+from bench.reporting.layout import Cell, Column, Row, Sheet
 from bench.reporting.summary import RANKED_BY, Summary
 from bench.spec import TREATMENT
 from bench.stats.compare import TESTS
@@ -36,7 +36,7 @@ COLUMNS = (
     Column("section", heading=True),
     Column("claim", heading=True),
     Column("rows", heading=True),
-    Column("metric"),
+    Column("metric", key=True),
     Column("paper", right=True),
     Column("ours [95 %]", ("ours", "low", "high"), right=True),
     Column("p", ("p_no_effect",), right=True),

@@ -1,124 +1,148 @@
-"""report.html: a suite's README as one file, its figures inside, and where its numbers come from.
+"""report.html: a suite's verdict, claims, leaderboard, studies, figures and provenance in one file.
 
-The README is the only source of what is said; this turns the Markdown that the harness writes
-(headings, paragraphs, lists, pipe tables, figures) into HTML, and adds the provenance of each run.
+It needs nothing beside it and is readable without JavaScript, which only sorts, filters and shows
+single studies. Words, style and script are in `templates/`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.boards.rows import BoardRow
 from bench.errors import some
-from bench.store import read_json, write_atomic
+from bench.files import write_atomic
+from bench.reporting import alignment_tables, clinical_tables, short_table, tables
+from bench.reporting.browser import browser
+from bench.reporting.claims import ledger
+from bench.reporting.conclusions import conclusions, studies
+from bench.reporting.figures import FIGURES
+from bench.reporting.layout import Sheet
+from bench.reporting.leaderboard import leaderboard
+from bench.reporting.ledger import sheet as ledger_sheet
+from bench.spec import TREATMENT
+from bench.stats.verdicts import NOT_RUN
+from bench.store import read_json
 from bench.suites.suite import floor_title
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
 NAME = "report.html"
-STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; color: #1a1a1a }
-table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; font-size: 12.5px }
-th, td { padding: .2rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #e4e4e4 }
-th { border-bottom: 2px solid #888; position: sticky; top: 0; background: #fff }
-tr.paper td, tr.delta td, tr.verdict td { color: #666 }
-tr.floor td { background: #f6f6f2 }
-svg { max-width: 100%; height: auto }
-code { background: #f3f3f3; padding: 0 .2rem }
-ul { color: #333 }
-"""  # noqa: E501
-_IMAGE = re.compile(r"!\[(?P<title>.*)\]\((?P<name>.*)\.png\)")
-_COLUMNS = ("row", "run", "seed", "model", "budget", "steps", "parameters", "device", "commit",
-            "initial weights", "predictions sha256")  # fmt: skip
+TEMPLATES = Path(__file__).parent / "templates"
+COLUMNS = ("row", "run", "seed", "model", "budget", "steps", "parameters", "device", "commit",
+           "initial weights", "predictions sha256")  # fmt: skip
+_ID = re.compile(r' id="([^"]+)"')
 
 
-def write_page(suite: Summary, rows: Sequence[BoardRow], folder: Path) -> Path:
-    """From a folder that `write_suite` has written."""
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    body = "\n".join([*_blocks(text, folder), *provenance(suite, rows)])
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(suite.suite.title)}: {escape(suite.dataset)}</title>\n"
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+def write_page(suite: Summary, rows: Sequence[BoardRow], folder: Path, origin: str = "") -> Path:
+    """Into a folder that `write_suite` has written, whose figures it shows."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    made = jinja2.Environment(loader=loader, autoescape=True, keep_trailing_newline=True)
+    page = made.get_template("report.html.j2").render(
+        title=suite.suite.title,
+        dataset=suite.dataset,
+        studies=studies(suite),
+        conclusions=conclusions(suite),
+        figures=list(_figures(folder)),
+        claims=_claims(suite),
+        board=leaderboard(suite),
+        browser=browser(suite),
+        sheets=list(_sheets(suite)),
+        origin=origin,
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
+        **_provenance(suite, rows),
     )
     write_atomic(folder / NAME, page)
     return folder / NAME
 
 
-# --- Markdown ----------------------------------------------------------------------------------
+# --- figures ------------------------------------------------------------------------------------
 
 
-def _blocks(text: str, folder: Path) -> Iterator[str]:
-    """HTML of each block; blocks are parted by empty lines."""
-    for block in re.split(r"\n\s*\n", text.strip()):
-        lines = block.splitlines()
-        heading = re.match(r"(#+) (.*)", lines[0])
-        image = _IMAGE.fullmatch(lines[0])
-        if heading:
-            level = len(heading[1])
-            yield f"<h{level}>{inline(heading[2])}</h{level}>"
-        elif image:
-            yield f"<figure>{_svg(folder / image['name'])}</figure>"
-        elif lines[0].startswith("|"):
-            yield _table(lines)
-        elif lines[0].startswith("- "):
-            yield "<ul>" + "".join(f"<li>{inline(x[2:])}</li>" for x in lines) + "</ul>"
-        else:
-            yield f"<p>{inline(' '.join(lines))}</p>"
+def _figures(folder: Path) -> Iterator[dict[str, str]]:
+    for name, (_, text) in FIGURES.items():
+        path = folder / f"{name}.svg"
+        if path.exists():
+            yield {"name": name, "text": text, "svg": inline(path.read_text(encoding="utf-8"))}
 
 
-def inline(text: str) -> str:
-    """Bold and code of one line of text; everything else is text."""
-    text = escape(text, quote=False)
-    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+def inline(svg: str) -> str:
+    """A drawing for the middle of a page: without prologue, and with no id but those it uses."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    return _ID.sub(lambda found: found[0] if found[1] in used else "", svg)
 
 
-def _table(lines: Sequence[str]) -> str:
-    head, _, *body = [
-        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in lines
+# --- claims -------------------------------------------------------------------------------------
+
+
+def _claims(suite: Summary) -> dict[str, Any] | None:
+    """Every claim of which something was run; None where nothing was."""
+    entries = ledger(suite)
+    found = ledger_sheet(entries, suite)
+    pairs = [
+        (entry, row)
+        for entry, row in zip(entries, found.rows, strict=True)
+        if entry.verdict.kind != NOT_RUN
     ]
-    rows = [f"<tr>{''.join(f'<th>{inline(c)}</th>' for c in head)}</tr>"]
-    for cells in body:
-        kind = next((c for c in cells if c in ("paper", "delta", "verdict", "floor")), "")
-        marked = f'<tr class="{kind}">' if kind else "<tr>"
-        rows.append(f"{marked}{''.join(f'<td>{inline(c)}</td>' for c in cells)}</tr>")
-    return "<table>\n" + "\n".join(rows) + "\n</table>"
+    if not any(entry.effect for entry, _ in pairs):
+        return None
+    kinds = Counter(entry.verdict.kind for entry, _ in pairs)
+    return {
+        "title": found.title,
+        "heads": [column.head for column in found.columns],
+        "rows": [
+            {
+                "kind": entry.verdict.kind,
+                "metric": entry.metric or "all of them",
+                "cells": [cell.text for cell in row.cells],
+            }
+            for entry, row in pairs
+        ],
+        "kinds": kinds.most_common(),
+        "metrics": list(dict.fromkeys(entry.metric or "all of them" for entry, _ in pairs)),
+        "notes": found.notes,
+    }
 
 
-def _svg(stem: Path) -> str:
-    """A figure's drawing without the prologue of a file of its own."""
-    text = stem.parent.joinpath(f"{stem.name}.svg").read_text(encoding="utf-8")
-    return text[text.index("<svg") :]
+def _sheets(suite: Summary) -> Iterator[Sheet]:
+    """Every table of the suite, for the appendix."""
+    for table in suite.suite.tables.values():
+        if not any(row in suite.keys for row in table.rows):
+            continue
+        yield short_table.sheet(suite, table)
+        yield tables.sheet(suite.grid(table, TREATMENT))
+        for module in (clinical_tables, alignment_tables):
+            if (grid := module.grid(suite, table)) is not None:
+                yield tables.sheet(grid)
 
 
-# --- provenance --------------------------------------------------------------------------------
+# --- provenance ---------------------------------------------------------------------------------
 
 
-def provenance(suite: Summary, rows: Sequence[BoardRow]) -> Iterator[str]:
+def _provenance(suite: Summary, rows: Sequence[BoardRow]) -> dict[str, Any]:
     """Each run, the machines and packages behind them, and every metric's signature."""
     first = {(r.variant, r.run_id): r for r in reversed(rows)}  # the first row of each run
     order = list(dict.fromkeys((r.variant, r.run_id) for r in rows))
-    body = [f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in _run(first[x]))}</tr>" for x in order]
-    yield "<h2>Provenance</h2>"
-    yield f"<table>\n<tr>{''.join(f'<th>{c}</th>' for c in _COLUMNS)}</tr>"
-    yield "\n".join(body) + "\n</table>"
-    machines: dict[str, list[str]] = {}
+    machines: dict[str, dict[str, None]] = {}
     for variant, run_id in order:
-        machines.setdefault(_machine(suite, run_id), []).append(variant)
-    yield "<ul>"
-    yield from (f"<li>{escape(m)}: {escape(some(v, 30))}</li>" for m, v in machines.items())
-    yield "</ul>\n<h3>Signatures</h3>\n<ul>"
-    signatures = dict.fromkeys(r.signature for r in rows if r.stratum == "all" and r.signature)
-    intervals = dict.fromkeys(r.interval for r in rows if r.stratum == "all" and r.interval)
-    yield from (f"<li><code>{escape(s)}</code></li>" for s in [*signatures, *intervals])
-    yield "</ul>"
+        machines.setdefault(_machine(suite, run_id), {})[floor_title(variant)] = None
+    whole = [r for r in rows if r.stratum == "all"]
+    signatures = dict.fromkeys(s for r in whole for s in (r.signature, r.interval) if s)
+    return {
+        "runs": [_run(first[x]) for x in order],
+        "run_heads": COLUMNS,
+        "machines": [(machine, some(names, 30)) for machine, names in machines.items()],
+        "signatures": list(signatures),
+    }
 
 
 def _run(row: BoardRow) -> list[str]:

@@ -69,8 +69,8 @@ def summary(
     if floor := suite.best_floor():
         lines += _against_floor(suite, rows, floor[0])
     lines += _gain_words(gains, harder)
-    lines += _one_run(suite, rows)
-    return "## In short\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
+    lines += one_run(suite, rows)
+    return "### Rows, floors and images\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
 
 
 def _best(suite: Summary, rows: Sequence[str]) -> str:
@@ -134,8 +134,9 @@ def _gain_words(
     if using:
         top = max(using, key=lambda r: using[r].difference)
         lines.append(
-            f"Images help {', '.join(using)}; most of all {top}: {_size(using[top])} {RANKED_BY} "
-            "over the same reports given to other studies."
+            "Reports fit the images of their own study better than those of others, be it in "
+            f"wording or in findings: {', '.join(using)}; most of all {top}, by "
+            f"{_size(using[top])} {RANKED_BY}."
         )
         within = _ranking(harder).get(top)
         if within is not None:
@@ -158,7 +159,7 @@ def _size(c: Comparison) -> str:
     return f"{number(c.difference)} {interval(c.low, c.high)}"
 
 
-def _one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
+def one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
     lone = [r for r in rows if suite.trainings(r) == 1]
     if not lone:
         return []

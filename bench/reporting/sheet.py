@@ -9,60 +9,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
 
 from bench.errors import unknown
+from bench.reporting.latex import latex
+from bench.reporting.layout import Cell, Sheet
+from bench.terminal import GAP, room
 
-WIDTH = 100  # columns of the text form
-PAGE = 45  # rows that fit on a page of LaTeX; more of them are a longtable
-LONG = 30  # characters from which a column of text breaks its lines there
-GAP = "  "
-
-
-@dataclass(frozen=True)
-class Cell:
-    text: str
-    bold: bool = False
-    numbers: tuple[float | str | None, ...] = ()  # as many as its column names; () = the text
-
-
-@dataclass(frozen=True)
-class Column:
-    """`numbers`: the heads of its columns in CSV (one of the same head, if none are named).
-
-    `heading`: text prints it above the rows that share it; other forms on the first of them,
-    CSV on each.
-    """
-
-    head: str
-    numbers: tuple[str, ...] = ()
-    right: bool = False
-    heading: bool = False
-    key: bool = False  # text repeats it where the other columns need a second block
-
-
-@dataclass(frozen=True)
-class Row:
-    cells: tuple[Cell, ...]
-    kind: str = ""
-    first: bool = True  # of the lines that belong together
-
-
-@dataclass(frozen=True)
-class Sheet:
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-
-    def shown(self, row: Row) -> list[Cell]:
-        """Its cells as a table has them: what the rows above share is not said again."""
-        return [
-            Cell("") if column.heading and not row.first else cell
-            for cell, column in zip(row.cells, self.columns, strict=True)
-        ]
+BROKEN = 17  # letters of a last column that breaks its lines, at least
 
 
 def render(sheet: Sheet, form: str) -> str:
@@ -76,41 +31,44 @@ def render(sheet: Sheet, form: str) -> str:
 
 
 def text(sheet: Sheet) -> str:
-    """Aligned columns of at most `WIDTH`; what does not fit follows in a block of its own."""
-    parts = [*wrap(sheet.title, WIDTH), ""] if sheet.title else []
-    for block in _blocks(sheet):
-        parts += [*_block(sheet, block), ""]
+    """Aligned columns within the terminal; what does not fit follows in a block of its own."""
+    width = room()
+    parts = [*wrap(sheet.title, width), ""] if sheet.title else []
+    for block in _blocks(sheet, width):
+        parts += [*_block(sheet, block, width), ""]
     for note in sheet.notes:
-        parts += wrap(note, WIDTH, initial_indent="- ", subsequent_indent="  ")
+        parts += wrap(note, width, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _blocks(sheet: Sheet) -> list[list[int]]:
-    """Which printed columns stand beside one another; headings stand above the rows."""
+def _blocks(sheet: Sheet, width: int) -> list[list[int]]:
+    """Which printed columns stand beside one another; headings stand above the rows.
+
+    The last column breaks its lines rather than stand in a block of its own.
+    """
     columns = sheet.columns
-    widths = [_width(sheet, i) for i in range(len(columns))]
     keys = [i for i, c in enumerate(columns) if c.key]
-    room = WIDTH - sum(widths[i] + len(GAP) for i in keys)
+    free = width - sum(sheet.width(i) + len(GAP) for i in keys)
     blocks: list[list[int]] = []
     left = -1
     for i, column in enumerate(columns):
         if column.key or column.heading:
             continue
-        left -= widths[i] + len(GAP)
-        if left < -len(GAP) or not blocks:
+        last = i == len(columns) - 1 and not column.right
+        needed = min(sheet.width(i), BROKEN) if last else sheet.width(i)
+        if needed > left or not blocks:
             blocks.append(list(keys))
-            left = room - widths[i] - len(GAP)
+            left = free
+        left -= needed + len(GAP)
         blocks[-1].append(i)
     return blocks or [keys]
 
 
-def _width(sheet: Sheet, i: int) -> int:
-    return max(len(x) for x in (sheet.columns[i].head, *(r.cells[i].text for r in sheet.rows)))
-
-
-def _block(sheet: Sheet, chosen: Sequence[int]) -> Iterator[str]:
+def _block(sheet: Sheet, chosen: Sequence[int], width: int) -> Iterator[str]:
     columns = sheet.columns
-    widths = {i: _width(sheet, i) for i in chosen}
+    widths = {i: sheet.width(i) for i in chosen}
+    used = sum(widths[i] + len(GAP) for i in chosen[:-1])
+    widths[chosen[-1]] = min(widths[chosen[-1]], max(BROKEN, width - used))
 
     def line(cells: Sequence[str]) -> str:
         sides = (
@@ -119,7 +77,12 @@ def _block(sheet: Sheet, chosen: Sequence[int]) -> Iterator[str]:
         )
         return GAP.join(sides).rstrip()
 
-    yield line([columns[i].head for i in chosen])
+    def lines(cells: Sequence[str]) -> Iterator[str]:
+        first, *rest = wrap(cells[-1], widths[chosen[-1]]) or [""]
+        yield line([*cells[:-1], first])
+        yield from (" " * used + more for more in rest)
+
+    yield line([columns[i].name for i in chosen])
     yield GAP.join("-" * widths[i] for i in chosen)
     above = ""
     headed = any(column.heading for column in columns)
@@ -128,10 +91,10 @@ def _block(sheet: Sheet, chosen: Sequence[int]) -> Iterator[str]:
         heading = GAP.join(c.text for c, col in zip(cells, columns, strict=True) if col.heading)
         if headed and heading != above:
             yield ""
-            yield from wrap(heading, WIDTH, subsequent_indent="  ")
+            yield from wrap(heading, width, subsequent_indent="  ")
             above = heading
         if any(cells[i].text for i in chosen):
-            yield line([cells[i].text for i in chosen])
+            yield from lines([cells[i].text for i in chosen])
 
 
 # --- Markdown, CSV, HTML -----------------------------------------------------------------------
@@ -165,7 +128,9 @@ def to_csv(sheet: Sheet) -> str:
 def html(sheet: Sheet) -> str:
     def cell(c: Cell) -> str:
         shown = escape(c.text)
-        return f"<td><b>{shown}</b></td>" if c.bold and c.text else f"<td>{shown}</td>"
+        if c.bold and c.text:
+            return f"<td><b>{shown}</b></td>"
+        return f'<td class="quiet">{shown}</td>' if c.quiet else f"<td>{shown}</td>"
 
     head = "".join(f"<th>{escape(c.head)}</th>" for c in sheet.columns)
     rows = [
@@ -179,84 +144,6 @@ def html(sheet: Sheet) -> str:
         + "\n".join(rows)
         + f"\n</tbody>\n</table>\n<ul>{notes}</ul>\n"
     )
-
-
-# --- LaTeX -------------------------------------------------------------------------------------
-
-_LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%_#${}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "–": "--",
-    "✓": r"\checkmark",
-    "†": r"\dag{}",
-    "±": r"$\pm$",
-}
-
-
-def tex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return "".join(_LATEX.get(c, c) for c in text)
-
-
-def latex(sheet: Sheet) -> str:
-    """A table* that compiles with booktabs, amssymb and graphicx; of many rows a longtable."""
-    caption = ". ".join(filter(None, [tex(sheet.title), tex(" ".join(sheet.notes))]))
-    head = " & ".join(tex(c.head) for c in sheet.columns) + r" \\"
-    body = list(_latex_rows(sheet))
-    if len(sheet.rows) > PAGE:
-        return "\n".join(_longtable(sheet, caption, head, body))
-    columns = "".join("r" if c.right else "l" for c in sheet.columns)
-    lines = [
-        "% \\usepackage{booktabs,amssymb,graphicx}",
-        "\\begin{table*}[t]",
-        "\\centering",
-        f"\\caption{{{caption}}}",
-        "\\resizebox{\\textwidth}{!}{%",
-        f"\\begin{{tabular}}{{{columns}}}",
-        "\\toprule",
-        head,
-        "\\midrule",
-    ]
-    return "\n".join([*lines, *body, "\\bottomrule", "\\end{tabular}}", "\\end{table*}", ""])
-
-
-def _latex_rows(sheet: Sheet) -> Iterator[str]:
-    for i, row in enumerate(sheet.rows):
-        if row.first and i:
-            yield "\\addlinespace"
-        cells = (
-            f"\\textbf{{{tex(c.text)}}}" if c.bold and c.text else tex(c.text)
-            for c in sheet.shown(row)
-        )
-        yield " & ".join(cells) + r" \\"
-
-
-def _longtable(sheet: Sheet, caption: str, head: str, body: Sequence[str]) -> list[str]:
-    """Over several pages of one column; long texts break their lines."""
-    kinds = [
-        "r" if c.right else r"p{0.14\textwidth}" if _width(sheet, i) > LONG else "l"
-        for i, c in enumerate(sheet.columns)
-    ]
-    return [
-        "% \\usepackage{booktabs,amssymb,longtable}",
-        "\\begingroup\\scriptsize\\setlength{\\tabcolsep}{3pt}",
-        f"\\begin{{longtable}}{{{''.join(kinds)}}}",
-        "\\toprule",
-        head,
-        "\\midrule",
-        "\\endhead",
-        "\\bottomrule",
-        f"\\caption{{{caption}}}",
-        "\\endlastfoot",
-        *body,
-        "\\end{longtable}",
-        "\\endgroup",
-        "",
-    ]
 
 
 FORMS: Mapping[str, Callable[[Sheet], str]] = {

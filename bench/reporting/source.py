@@ -13,6 +13,7 @@ from bench.reporting.folder import write_suite
 from bench.reporting.selection import REPORTS, Selection, report_folder
 from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace, default_cache
+from bench.settings import ranged
 from bench.spec import PROTOCOL
 from bench.suites.plan import make_plan
 
@@ -33,7 +34,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="dataset=NAME")
     parser.add_argument("--board", type=Path, default=BOARDS / PROTOCOL)
     parser.add_argument("--out", type=Path, help="folder of runs to take instead of the board's")
-    parser.add_argument("--seeds", type=int, default=1, help="with --out: trainings of each row")
+    parser.add_argument(
+        "--seeds", type=ranged(1, 1000), default=1, help="with --out: trainings of each row"
+    )
     parser.add_argument(
         "--reports",
         type=Path,

@@ -12,14 +12,15 @@ from typing import Any
 
 from bench.config import load_yaml
 from bench.metrics import registry
-from bench.reporting.sheet import Cell, Column, Row, Sheet
+from bench.reporting.layout import Cell, Column, Row, Sheet
 from bench.reporting.sheet import render as print_sheet
 from bench.suites.suite import Table, floor_title
-from bench.terminal import interval, number
+from bench.terminal import number
 
 NOT_RUN = "not run"
 ONE_TRAINING = "one training"
 NONE = "–"
+SHORT = {"Integration": "Int.", "L_global": "Lg", "Two-stage": "2-st."}  # parts, where it is narrow
 # Measured by `bench.scripts.coverage`; a test holds these figures to its record.
 MACRO_NOTE = (
     "Intervals of macro averages are too short where observations are rare: in simulated cases "
@@ -162,9 +163,10 @@ def _ours(figure: Figure | None, bold: bool) -> Cell:
 
 
 def cell(figure: Figure, bold: bool = False) -> Cell:
-    """.123 [.105, .140]"""
+    """.123 ±.018: half the width of the interval, whose ends are the cell's numbers."""
     ends = (figure.value, figure.low, figure.high)
-    return Cell(f"{number(figure.value)} {interval(*ends[1:])}", bold, ends)
+    half = (figure.high - figure.low) / 2
+    return Cell(f"{number(figure.value)} ±{number(half)}", bold, numbers=ends)
 
 
 def _delta(published: float | None, figure: Figure | None) -> Cell:
@@ -233,9 +235,9 @@ def sheet(grid: Grid) -> Sheet:
     has them on every line, and value, low and high of each metric in columns of their own."""
     columns = [
         Column("row", key=True),
-        *(Column(tick) for tick in grid.ticks),
+        *(Column(tick, short=SHORT.get(tick, "")) for tick in grid.ticks),
         Column("line" if _varied(grid) else "", ("line",), key=_varied(grid)),
-        *(Column(m, (m, f"{m} low", f"{m} high"), right=True) for m in grid.metrics),
+        *(_column(metric) for metric in grid.metrics),
     ]
     rows: list[Row] = []
     name, ticks = "", [Cell("", numbers=("",))] * len(grid.ticks)
@@ -249,6 +251,15 @@ def sheet(grid: Grid) -> Sheet:
         cells = (head, *shown, Cell(line.kind), *line.cells)
         rows.append(Row(cells, line.kind, bool(line.name)))
     return Sheet(grid.title, tuple(columns), tuple(rows), grid.notes)
+
+
+def _column(metric: str) -> Column:
+    """`chexpert-rules micro-F1, 14` is `micro-F1, 14` under the labeler where it is narrow."""
+    family, _, rest = metric.partition(" ")
+    names = (metric, f"{metric} low", f"{metric} high")
+    if rest and family in registry.names():
+        return Column(metric, names, right=True, group=family, short=rest)
+    return Column(metric, names, right=True)
 
 
 def _varied(grid: Grid) -> bool:

@@ -20,7 +20,7 @@ from bench.runs.prediction import ALIGNMENT
 from bench.runs.representations import REPRESENTATIONS
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder
+from bench.store import RunFolder, sealed
 
 FEATURES = "features"  # the pseudo-treatment of scores that do not read text
 SMALLEST_PART = 10  # studies; an interval over fewer says nothing
@@ -48,12 +48,12 @@ def _tables(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, np.n
     """Family -> statistics per study, in manifest order."""
     found = {}
     if (folder / ALIGNMENT).exists():
-        columns = np.loadtxt(folder / ALIGNMENT, ndmin=2)
+        columns = np.loadtxt(sealed(folder / ALIGNMENT), ndmin=2)
         found["alignment"] = columns[:, :1]
         if columns.shape[1] > 1:  # runs from before the control have the marks alone
             found["alignment-control"] = columns[:, 1:]
     if (folder / LIKELIHOODS).exists():
-        with np.load(folder / LIKELIHOODS, allow_pickle=False) as arrays:
+        with np.load(sealed(folder / LIKELIHOODS), allow_pickle=False) as arrays:
             found |= image_information.tables(arrays)
             found[ATTRIBUTION] = _attribution(arrays["own"] - arrays["mean"], spec, work)
     if (folder / REPRESENTATIONS).exists():

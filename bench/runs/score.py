@@ -36,11 +36,11 @@ from bench.runs.strata import strata
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec
 from bench.stats import Plan, intervals, signature
-from bench.store import RunFolder, file_digest, is_whole, write_json
+from bench.store import RunFolder, file_digest, sealed, write_json
 
 SPLIT = "test"
 CONTROL_TREATMENTS = (TREATMENT,)  # the control asks for a difference, not for every treatment
-TABLES = "scores.npz"
+TABLES, SCORES = "scores.npz", "scores.json"
 CONTROLS = {SHUFFLED: "scores_shuffled.npz", WITHIN: "scores_within.npz"}
 # Part of the studies that a control's rows are of: those whose labels another study shares.
 PARTS = {SHUFFLED: "all", WITHIN: "grouped"}
@@ -68,7 +68,7 @@ def _identity(name: str) -> str:
 def is_scored(spec: RunSpec, folder: RunFolder, metrics: Sequence[str]) -> bool:
     """Whether the sealed scores are those that would be computed now."""
     manifest = folder.manifest
-    if manifest is None or manifest["status"] != "scored" or not is_whole(manifest):
+    if manifest is None or manifest["status"] != "scored":
         return False
     return bool(manifest.get("scoring") == scoring_key(spec, folder, metrics))
 
@@ -79,6 +79,7 @@ def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[
     Scores of a metric that cannot run here but did elsewhere (CheXbert, say) stay as they are.
     """
     folder.sweep()
+    folder.refuse_altered(TABLES, *CONTROLS.values(), SCORES)
     rows, tables = _assessed(spec, work, folder, metrics)
     rows, tables[TABLES] = _with_earlier(rows, tables[TABLES], folder)
     if (manifest := folder.manifest) and manifest["status"] == "scored":
@@ -87,7 +88,7 @@ def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[
         (folder / name).unlink(missing_ok=True)
     for name, scored in tables.items():
         scored.save(folder / name)
-    write_json(folder / "scores.json", rows)
+    write_json(folder / SCORES, rows)
     folder.seal(status="scored", scoring=scoring_key(spec, folder, metrics))
 
 
@@ -103,7 +104,7 @@ def _with_earlier(
     if not lost:
         return rows, scored
     tables = {k: v for k, v in before.statistics.items() if k[1] in lost}
-    kept = [r for r in read_scores(folder / "scores.json") if r["family"] in lost]
+    kept = [r for r in read_scores(folder / SCORES) if r["family"] in lost]
     old = [s for s in before.scores if registry.family(s.metric) in lost]
     new = [s for s in scored.scores if registry.family(s.metric) not in lost]
     whole = replace(scored, scores=(*new, *old), statistics={**scored.statistics, **tables})
@@ -123,7 +124,7 @@ def _assessed(
     """The rows, and the statistics behind them by the names of their files."""
     dataset = work.open(spec).dataset
     patients = tuple(s.patient for s in dataset.split(SPLIT))
-    own = files.read(folder / PREDICTIONS)
+    own = files.read(sealed(folder / PREDICTIONS))
     scored = features.added(_score(own, spec, work, metrics, None), spec, work, folder)
     rows = _rows(scored, patients, "all", "")
     for stratum, ids in strata(dataset, SPLIT).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,14 +56,19 @@ class Workspace:
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _opened: dict[str, Opened] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        chosen = os.environ.get("BENCH_DEVICE")
+        if chosen and not re.fullmatch(r"cpu|cuda(:\d+)?", chosen):
+            raise BenchError(f"BENCH_DEVICE={chosen}", "give cpu or cuda, or unset it")
+
     @property
     def device(self) -> str:
         """ "cuda" when there is one, else "cpu"; $BENCH_DEVICE overrides."""
         import torch
 
         chosen = os.environ.get("BENCH_DEVICE")
-        if chosen == "cuda" and not torch.cuda.is_available():
-            raise BenchError("BENCH_DEVICE=cuda, but torch sees no CUDA device", "unset it")
+        if chosen and chosen.startswith("cuda") and not torch.cuda.is_available():
+            raise BenchError(f"BENCH_DEVICE={chosen}, but torch sees no CUDA device", "unset it")
         return chosen or ("cuda" if torch.cuda.is_available() else "cpu")
 
     # --- data -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.canonical import digest, from_dict
 from bench.config import compose, load_yaml, names, tokenizer_name
-from bench.data.registry import parameters
+from bench.data.registry import parameters, said
 from bench.errors import BenchError, unknown
 from bench.identity import run_code
 from bench.metrics.clinical import labeler
@@ -98,6 +98,11 @@ class Composer:
         found = []
         for change in grid(config["tune"], alternatives(config["model"])):
             spec = self.spec(tried(config, change), config["seed"])
+            if spec.selection.metric == "last":
+                raise BenchError(
+                    "tune is chosen on validation, which selection.metric=last never looks at",
+                    "budget.selection.metric=BLEU-4, CIDEr or loss",
+                )
             budget = spec.budget if self.smoke else shortened(spec.budget, config["tune_share"])
             found.append((change, replace(spec, kind="trial", budget=budget)))
         return found
@@ -143,14 +148,18 @@ class Composer:
         if config["model"].get("kind") != "pretrain":
             raise BenchError(f"model {name!r} is not a pretraining", "see `bench list models`")
         budget = dict(config["budget"]["pretrain"])
-        own = budget.pop("models", {}).get(given.model, {})
-        config["budget"] = {**config["budget"], **budget, **own}
+        budget |= budget.pop("models", {}).get(given.model, {})
+        said = {o.partition("=")[0].lstrip("+~") for o in self.overrides} if asked else ()
+        own = {k: v for k, v in budget.items() if f"budget.{k}" not in said}  # the user's stand
+        config["budget"] = {**config["budget"], **own}
         return self.spec(config, config["seed"] if seed is None else seed)
 
     # --- parts ----------------------------------------------------------------------------------
 
     def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
         model, budget = config["model"], config["budget"]
+        # What needs no weights comes first: a wrong value is told before a pretraining is missed.
+        train = _train(model, budget, config["size"], config.get("rate_factor", 1.0))
         part = self._part(model, seed)
         tokenizer = self._tokenizer(name, seed) if (name := tokenizer_name(config)) else None
         stages = _stages(model.get("stages", "plain"), budget)
@@ -163,7 +172,7 @@ class Composer:
             model=part,
             tokenizer=tokenizer,
             code=self._code_of(kind, *(p for p in (part, tokenizer) if p), data=data.target),
-            train=_train(model, budget, config["size"], config.get("rate_factor", 1.0)),
+            train=train,
             stages=tuple(from_dict(StageSpec, s, "model.stages") for s in stages),
             budget=self._budget(budget, config["dataset"]),
             selection=from_dict(
@@ -185,7 +194,7 @@ class Composer:
 
     def _data(self, config: Mapping[str, Any]) -> DataSpec:
         entry = config["dataset"]
-        params = parameters(entry)
+        params = said(parameters(entry))
         dataset = self.work.dataset(entry["_target_"], params)
         return DataSpec(
             name=entry["name"],

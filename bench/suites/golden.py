@@ -174,6 +174,11 @@ def changes(
             if before is None or after is None or abs(before - after) > SCORES:
                 yield f"{name}: {_moved(before, after)}"
     yield from _control_changes(now, telling)
+    yield from training_changes(golden, now)
+
+
+def training_changes(golden: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """The same of trainings and their reports alone, whatever is said of these."""
     yield from _loss_changes(golden["losses"], now["losses"])
     yield from _result_changes(golden.get("runs", {}), now.get("runs", {}))
 

@@ -22,7 +22,7 @@ NEAR = 3  # rate multipliers that come before everything else
 
 def grid(trials: int, tunable: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """What each of `trials` trials changes: dotted names below `model`, or `RATE`."""
-    if trials < 0:
+    if not isinstance(trials, int) or trials < 0:
         raise BenchError(f"tune={trials}", "give a number of trials, 0 for none")
     return list(islice(_all(tunable), trials))
 

@@ -26,7 +26,7 @@ from bench.runs.score import assess, is_scored
 from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, RunSpec
-from bench.store import RunFolder, is_whole, read_json
+from bench.store import RunFolder, read_json
 from bench.suites.plan import Plan, Planned
 from bench.terminal import Progress
 
@@ -99,7 +99,8 @@ class Job:
                 with folder.lock() as mine:
                     if mine:
                         self.progress.begin(name)
-                        work(spec, folder)
+                        with _failing(folder):
+                            work(spec, folder)
                         self.progress.end(_outcome(folder))
                     else:
                         held.append((name, spec, work))
@@ -118,7 +119,7 @@ class Job:
     def _is_finished(self, spec: RunSpec) -> bool:
         folder = RunFolder(self.work.out, spec.run_id)
         manifest = folder.manifest
-        if manifest is None or not is_whole(manifest) or manifest["status"] not in FINISHED:
+        if manifest is None or manifest["status"] not in FINISHED:
             return False
         sealed = folder / "spec.json"
         if sealed.exists() and read_json(sealed) != to_dict(spec):
@@ -141,6 +142,25 @@ class Job:
         self._train(spec, folder)
         if not is_scored(spec, folder, self.metrics):
             assess(spec, self.work, folder, self.metrics)
+
+
+@contextmanager
+def _failing(folder: RunFolder) -> Iterator[None]:
+    """Keep in the folder why its work failed."""
+    try:
+        yield
+    except Exception as error:
+        folder.failed(error)
+        raise
+
+
+def is_left(plan: Plan, out: Path, score: bool) -> bool:
+    """Whether a trained run of the plan is not done yet (`score`: and scored), or waits for a
+    pretraining."""
+    wanted = ("scored",) if score else FINISHED
+    trained = [p for p in plan.distinct() if p.origin == "trained"]
+    manifests = [RunFolder(out, p.spec.run_id).manifest for p in trained]
+    return bool(plan.waiting) or any(m is None or m["status"] not in wanted for m in manifests)
 
 
 def _preparation(spec: RunSpec) -> str:

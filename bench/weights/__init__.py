@@ -18,15 +18,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from bench.errors import BenchError, DataError, MissingError, unknown
-from bench.files import file_digest, replacing, unwritable, write_atomic
+from bench.files import exclusive, file_digest, replacing, unwritable, write_atomic
 
 LOCK = Path(__file__).parents[1] / "conf" / "weights.lock"
 RECORDED = "recorded.yaml"
+REPAIR = "correct or remove it; `bench weights add` records each file again"
 
 
 @dataclass(frozen=True)
@@ -225,11 +226,15 @@ def add(name: str, source: Path) -> Resolved:
     _refuse_lone(known, source)
     target = place(known)
     _refuse_place(known, target, digest)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for name in known.beside:
-        _copy(source.parent / name, target.parent / name)
-    _copy(source, target)
-    _record(known, digest, target.stat().st_size)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for name in known.beside:
+            _copy(source.parent / name, target.parent / name)
+        _copy(source, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    with exclusive(folder()):  # another process may be adding other weights
+        _record(known, digest, target.stat().st_size)
     return Resolved(target, digest)
 
 
@@ -263,7 +268,24 @@ def _recorded() -> dict[str, dict[str, Any]]:
     path = folder() / RECORDED
     if not path.is_file():
         return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {' '.join(str(error).split())}", REPAIR) from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is damaged: it holds no mapping", REPAIR)
+    for name, fields in found.items():
+        if not isinstance(name, str) or not _is_record(fields):
+            raise DataError(f"{path} is damaged: {name!r} is not an entry", REPAIR)
+    return cast(dict[str, dict[str, Any]], found)
+
+
+def _is_record(fields: Any) -> bool:
+    needed = {"file": str, "source": str, "licence": str, "sha256": str, "size": int}
+    if not isinstance(fields, dict) or {*fields} != {*needed}:
+        return False
+    named = Path(str(fields["file"])).name not in ("", "..")
+    return named and all(isinstance(fields[k], t) for k, t in needed.items())
 
 
 def _record(entry: Entry, digest: str, size: int) -> None:

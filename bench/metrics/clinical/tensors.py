@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ def read(path: Path, hint: str, key: str = "") -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} holds more than tensors, or is damaged: {reason}", hint) from None
-    except (RuntimeError, EOFError, OSError, BadZipFile, ValueError, KeyError) as error:
+    except Exception as error:  # foreign bytes make an unpickler fail in almost any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is truncated or not a checkpoint: {reason}", hint) from None
     state = content.get(key) if key and isinstance(content, Mapping) else content

@@ -1,0 +1,251 @@
+"""What a plan costs, told before: time, memory and disk here, on an H100, and at MIMIC-CXR's size.
+
+FLOPs and saved activations are counted on the meta device, where a step of any size takes
+milliseconds. Seconds are FLOPs over a rate: that of runs which are finished in this folder, else a
+share of this machine's matrix products. An H100's rate is an assumption, and said to be one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.data.study import Dataset
+from bench.engine.decode import generate
+from bench.engine.flops import FlopCounter
+from bench.engine.objective import Objective
+from bench.engine.stages import switch
+from bench.engine.validation import EVALUATION_BATCH
+from bench.model import Batch, build_model, image_spec
+from bench.perf.elsewhere import Trace, there
+from bench.perf.models import matmul_rate
+from bench.runs.workspace import Workspace
+from bench.spec import DecodeSpec, RunSpec
+from bench.store import RunFolder, read_json
+from bench.suites.plan import Plan, Planned
+from bench.terminal import table
+
+SHARE = 0.25  # of the matmul rate that a training step reaches, where no finished run says
+SHORT = (4, 8)  # words of the reports that are counted
+DECODING = 0.2  # of a training step's rate: few rows at a time
+# NVIDIA's data sheet (SXM, dense), and the share of it that is assumed.
+H100 = {"fp32": 67e12, "bf16": 989e12}
+H100_SHARE = {"fp32": 0.3, "bf16": 0.15}
+# R2Gen's division of MIMIC-CXR, and the examples of its 30 epochs (conf/budget/paper_mimic.yaml).
+MIMIC = {"images": 377_110, "val": 2_130, "test": 3_858, "examples": 8_123_700, "evaluations": 30}
+STATE = 4 * 4  # bytes a parameter: weight, gradient, Adam's two moments
+STEP, WORD = 0.02, 0.005  # seconds that starting the kernels of a step, and of a word, takes
+CUDA_CONTEXT = 0.5e9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run. example, report: FLOPs of an example in training, and of a study's report.
+    memory: bytes of a step, beside torch itself. reports: decoded in all validations and the test,
+    of `words` each at most."""
+
+    example: float
+    report: float
+    memory: float
+    examples: float
+    reports: float
+    batch: int
+    words: int
+    precision: str
+
+    def seconds(self, rate: float, launching: bool = False) -> float:
+        """At a rate (FLOP/s) of training steps; `launching`: and no faster than kernels start."""
+        training = self.example * self.examples / rate
+        writing = self.report * self.reports / rate / DECODING
+        if launching:
+            training = max(training, self.examples / self.batch * STEP)
+            writing = max(writing, self.reports / EVALUATION_BATCH * self.words * WORD)
+        return training + writing
+
+
+def cost_of(spec: RunSpec, work: Workspace) -> Cost:
+    """The cost of a training from its spec alone; nothing is computed."""
+    opened = work.open(spec)
+    ids = len(opened.vocabulary) + 1
+    weights = dict.fromkeys(spec.model.weights)
+    model: Any = build_model(spec.model, weights, ids, spec.data.max_length, opened.tokenizer)
+    switch(model, spec.stages[-1])
+    batch = _batch(model, spec, opened.tokenizer)
+    parameters = sum(p.numel() for p in model.parameters())
+    with there(model):
+        flops, saved = _step(model, batch, spec)
+        report = _report(model, batch, spec.decode)
+    examples = _examples(spec, flops / spec.train.batch)
+    validations = max(spec.selection.evaluations, 1)
+    if spec.selection.every_epochs:
+        epoch = spec.selection.every_epochs * len(opened.dataset.split("train"))
+        validations += int(examples // epoch)
+    studies = spec.selection.studies or len(opened.dataset.split("val"))
+    reports = validations * studies + len(opened.dataset.split("test"))
+    memory = parameters * STATE + saved
+    each = flops / spec.train.batch
+    size, words, precision = spec.train.batch, spec.decode.max_length, spec.train.precision
+    return Cost(each, report, memory, examples, reports, size, words, precision)
+
+
+def _examples(spec: RunSpec, flops: float) -> float:
+    """Examples that a budget pays for; device-seconds pay for themselves (0)."""
+    of = {"examples": 1.0, "steps": float(spec.train.batch), "flops": 1 / flops}
+    return spec.budget.amount * of.get(spec.budget.unit, 0.0)
+
+
+def _batch(model: Any, spec: RunSpec, tokenizer: Any) -> Batch:
+    """Of a training step's shapes, on the meta device."""
+    image, count = image_spec(model), spec.train.batch
+    tokens = torch.empty(count, spec.data.max_length, dtype=torch.long, device="meta")
+    shape: tuple[int, ...] = (image.channels, image.size, image.size)
+    kind = torch.long if image.kind == "codes" else torch.float32
+    if image.kind == "codes":
+        shape = ((image.size // tokenizer.factor) ** 2,)
+    elif image.kind == "features":
+        shape = tokenizer.feature_shape
+    images = torch.empty(count, image.views, *shape, dtype=kind, device="meta")
+    return Batch(images, tokens, tokens[:, 0], ["no report"] * count, 0.5)
+
+
+def _step(model: Any, batch: Batch, spec: RunSpec) -> tuple[float, float]:
+    """FLOPs of a step, and bytes that its micro-batches keep for their backward passes."""
+    kept: dict[int, int] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        kept[x.untyped_storage()._cdata] = x.untyped_storage().nbytes()
+        return x
+
+    model.train()
+    with Trace(), FlopCounter() as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss, _ = Objective(model)(batch, spec.stages[-1])
+        loss.backward()
+    model.zero_grad(set_to_none=True)
+    half = 2 if spec.train.precision == "bf16" else 1
+    return float(counter.total), sum(kept.values()) / spec.train.accumulate / half
+
+
+def _report(model: Any, batch: Batch, decode: DecodeSpec) -> float:
+    """FLOPs of one study's report, of the greatest length: a word more costs what a word costs."""
+    model.eval()
+    found = []
+    for length in SHORT:
+        with Trace(), FlopCounter() as counter:
+            generate(model, batch.images[:2], replace(decode, max_length=length))
+        found.append(counter.total / 2)
+    word = (found[1] - found[0]) / (SHORT[1] - SHORT[0])
+    return found[1] + word * (decode.max_length - SHORT[1])
+
+
+def rate_here(plan: Plan, work: Workspace, precision: str) -> tuple[float, str]:
+    """FLOP/s of training steps on this machine, and where that is from."""
+    found = [
+        facts["flops"] / timing["device_seconds"]
+        for planned in plan.distinct()
+        if (folder := RunFolder(work.out, planned.spec.run_id)).manifest is not None
+        and (folder / "timing.json").exists()
+        and (facts := read_json(folder / "train.json"))["flops"]
+        and (timing := read_json(folder / "timing.json"))["device_seconds"]
+    ]
+    if found:
+        return statistics.median(found), f"median of {len(found)} finished runs"
+    torch.set_num_threads(plan.threads or torch.get_num_threads())
+    rate = matmul_rate(work.device, precision, 3) if work.device == "cuda" else _products()
+    return rate * SHARE, f"{SHARE:.0%} of {rate / 1e9:,.0f} GFLOP/s of matrix products"
+
+
+def _products() -> float:
+    """FLOP/s of matrix products on this CPU, by its own clock: whoever else is busy does not
+    count."""
+    size = 512
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    a @ b
+    start = time.process_time()
+    for _ in range(20):
+        a @ b
+    return 20 * 2 * size**3 * torch.get_num_threads() / (time.process_time() - start)
+
+
+def disk(plan: Plan, dataset: Dataset, costs: Sequence[Cost]) -> dict[str, float]:
+    """Bytes of caches and of run folders, here and at MIMIC-CXR's size."""
+    images = len(dataset.studies) * 2
+    each = sum({_pixels(p.spec) for p in plan.distinct() if p.origin == "trained"})
+    runs = sum(cost.memory for cost in costs) / STATE  # weights alone are kept
+    return {"here": images * each + runs, "mimic": MIMIC["images"] * each + runs}
+
+
+def _pixels(spec: RunSpec) -> int:
+    """Bytes of an image's training and evaluation renditions."""
+    image = spec.model.params.get("image") or {}
+    size, resize = int(image.get("size", 224)), int(image.get("resize", 256))
+    return size**2 + resize**2
+
+
+def told(plan: Plan, work: Workspace) -> str:
+    """The estimate in words: a line a model, and the whole plan."""
+    trained = [p for p in plan.distinct() if p.origin == "trained"]
+    if not trained:
+        return ""
+    costs = list(_costs(trained, work))
+    precision = costs[0].precision
+    rate, source = rate_here(plan, work, precision)
+    fast = H100[precision] * H100_SHARE[precision]
+    rows, shown = [], set()
+    for planned, cost in zip(trained, costs, strict=True):
+        if planned.name not in shown:
+            shown.add(planned.name)
+            rows.append(_row(planned.name, cost, rate, fast))
+    total = [sum(c.seconds(rate) for c in costs), sum(c.seconds(fast, True) for c in costs)]
+    large = sum(_at_mimic(c).seconds(fast, True) for c in costs)
+    space = disk(plan, work.open(trained[0].spec).dataset, costs)
+    head = ["row", "GFLOP/example", "examples", "memory", "here", "H100", "MIMIC-CXR, H100"]
+    return table(f"estimate of a training; here: {source}", head, rows) + (
+        f"\nall {len(costs)} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} "
+        f"on an H100, {_time(large)} there at MIMIC-CXR's size (30 epochs)\n"
+        f"disk: {space['here'] / 1e9:,.2f} GB here, {space['mimic'] / 1e9:,.0f} GB at that size\n"
+        f"H100: {H100_SHARE[precision]:.0%} of {H100[precision] / 1e12:,.0f} TFLOP/s "
+        f"({precision}), no step under {STEP * 1e3:.0f} ms: assumed, not measured; pretraining and "
+        "scoring are not in it\n"
+    )
+
+
+def _costs(trained: Sequence[Planned], work: Workspace) -> Iterator[Cost]:
+    """Rows whose trainings differ in the seed alone are counted once."""
+    known: dict[str, Cost] = {}
+    for planned in trained:
+        key = planned.spec.spec_id
+        if key not in known:
+            known[key] = cost_of(planned.spec, work)
+        yield known[key]
+
+
+def _at_mimic(cost: Cost) -> Cost:
+    """The same model on R2Gen's published schedule."""
+    reports = MIMIC["evaluations"] * MIMIC["val"] + MIMIC["test"]
+    return replace(cost, examples=MIMIC["examples"], reports=reports)
+
+
+def _row(name: str, cost: Cost, rate: float, fast: float) -> list[str]:
+    return [
+        name,
+        f"{cost.example / 1e9:,.2f}",
+        f"{cost.examples:,.0f}",
+        f"{(cost.memory + CUDA_CONTEXT) / 1e9:,.1f} GB",
+        _time(cost.seconds(rate)),
+        _time(cost.seconds(fast, True)),
+        _time(_at_mimic(cost).seconds(fast, True)),
+    ]
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,114 @@
+"""The paper's claims beside our intervals: a forest, coloured by verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import exp
+from typing import TYPE_CHECKING, Any
+
+from bench.figures import BLUE, GREY, INK, ORANGE, PALE, SKY, TWO, pyplot
+from bench.reporting.claims import Entry, ledger
+from bench.reporting.figures import Drawn
+from bench.reporting.figures.parts import dot_handle, row_axis
+from bench.stats.verdicts import (
+    CONFIRMED,
+    EXCLUDED,
+    LEVEL,
+    NO_EFFECT,
+    ONE_TRAINING,
+    REVERSED,
+    UNRESOLVED,
+)
+
+if TYPE_CHECKING:
+    from bench.reporting.summary import Summary
+
+COLOURS = {
+    CONFIRMED: BLUE,
+    REVERSED: ORANGE,
+    EXCLUDED: INK,
+    NO_EFFECT: SKY,
+    UNRESOLVED: GREY,
+    ONE_TRAINING: PALE,
+}
+TITLES = {"alignment": "alignment score", "attention-box-gain": "attention in boxes"}
+PANELS = ("BLEU-4", "CIDEr", "alignment", "attention-box-gain")
+
+
+def draw(suite: Summary) -> Drawn | None:
+    """One panel a metric, one line a contrast; per cent where sizes are held as ratios."""
+    entries = [
+        e for e in ledger(suite) if e.metric in PANELS and e.effect is not None and e.effect.defined
+    ]
+    if not entries:
+        return None
+    metrics = [m for m in PANELS if any(e.metric == m for e in entries)]
+    rows = list(dict.fromkeys(e.claim.rows for e in entries))
+    height = 0.165 * len(rows) + 1.24
+    figure, axes = pyplot().subplots(
+        1, len(metrics), figsize=(TWO, height), squeeze=False, gridspec_kw={"wspace": 0.08}
+    )
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        _panel(axis, [e for e in entries if e.metric == metric], rows)
+        row_axis(axis, [_short(r) for r in rows], named=axis is axes[0][0])
+        axis.set_title(TITLES.get(metric, metric))
+    counts = Counter(e.verdict.kind for e in entries)
+    handles = [dot_handle("paper, one run", GREY, True, "D")]
+    handles += [
+        dot_handle(f"{kind} ({counts[kind]})", colour, kind == UNRESOLVED)
+        for kind, colour in COLOURS.items()
+        if counts[kind]
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=6, columnspacing=1.0,
+                  handletextpad=0.2)  # fmt: skip
+    figure.suptitle(_title(counts), x=0.01, y=1 - 0.06 / height, ha="left", va="top")
+    figure.subplots_adjust(left=0.215, right=0.985, top=1 - 0.45 / height, bottom=0.66 / height)
+    return Drawn(figure, [_record(e) for e in entries])
+
+
+def _title(counts: Counter[str]) -> str:
+    tested = sum(counts.values())
+    return (
+        f"{counts[CONFIRMED]} of {tested} claimed differences confirmed, {counts[REVERSED]} "
+        f"reversed, {counts[EXCLUDED] + counts[NO_EFFECT]} smaller than claimed"
+    )
+
+
+def _short(rows: str) -> str:
+    return rows.removeprefix("(").replace(") / 2", " (mean)").replace(" - ", " − ")
+
+
+def _panel(axis: Any, entries: list[Entry], rows: list[str]) -> None:
+    axis.axvline(0, color=INK, linewidth=0.6)
+    for entry in entries:
+        place, colour = rows.index(entry.claim.rows), COLOURS.get(entry.verdict.kind, GREY)
+        value, low, high = _scaled(entry)
+        hollow = entry.verdict.kind == UNRESOLVED
+        axis.hlines(place, low, high, color=colour, linewidth=1.1)
+        axis.plot(value, place, "o", color=colour, markersize=3.4,
+                  markerfacecolor="white" if hollow else colour)  # fmt: skip
+        if entry.claimed is not None:
+            axis.plot(_points(entry, entry.claimed), place, "D", color=GREY, markersize=3.2,
+                      markerfacecolor="white", markeredgewidth=0.8)  # fmt: skip
+    axis.set_xlabel("change, %" if entries[0].ratio else "change, points")
+
+
+def _scaled(entry: Entry) -> tuple[float, float, float]:
+    assert entry.effect is not None
+    ends = (entry.effect.value, *entry.effect.interval(LEVEL))
+    value, low, high = (_points(entry, x) for x in ends)
+    return value, low, high
+
+
+def _points(entry: Entry, value: float) -> float:
+    return 100 * (exp(value) - 1) if entry.ratio else value
+
+
+def _record(entry: Entry) -> dict[str, object]:
+    value, low, high = _scaled(entry)
+    claimed = None if entry.claimed is None else _points(entry, entry.claimed)
+    return {
+        "claim": entry.claim.text, "rows": entry.claim.rows, "metric": entry.metric,
+        "scale": "per cent" if entry.ratio else "points", "paper": claimed, "ours": value,
+        "low": low, "high": high, "verdict": entry.verdict.kind, "after Holm": int(entry.star),
+    }  # fmt: skip

@@ -1,0 +1,65 @@
+"""What runs sealed for figures (`bench.runs.representations`), and films to show beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.runs.representations import REPRESENTATIONS
+from bench.store import RunFolder
+
+if TYPE_CHECKING:
+    from bench.data.study import Study
+    from bench.reporting.summary import Summary
+
+PAPER_ROWS = ("BASE", "a", "e")  # those of UAR's Figures 3 and 4
+OURS = "d"  # the row that the paper leaves out of them
+Arrays = dict[str, np.ndarray]
+
+
+def arrays(suite: Summary, row: str, training: int = 0) -> Arrays:
+    """Of one training of a row; empty where the run sealed nothing or was not run."""
+    runs = suite.keys.get(row, ())
+    if training >= len(runs) or suite.folds > 1:
+        return {}
+    path = RunFolder(suite.contrasts.out, runs[training]) / REPRESENTATIONS
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as found:
+        return {name: found[name] for name in found}
+
+
+def holding(suite: Summary, name: str, rows: tuple[str, ...] = ()) -> dict[str, Arrays]:
+    """Rows (of `rows`, or all trained ones) whose first training sealed the array `name`."""
+    found = {row: arrays(suite, row) for row in rows or suite.trained}
+    return {row: a for row, a in found.items() if name in a}
+
+
+def cosines(found: Arrays) -> np.ndarray:
+    """(n, n) of each film with each report."""
+    images, reports = (_unit(found[k].astype(np.float64)) for k in ("images", "reports"))
+    return np.asarray(images @ reports.T)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def ranks(similar: np.ndarray) -> np.ndarray:
+    """(n,) the place of the own report among all, 1 best; ties are broken half way."""
+    own = np.diag(similar)[:, None]
+    ahead = (similar > own).sum(axis=1) + 0.5 * ((similar == own).sum(axis=1) - 1)
+    return np.asarray(1.0 + ahead)
+
+
+def film(suite: Summary, study: Study, view: int = 0) -> np.ndarray:
+    """A view of a study, grey uint8; read from the user's data where the dataset is real."""
+    return suite.data.read(study.images[view])
+
+
+def by_finding(suite: Summary) -> tuple[np.ndarray, int]:
+    """An order of the test studies by what they show, and how many of them come first as normal."""
+    shown = [sorted(s.labels or ()) for s in suite.data.split("test")]
+    order = sorted(range(len(shown)), key=lambda i: (shown[i] != ["normal"], shown[i]))
+    return np.array(order), sum(x == ["normal"] for x in shown)

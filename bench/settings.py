@@ -1,0 +1,131 @@
+"""Types and ranges of settings: one schema, on the fields of the specs and in the YAML files.
+
+A field of a spec says its range (`within`); a key of the configuration has the type of the YAML's
+value; an option of a command line has its own (`ranged`). All are checked before anything is named
+after a setting, planned or computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, field, fields, is_dataclass
+from typing import Any
+
+from bench.errors import BenchError
+
+RANGE = "range"
+SCALARS = (bool, int, float, str)
+
+
+def within(low: float, high: float, default: Any = MISSING, more: Mapping[str, Any] = {}) -> Any:
+    """A dataclass field of numbers from `low` to `high`, ends included."""
+    return field(default=default, metadata={RANGE: (low, high), **more})
+
+
+def refuse_odd(value: Any, where: str = "") -> None:
+    """BenchError that names a field of a spec, or of one in it, of another type or range."""
+    hints = typing.get_type_hints(type(value))
+    for one in fields(value):
+        name = f"{where}.{one.name}".lstrip(".")
+        for item in _leaves(getattr(value, one.name)):
+            if is_dataclass(item):
+                refuse_odd(item, name)
+            elif isinstance(item, SCALARS):
+                _refuse_type(name, item, hints[one.name])
+                _refuse_range(name, item, one.metadata.get(RANGE))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _refuse_type(name: str, value: Any, hint: Any) -> None:
+    """Of a field that is one plain value; what holds several was converted with its types."""
+    taken = tuple(t for t in (hint, *typing.get_args(hint)) if t in SCALARS)
+    plain = hint in SCALARS or type(None) in typing.get_args(hint)
+    if plain and taken and not is_a(value, *taken):
+        raise expected(name, taken[0], value)
+
+
+def is_a(value: Any, *kinds: type) -> bool:
+    """Whether a value is of one of these types; a whole number is a number, true is neither."""
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+
+
+def _refuse_range(name: str, value: Any, ends: tuple[float, float] | None) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"{name}={value:g}", "give a finite number")
+    if ends is not None and not isinstance(value, (str, bool)) and not ends[0] <= value <= ends[1]:
+        raise BenchError(f"{name}={value:g}", f"give a number from {ends[0]:g} to {ends[1]:g}")
+
+
+def expected(name: str, kind: type, value: Any) -> BenchError:
+    """The error for a value of another type."""
+    called = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+    return BenchError(f"{name}={value}: expected {called}", f"write {name}=VALUE with {called}")
+
+
+# --- configurations --------------------------------------------------------------------------
+
+
+def refuse_other_types(given: Mapping[str, Any], known: Mapping[str, Any], where: str = "") -> None:
+    """BenchError for a plain value where `known`, the YAML files' own, has one of another type."""
+    for key, value in given.items():
+        name, before = f"{where}{key}", known.get(key)
+        if isinstance(value, Mapping):
+            inner = before if isinstance(before, Mapping) else {}
+            refuse_other_types(value, inner, f"{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise BenchError(f"{name}={value:g}", "give a finite number")
+        elif isinstance(value, SCALARS) and isinstance(before, SCALARS):
+            _refuse_other(name, value, type(before))
+
+
+def _refuse_other(name: str, value: Any, kind: type) -> None:
+    if kind is str and not isinstance(value, str):
+        raise expected(name, str, value)
+    if kind is bool and not isinstance(value, bool):
+        raise expected(name, bool, value)
+    if kind in (int, float) and not _is_number(value):
+        raise expected(name, float, value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it must be whole says its field: a rate may be written as 0."""
+    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a text
+        try:
+            return math.isfinite(float(value))
+        except ValueError:
+            return False
+    return not isinstance(value, bool)
+
+
+# --- command lines ---------------------------------------------------------------------------
+
+
+def ranged(low: float, high: float = math.inf, kind: type = int) -> Callable[[str], Any]:
+    """For an argument parser: numbers from `low` to `high`."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            called = "a whole number" if kind is int else "a number"
+            most = f" to {high:g}" if high < math.inf else " up"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {called} from {low:g}{most}")
+        return value
+
+    return read

@@ -1,0 +1,49 @@
+"""What a plan costs: FLOPs that are those of a real step, seconds that add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.perf.cost import Cost, _time, cost_of
+from bench.runs.training import initial_model, open_training
+from bench.runs.workspace import Workspace
+from bench.store import RunFolder
+from bench.suites.composer import Composer
+from bench.suites.suite import Row
+
+SMALL = ("dataset.train=8", "dataset.val=4", "dataset.test=4", "size=tiny", "budget=tiny",
+         "size.image.size=32", "size.image.resize=36", "size.d=16", "size.d_ff=16",
+         "size.layers=1", "size.backbone_params.width=4", "budget.batch=4")  # fmt: skip
+
+
+def test_flops_are_those_of_a_real_step(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "runs", tmp_path / "cache")
+    spec = Composer(work, None, [*SMALL, "dataset=synthetic"]).row(Row("base", "base"))
+    cost = cost_of(spec, work)
+    training = open_training(spec, initial_model(spec, work), work, RunFolder(work.out, "x"))
+    training.first_losses(1)
+    # Reports are shorter than they may be: the estimate is an upper bound, and a near one.
+    real = training.meter.flops_per_step / spec.train.batch
+    assert real <= cost.example < 2 * real
+    assert cost.report > 0
+    assert cost.memory > 16 * sum(p.numel() for p in training.model.parameters())
+    assert cost.examples == spec.budget.amount
+
+
+def test_seconds() -> None:
+    cost = Cost(2e9, 1e9, 1e9, 1000, 64, 10, 50, "fp32")
+    assert cost.seconds(1e9) == pytest.approx(2000 + 64 / 0.2)
+    # On a fast device kernels have to be started: 100 steps, and 50 words of one batch.
+    assert cost.seconds(1e18, launching=True) == pytest.approx(100 * 0.02 + 50 * 0.005)
+    assert replace(cost, examples=2000).seconds(1e9) > cost.seconds(1e9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "1.5 min"), (7200, "2.0 h"),
+                          (864000, "10.0 d")],
+)  # fmt: skip
+def test_time_in_words(seconds: float, text: str) -> None:
+    assert _time(seconds) == text

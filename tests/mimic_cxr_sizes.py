@@ -191,11 +191,11 @@ def table(out: Path) -> str:
 
 
 def _slope(found: dict[int, dict[str, str]]) -> str:
-    """Exponent of processor time in the number of images, fitted where it is above a second."""
-    points = [(n, float(r["processor_s"])) for n, r in found.items()]
-    least = min((s for _, s in points), default=0.0)  # of imports, which do not grow
-    fitted = [(np.log(n), np.log(s - 0.9 * least)) for n, s in points if s > 2 * least]
-    return f"{np.polyfit(*zip(*fitted, strict=True), 1)[0]:.2f}" if len(fitted) > 1 else "–"
+    """Exponent of processor time in the number of images, between the two largest sizes."""
+    if len(found) < 2:
+        return "–"
+    (few, less), (many, more) = sorted((n, float(r["processor_s"])) for n, r in found.items())[-2:]
+    return f"{np.log(more / less) / np.log(many / few):.2f}"
 
 
 def plot(out: Path) -> None:

@@ -29,6 +29,7 @@ from bench.data.mimic_cxr.layout import METADATA_FILE
 from bench.data.study import Image
 from bench.errors import BenchError, DataError
 from bench.model import ImageSpec
+from bench.reporting.selection import Selection
 
 
 def test_frontal_studies_of_physionet(tmp_path: Path) -> None:
@@ -103,6 +104,19 @@ def test_each_choice_is_a_manifest_of_its_own(tmp_path: Path) -> None:
     names = [data.name for data in found]
     assert names[:4] == ["mimic_cxr", "mimic_cxr_all", "mimic_cxr_images", "mimic_cxr_all_images"]
     assert [s.id for s in found[2].split("train")] == ["d2", "d3", "d4", "d5"]
+
+
+def test_other_choices_have_other_folders_and_commands() -> None:
+    given = [
+        Selection("single", "mimic_cxr", ()),
+        Selection("single", "mimic_cxr", ("dataset.views=all",)),
+        Selection("single", "mimic_cxr", ("dataset.subset=present",)),
+        Selection("single", "mimic_cxr_all", ()),
+        Selection("single", "mimic_cxr_r2gen", ()),
+    ]
+    assert len({one.folder(Path("reports")) for one in given}) == len(given)
+    assert len({one.command for one in given}) == len(given)
+    assert "dataset=mimic_cxr dataset.views=all" in given[1].command
 
 
 # --- what was prepared ---------------------------------------------------------------------------

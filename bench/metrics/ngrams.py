@@ -20,11 +20,6 @@ class Corpus:
     tokens: np.ndarray  # int32: of 150,000 references there are 15 million
     lengths: np.ndarray  # int64
 
-    @property
-    def texts(self) -> np.ndarray:
-        """int32: the text that each token belongs to."""
-        return np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
-
 
 def encode(texts: Sequence[Text]) -> Corpus:
     """Tokens as ids in order of first appearance; equal tokens get equal ids."""
@@ -44,26 +39,30 @@ def ngrams(corpus: Corpus, order: int = ORDER) -> Iterator[tuple[np.ndarray, np.
     An id stands for one n-gram over the whole corpus; ids of different n are unrelated.
     """
     base = int(corpus.tokens.max(initial=0)) + 1
-    ends = np.cumsum(corpus.lengths).astype(np.int32)
-    starts = np.arange(len(corpus.tokens), dtype=np.int32)
-    left = np.repeat(ends, corpus.lengths) - starts
-    texts, grams = corpus.texts, corpus.tokens
+    numbers = np.arange(len(corpus.lengths), dtype=np.int32)
+    grams, each = corpus.tokens, corpus.lengths  # of the order, and how many a text has
+    starts = np.arange(len(grams), dtype=np.int32)
     for n in range(1, order + 1):
-        if n > 1:  # extend by one token those (n-1)-grams that do not end their text
-            keep = left[starts] >= n
-            starts = starts[keep]
-            grams = _numbered(grams[keep].astype(np.int64) * base + corpus.tokens[starts + n - 1])
-        yield texts[starts], grams
+        if n > 1:  # extend by one token all (n-1)-grams but the last of each text
+            keep = np.ones(len(grams), dtype=bool)
+            keep[(np.cumsum(each) - 1)[each > 0]] = False
+            starts, each = starts[keep], np.maximum(each - 1, 0)
+            # In place: of long corpora every copy is a hundred megabytes.
+            grams = grams[keep].astype(np.int64)
+            grams *= base
+            grams += corpus.tokens[starts + (n - 1)]
+            grams = _numbered(grams)
+        yield np.repeat(numbers, each), grams
 
 
 def _numbered(values: np.ndarray) -> np.ndarray:
-    """int32: which of the distinct values, in their order, each one is."""
+    """int32: which of the distinct values, in their order, each one is. `values` is used up."""
     order = np.argsort(values)
-    values = values[order]
-    new = np.ones(len(values), dtype=np.int32)
-    new[1:] = values[1:] != values[:-1]
+    values.sort()
+    new = np.zeros(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
     ranks = np.empty(len(values), dtype=np.int32)
-    ranks[order] = np.cumsum(new, dtype=np.int32) - 1
+    ranks[order] = np.cumsum(new, dtype=np.int32)
     return ranks
 
 

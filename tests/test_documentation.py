@@ -20,7 +20,7 @@ PLACEHOLDER = re.compile(r"\b[A-Z][A-Z0-9_]+\b|\.\.")  # FILE, NAME, A1,A2,..
 
 def commands(path: Path) -> list[str]:
     """`bench ...` in code, inline or in blocks, without comments."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S)
              for line in block.splitlines()]  # fmt: skip
     lines += [" ".join(x.split()) for x in re.findall(r"`(bench [^`]+)`", text)]

@@ -76,7 +76,7 @@ def test_what_is_sealed(tmp_path: Path) -> None:
     assert manifest["status"] == "predicted"
     assert set(results(folder)) == {
         "spec.json", "weights.safetensors", "curve.csv", "losses.csv", "train.json",
-        "predictions.csv",
+        "predictions.csv", "representations.npz",
     }  # fmt: skip
     assert set(manifest["records"]) == {"env.json", "timing.json"}
     assert folder.verify() == []

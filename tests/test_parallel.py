@@ -25,6 +25,7 @@ from parallel_runs import apart, distance, flops, work_off
 from toy_training import SPEC, Prepare, facts, preparing, results
 
 from bench.commands.status import _facts
+from bench.data import batches
 from bench.engine import train
 from bench.engine.parallel import ALONE, World, alone, joined, share_statistics
 from bench.errors import BenchError
@@ -129,6 +130,8 @@ def double() -> Iterator[None]:
     yield parallel_runs.double()
     torch.Tensor.float = single  # type: ignore[method-assign]
     torch.set_default_dtype(torch.float32)
+    torch.use_deterministic_algorithms(False)
+    batches._channels.cache_clear()  # what was made in float64
 
 
 def work(rank: int, port: int, names: list[str], out: Path) -> None:

@@ -201,8 +201,6 @@ def test_the_boards_resolution(cache: str, capsys: pytest.CaptureFixture[str]) -
     ("more", "said"),
     [
         (["--metric", "BLEU"], "unknown score 'BLEU'"),
-        (["--seeds", "0"], "seeds=0"),
-        (["--family", "0"], "family=0"),
         (["--difference", "0"], "--difference 0"),
         (["dataset=iu_xray"], "no board"),
         (["budget=tiny"], "unknown setting 'budget'"),
@@ -213,6 +211,13 @@ def test_errors_are_named(
 ) -> None:
     assert main(["power", "table4", *more, "--board", str(BOARD), "--cache", cache]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--family"])
+def test_counts_begin_with_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["power", "table4", option, "0"])
+    assert f"argument {option}: '0' is not a whole number from 1" in capsys.readouterr().err
 
 
 def test_one_training_a_row_is_no_pilot(cache: str) -> None:

@@ -10,6 +10,7 @@ and its own parameters.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -163,6 +164,7 @@ class ConvNet(nn.Sequential):
         return conv, nn.BatchNorm2d(outer), nn.ReLU(inplace=True)
 
 
+_IMPORT_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "resnet101": ResNet101,
@@ -175,9 +177,11 @@ def backbone(name: str, weights: Path | str | None = None, **params: Any) -> Any
     """The backbone of that name or import path. ValueError lists the names of the known ones."""
     if name in BACKBONES:
         return BACKBONES[name](weights=weights, **params)
-    module, _, attribute = name.rpartition(".")
-    if not module:
+    # No other form is imported: the harness has looked at what has this one, before a run's own
+    # settings come here.
+    if not _IMPORT_PATH.fullmatch(name):
         raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
+    module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute)(weights=weights, **params)
 
 

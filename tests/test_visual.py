@@ -134,3 +134,11 @@ def test_normalisation_is_the_backbones() -> None:
 def test_unknown_backbone_is_named() -> None:
     with pytest.raises(ValueError, match="unknown backbone 'resnet'; known: resnet101"):
         Visual(8, "resnet")
+
+
+@pytest.mark.parametrize("name", ["runs.7-a.evil.Net", "os.system\n", "os..system", ".os.system"])
+def test_what_is_no_import_path_is_not_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harness looks for import paths among a stranger's settings by their form."""
+    monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"imported {name}"))
+    with pytest.raises(ValueError, match="unknown backbone"):
+        Visual(8, name)

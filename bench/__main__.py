@@ -90,7 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = [a for a in argv if a != "--debug"]
     try:
         code = _verb(argv[0], argv[1:])
-        sys.stdout.flush()  # here, where a full disk has an exit code
+        if sys.stdout is not None:  # it may have been closed before we began
+            sys.stdout.flush()  # here, where a full disk has an exit code
         return code
     except BenchError as error:
         if debug:

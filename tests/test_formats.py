@@ -233,3 +233,11 @@ def test_a_recognised_file_scores_against_a_dataset_in_order(
     write("words.txt", "<unk>\n")
     assert main([*argv, "--in-order", "--vocabulary", "words.txt"]) == 2
     assert "has a vocabulary of its own" in capsys.readouterr().err
+
+
+def test_a_blank_line_of_one_column_is_an_empty_report(tmp_path: Path) -> None:
+    """Reports are paired by their place: none may be passed over."""
+    (tmp_path / "p.csv").write_text("report\nheart is normal\n\nno effusion\n\n")
+    (tmp_path / "r.csv").write_text("reference\nheart is normal\nlungs are clear\nno effusion\n")
+    pairs = read_pairs(tmp_path / "p.csv", tmp_path / "r.csv")
+    assert list(pairs.predictions.values()) == ["heart is normal", "", "no effusion"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bench
+from bench.__main__ import main
 from bench.data.text import Vocabulary
 from bench.errors import BenchError, DataError
 from bench.metrics import own_references, per_report, ptb
@@ -184,3 +185,19 @@ def test_an_error_in_the_thread_of_a_slow_metric_is_raised() -> None:
     later = Later(fails)
     with pytest.raises(ValueError, match="of the thread"):
         later.result()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--explain", "--json"], "not --json"),
+        (["--explain", "--per-report", "x.csv"], "not --per-report"),
+        (["--show", "1", "--json"], "no JSON"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    tmp_path: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.csv").write_text("id,prediction,reference\n1,a b,a c\n")
+    assert main(["score", str(tmp_path / "p.csv"), *options]) == 2
+    assert words in capsys.readouterr().err

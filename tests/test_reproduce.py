@@ -13,6 +13,7 @@ from bench.commands.reproduce import commands
 from bench.errors import DataError
 from bench.runs.workspace import Workspace
 from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
+from bench.store import RunFolder
 from bench.suites.plan import Plan
 
 
@@ -115,3 +116,18 @@ def test_names_out_of_a_run_are_quoted() -> None:
         words = [] if line.startswith("#") else shlex.split(line.partition("  # ")[0])
         assert not {"touch", "touch;"} & set(words), line
         assert not any(w.endswith(";") or w == "#" for w in words), line
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"packages": []}', '{"packages": {}}'])
+def test_a_damaged_record_of_the_machine_is_named(
+    made: tuple[Plan, Workspace], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    plan, work = made
+    spec = plan.runs[0].spec
+    folder = RunFolder(tmp_path, spec.run_id)
+    folder.path.mkdir()
+    (folder / "spec.json").write_bytes((work.out / spec.run_id / "spec.json").read_bytes())
+    (folder / "env.json").write_text(text)
+    folder.seal(status="scored")
+    assert main(["reproduce", spec.run_id, "--out", str(tmp_path)]) == 2
+    assert "env.json" in capsys.readouterr().err

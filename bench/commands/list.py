@@ -60,7 +60,7 @@ def _lines(kind: str) -> Iterator[str]:
 def _about(group: str, name: str) -> str:
     """What a YAML says of itself: its title or source, else its first comment, whole sentences."""
     entry = load_yaml(group, name)
-    if text := entry.get("title") or entry.get("source"):
+    if text := entry.get("title") or (group == "paper" and entry.get("source")):
         return str(text)
     lines = []
     for line in files(group)[name].read_text(encoding="utf-8").splitlines():

@@ -14,10 +14,11 @@ from bench.errors import DataError
 from bench.identity import code_of
 from bench.runs.workspace import RANDOM, default_out, pretraining_of
 from bench.spec import RunSpec
-from bench.store import find_runs, load_spec, read_json
+from bench.store import PUT_BACK, RunFolder, find_runs, load_spec, read_json
 from bench.targets import OWN, PACKAGES
 from bench.terminal import table
 
+FACTS = ("commit", "python", "cpu", "system", "threads", "device")
 PLACE = Path("reproduced")  # a folder of its own: what is sealed is not made again
 CODE = PLACE / "code"
 
@@ -31,10 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     for folder in find_runs(arguments.out, arguments.run):
-        spec, made = load_spec(folder), read_json(folder / "env.json")
+        spec, made = load_spec(folder), _made(folder)
         print(_needs(spec, made))
         print("\n".join(commands(spec, made, folder.path)))
     return 0
+
+
+def _made(folder: RunFolder) -> Mapping[str, Any]:
+    """What env.json says of where a run was made; without one of its facts it is damaged."""
+    path = folder / "env.json"
+    made = read_json(path)
+    if not isinstance(made, dict) or not isinstance(made.get("packages"), dict):
+        raise DataError(f"{path} says nothing of packages: it is damaged", PUT_BACK)
+    if absent := [name for name in FACTS if name not in made]:
+        raise DataError(f"{path} has no {absent[0]}: it is damaged", PUT_BACK)
+    return made
 
 
 def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:

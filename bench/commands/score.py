@@ -32,6 +32,7 @@ from bench.metrics.predictions import align
 from bench.metrics.references import KNOWN
 from bench.metrics.scoring import Scored, score
 from bench.runs.workspace import default_cache
+from bench.settings import ranged
 from bench.terminal import counting, number, table
 
 OWN = ("cleaning", "section", "split")  # settings where references come in a file
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--per-report", type=Path, metavar="FILE", help="write each report's scores"
     )
     parser.add_argument(
-        "--show", type=int, default=0, metavar="N", help="N worst and best reports, marked"
+        "--show", type=ranged(1), default=0, metavar="N", help="N worst and best reports, marked"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -95,6 +96,7 @@ class Job:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _refuse_idle(arguments)
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
     metrics = _metrics(arguments.metrics)
@@ -279,6 +281,21 @@ def _sides(job: Job, missing: str) -> tuple[list[str], list[str]]:
     studies = job.dataset.split(job.split)
     reports, _ = align(job.predictions, [study.id for study in studies], missing)
     return reports, [study.report for study in studies]
+
+
+def _refuse_idle(arguments: argparse.Namespace) -> None:
+    """Options that would do nothing beside others."""
+    given = [n for n in ("json", "show", "per_report", "metrics", "treatments")
+             if getattr(arguments, n)]  # fmt: skip
+    if arguments.explain and given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise BenchError(
+            f"--explain prints one table of every choice, and not {names}", "ask for one of them"
+        )
+    if arguments.show and arguments.json:
+        raise BenchError(
+            "--show prints reports, which are no JSON", "--per-report FILE, or no --json"
+        )
 
 
 def _shown(job: Job, scored: Scored, count: int) -> list[str]:

@@ -112,7 +112,7 @@ def dataset(name: str, source: Source, wanted: Manifest, section: str = SECTION)
     files = Files({k: source.files[k] for k in keys}, hashes)
     pixels = rendition.digest if rendition else _sizes(source, keys)
     return Dataset(
-        name=name,
+        name=name if section == SECTION else f"{name}-{section}",  # stands beside every score
         studies=studies,
         manifest=sha256(f"{wanted.digest} {pixels}{_said(studies, section)}"),
         read=files.read,

@@ -143,7 +143,7 @@ def _reports(rows: Rows, key: str, fields: Sequence[str], whole: bool = True) ->
 
 
 def _is_section(fields: Sequence[str]) -> bool:
-    return any(name in (*roles.FINDINGS, *roles.IMPRESSION) for name in fields)
+    return any(roles.plain(name) in (*roles.FINDINGS, *roles.IMPRESSION) for name in fields)
 
 
 def _shown(name: str) -> str:

@@ -41,12 +41,12 @@ class Columns:
 RECOGNISED = Columns()  # nothing given: all by name
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _fitting(rows: Rows, known: Sequence[str]) -> list[str]:
-    return [name for name in rows.names if _plain(name) in known]
+    return [name for name in rows.names if plain(name) in known]
 
 
 def _given(rows: Rows, name: str) -> str:
@@ -144,7 +144,7 @@ def _absent(rows: Rows, known: Sequence[str], what: str, option: str) -> DataErr
     near = {
         name: match[0]
         for name in there
-        if (match := difflib.get_close_matches(_plain(name), known, n=1, cutoff=0.6))
+        if (match := difflib.get_close_matches(plain(name), known, n=1, cutoff=0.6))
     }
     found = ", ".join(there) or "nothing"
     meant = next(iter(near), "COLUMN")

@@ -111,7 +111,7 @@ def _table(path: Path, text: str, delimiter: str) -> Rows:
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        rows = [(reader.line_num, row) for row in reader if row]
+        rows = _filled([(reader.line_num, row) for row in reader])
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}",
@@ -122,6 +122,14 @@ def _table(path: Path, text: str, delimiter: str) -> Rows:
         bare = (Row(f"line {line}", {TEXT: row[0]}) for line, row in rows)
         return Rows(path, f"{form} of one column without a header", tuple(bare))
     return Rows(path, form, tuple(_named(path, rows, form)))
+
+
+def _filled(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Without blank lines; in a single column a blank line before the end is an empty report."""
+    last = max((i for i, (_, row) in enumerate(rows) if row), default=-1)
+    if any(len(row) > 1 for _, row in rows):
+        return [(line, row) for line, row in rows if row]
+    return [(line, row or [""]) for line, row in rows[: last + 1]]
 
 
 def _named(path: Path, rows: list[tuple[int, list[str]]], form: str) -> Iterator[Row]:

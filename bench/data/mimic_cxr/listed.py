@@ -191,7 +191,8 @@ def _parsed(item: Any, place: str, by_image: bool) -> tuple[Entry, list[str]]:
         paths = item["image_path"]
         paths = [paths] if isinstance(paths, str) else list(paths)
         keys = [key_of(path) for path in paths]
-        split, patient, report = item["split"], str(item["subject_id"]), str(item["report"])
+        split, patient = item["split"], str(item["subject_id"])
+        report = "" if item["report"] is None else str(item["report"])
         study = str(item.get("study_id") or _study_of(keys)).removeprefix("s")
         name = str(item["id"]) if by_image else f"s{study}"
     except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,14 @@ def real() -> Path:
     if not root or not (Path(root) / "iu_xray").is_dir():
         pytest.skip("$BENCH_DATA/iu_xray is not here")
     return Path(root)
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """What a training of one test asks of torch is not there for the next one."""
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        torch.use_deterministic_algorithms(False)
+        torch.set_default_dtype(torch.float32)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
@@ -113,6 +115,15 @@ def refuse_pipe(path: Path) -> None:
     given = path.is_relative_to("/dev") or path.is_relative_to("/proc")
     if path.is_fifo() and not given:
         raise DataError(f"{path} is a pipe, not a file", "give the file itself, or <(command)")
+
+
+def csv_text(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file as the harness writes it: LF line ends, floats by their repr, "" for None."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def file_digest(path: Path) -> str:

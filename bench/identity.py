@@ -24,10 +24,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from bench.config import IMPORT_PATH
 from bench.errors import BenchError
 from bench.spec import PartSpec, RunSpec
-from bench.targets import OWN
+from bench.targets import OWN, import_paths
 
 # What computes a trained run: first weights, batches and steps; then its test reports.
 TRAINING = ("bench.runs.training", "bench.runs.prediction")  # `execute` only calls them
@@ -83,13 +82,8 @@ def run_code(kind: str, *parts: PartSpec, data: str, labeler: str = "", first: b
 
 def named(value: object) -> Iterator[str]:
     """Modules of import paths among parameters: the project's, or local ones."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from named(item)
-    elif isinstance(value, str) and IMPORT_PATH.fullmatch(value):
-        module = value.rpartition(".")[0]
+    for found in import_paths(value):
+        module = found.rpartition(".")[0]
         path = source(module, needed=False)
         if path is not None and (module.partition(".")[0] in OWN or _is_local(path)):
             yield module

@@ -30,7 +30,7 @@ def refuse_odd(value: Any, where: str = "") -> None:
     hints = typing.get_type_hints(type(value))
     for one in fields(value):
         name = f"{where}.{one.name}".lstrip(".")
-        for item in _leaves(getattr(value, one.name)):
+        for item in leaves(getattr(value, one.name)):
             if is_dataclass(item):
                 refuse_odd(item, name)
             elif isinstance(item, SCALARS):
@@ -38,12 +38,13 @@ def refuse_odd(value: Any, where: str = "") -> None:
                 _refuse_range(name, item, one.metadata.get(RANGE))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
+    """What mappings and sequences in each other hold at last."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for item in value:
-            yield from _leaves(item)
+            yield from leaves(item)
     else:
         yield value
 

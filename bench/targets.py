@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from bench import config
 from bench.errors import BenchError, unknown
+from bench.settings import leaves
 
 PACKAGES = "BENCH_PACKAGES"  # names of packages whose code is trusted, by commas
 PARTS = ("model", "floor", "image_tokenizer", "encoder")  # groups whose `_target_` is a part
@@ -52,7 +53,7 @@ def follow(target: str, kind: str, groups: tuple[str, ...], hint: str = "") -> A
 def refuse_strange(params: Any, where: str) -> None:
     """BenchError where parameters name an import path that is not to be followed."""
     known = None
-    for text in _paths_in(params):
+    for text in import_paths(params):
         if _is_given(text) or not _is_importable(text):
             continue
         known = known or _texts(config.stamped(*IN_PARAMETERS))
@@ -89,15 +90,11 @@ def _refused(target: str, kind: str, known: frozenset[str], hint: str = "") -> B
     )
 
 
-def _paths_in(value: Any) -> Iterator[str]:
-    """Texts that have the form of import paths."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _paths_in(item)
-    elif isinstance(value, str) and config.IMPORT_PATH.fullmatch(value):
-        yield value
+def import_paths(value: Any) -> Iterator[str]:
+    """Texts among values that have the form of import paths."""
+    for item in leaves(value):
+        if isinstance(item, str) and config.IMPORT_PATH.fullmatch(item):
+            yield item
 
 
 Files = tuple[tuple[Path, int], ...]

@@ -34,3 +34,5 @@ def as_before() -> Iterator[None]:
 
         torch.use_deterministic_algorithms(False)
         torch.set_default_dtype(torch.float32)
+        # Two threads add up in another order than one.
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

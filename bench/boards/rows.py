@@ -6,13 +6,13 @@ A row never holds a rank, a delta or a rounded number: those are made when a tab
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
+from bench.files import csv_text
 from bench.metrics.predictions import PREDICTIONS
 from bench.metrics.scoring import read_scores
 from bench.runs.workspace import Workspace
@@ -162,12 +162,7 @@ def _row(score: dict[str, Any], planned: Planned, common: dict[str, Any]) -> Boa
 
 def to_csv(rows: Iterable[BoardRow]) -> str:
     """Full precision (repr of floats), empty for None, LF line ends."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow(["" if v is None else v for v in asdict(row).values()])
-    return text.getvalue()
+    return csv_text(COLUMNS, (list(asdict(row).values()) for row in rows))
 
 
 def write_rows(path: Path, rows: Sequence[BoardRow]) -> None:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import fill, wrap
+from typing import TYPE_CHECKING
 
 from bench.boards.rows import suite_rows
 from bench.metrics import available, registry
@@ -31,6 +32,9 @@ from bench.suites import launch
 from bench.suites.plan import Plan, make_plan
 from bench.suites.work import Job, is_left, side_by_side, workers
 from bench.terminal import GAP, Progress, room, table
+
+if TYPE_CHECKING:
+    from bench.reporting.summary import Summary
 
 Planner = Callable[..., Plan]  # of `pretrain` as `make_plan` takes it
 LEAST = 2  # columns of a plan that a narrow terminal still shows
@@ -125,19 +129,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.until == "tables":
         selection = _selection(plan, arguments)
         reports = arguments.reports or work.out / REPORTS
-        paths = report(plan, work, selection.folder(reports), selection)
-        print(_found(plan, work))
+        summary, paths = report(plan, work, selection.folder(reports), selection)
+        print(_found(summary))
         for path in paths:
             print(f"wrote {path}")
     return 0
 
 
-def _found(plan: Plan, work: Workspace) -> str:
+def _found(summary: Summary) -> str:
     """What the runs come to, as in their report."""
     from bench.reporting.conclusions import conclusions
-    from bench.reporting.summary import Summary
 
-    sentences = conclusions(Summary.of(plan, work))
+    sentences = conclusions(summary)
     return "\n".join(
         fill(x, room(), initial_indent="- ", subsequent_indent="  ") for x in sentences
     )
@@ -149,12 +152,13 @@ def _terminated(*_: object) -> None:
 
 def report(
     plan: Plan, work: Workspace, folder: Path, selection: Selection | None = None
-) -> list[Path]:
-    """Tables and figures of the runs that are scored; the files to open first."""
+) -> tuple[Summary, list[Path]]:
+    """Tables and figures of the runs that are scored: what they show, the files to open first."""
     from bench.reporting.folder import write_suite
     from bench.reporting.summary import Summary
 
-    return write_suite(Summary.of(plan, work), suite_rows(plan, work), folder, selection)
+    summary = Summary.of(plan, work)
+    return summary, write_suite(summary, suite_rows(plan, work), folder, selection)
 
 
 def _selection(plan: Plan, arguments: argparse.Namespace) -> Selection:

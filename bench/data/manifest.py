@@ -13,7 +13,7 @@ import csv
 import gzip
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
@@ -22,6 +22,7 @@ from pathlib import Path
 from bench.data.study import SPLITS, Dataset, Image
 from bench.data.text import clean, normalise
 from bench.errors import DataError
+from bench.files import csv_text
 
 FOLDER = Path(str(files("bench.data") / "manifests"))
 COLUMNS = ("study", "patient", "split", "text", "images")
@@ -61,7 +62,7 @@ class Manifest:
             (e.study, e.patient, e.split, e.text, " ".join(f"{i.key}:{i.view}" for i in e.images))
             for e in self.entries
         )
-        return _csv(COLUMNS, rows)
+        return csv_text(COLUMNS, rows)
 
     @cached_property
     def digest(self) -> str:
@@ -106,7 +107,7 @@ class Rendition:
     def content(self) -> str:
         """The canonical CSV, in order of keys."""
         rows = ((k, str(size), digest) for k, (size, digest) in sorted(self.files.items()))
-        return _csv(("image", "bytes", "sha256"), rows)
+        return csv_text(("image", "bytes", "sha256"), rows)
 
     @cached_property
     def digest(self) -> str:
@@ -118,14 +119,6 @@ class Rendition:
         """The inverse of `content`."""
         rows = csv.DictReader(io.StringIO(content))
         return cls(name, {r["image"]: (int(r["bytes"]), r["sha256"]) for r in rows})
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 @cache

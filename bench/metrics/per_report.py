@@ -5,14 +5,13 @@ A corpus score is no mean of these: BLEU of one report and of a set are differen
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 import numpy as np
 
 from bench.errors import DataError
+from bench.files import csv_text
 from bench.metrics import registry
 from bench.metrics.scoring import Scored
 
@@ -42,12 +41,11 @@ def _is_of_one(family: str, score: str) -> bool:
 def as_csv(scored: Scored) -> str:
     """study_id and one column a score and treatment; values at full precision."""
     found = columns(scored)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["study_id", *found])
-    for i, study in enumerate(scored.ids):
-        writer.writerow([study, *(repr(float(values[i])) for values in found.values())])
-    return out.getvalue()
+    rows = (
+        [study, *(float(values[i]) for values in found.values())]
+        for i, study in enumerate(scored.ids)
+    )
+    return csv_text(["study_id", *found], rows)
 
 
 def extremes(

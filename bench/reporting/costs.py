@@ -7,8 +7,6 @@ saw the images twice with one that saw them once and does not know.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import initial
+from bench.files import csv_text
 from bench.runs.workspace import RANDOM, pretraining_of
 from bench.store import RunFolder, load_spec, read_json
 from bench.suites.plan import Planned
@@ -163,15 +162,14 @@ def _cells(spent: Spent | None) -> str:
 
 def to_csv(found: Sequence[Cost]) -> str:
     """Full precision; empty where the pretraining is not known."""
-    text = io.StringIO()
     names = [f.name for f in fields(Spent)]
-    writer = csv.writer(text, lineterminator="\n")
     head = [f"{kind}{name}" for kind in ("", "pretraining_", "tuning_") for name in names]
-    writer.writerow(["row", "initial", "settings", *head])
-    for c in found:
-        values = [v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent)]
-        writer.writerow([c.row, c.initial, c.settings, *values])
-    return text.getvalue()
+    rows = [
+        [c.row, c.initial, c.settings,
+         *(v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent))]
+        for c in found
+    ]  # fmt: skip
+    return csv_text(["row", "initial", "settings", *head], rows)
 
 
 def _values(spent: Spent | None) -> list[float | str]:

@@ -5,8 +5,6 @@ Everything here is computed from sealed runs; writing it twice gives the same by
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +13,7 @@ from pathlib import Path
 from bench.boards.rows import BoardRow, write_rows
 from bench.data.text import TREATMENTS
 from bench.errors import BenchError
+from bench.files import csv_text
 from bench.reporting import (
     alignment_tables,
     by_fold,
@@ -145,10 +144,6 @@ def _comparison_section(found: Sequence[Comparison], path: Path) -> str:
     """The comparison block of a table, and its CSV at full precision."""
     if not found:
         return ""
-    text = io.StringIO()
     records = [c.record() for c in found]
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_atomic(path, text.getvalue())
+    write_atomic(path, csv_text(list(records[0]), (list(r.values()) for r in records)))
     return sections.comparisons(found)

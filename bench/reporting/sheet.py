@@ -6,13 +6,12 @@ text, CSV the numbers, at full precision and in columns of their own.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from textwrap import wrap
 
 from bench.errors import unknown
+from bench.files import csv_text
 from bench.reporting.latex import latex
 from bench.reporting.layout import Cell, Sheet
 from bench.terminal import GAP, room
@@ -112,17 +111,15 @@ def markdown(sheet: Sheet) -> str:
 
 
 def to_csv(sheet: Sheet) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([h for c in sheet.columns for h in c.numbers or (c.head,)])
+    rows = []
     for row in sheet.rows:
         fields: list[object] = []
         for cell, column in zip(row.cells, sheet.columns, strict=True):
             wanted = len(column.numbers or (column.head,))
             given = cell.numbers or (cell.text,)
-            fields += [*("" if x is None else x for x in given), *[""] * (wanted - len(given))]
-        writer.writerow(fields)
-    return out.getvalue()
+            fields += [*given, *[""] * (wanted - len(given))]
+        rows.append(fields)
+    return csv_text([h for c in sheet.columns for h in c.numbers or (c.head,)], rows)
 
 
 def html(sheet: Sheet) -> str:

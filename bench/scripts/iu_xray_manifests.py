@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bench.data import divide, iu_xray, manifest
 from bench.data.iu_xray import NAME, Source
-from bench.data.manifest import Entry, Manifest, Rendition, _csv, hashed
+from bench.data.manifest import Entry, Manifest, Rendition, hashed
 from bench.data.study import Dataset, Image
 from bench.errors import DataError, some
+from bench.files import csv_text
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}  # of the exchangeable division
 
@@ -87,14 +88,14 @@ def write_manifests(root: Path, folder: Path = manifest.FOLDER) -> None:
 
 def splits_csv(manifest: Manifest) -> str:
     """The canonical CSV of a manifest's division alone."""
-    return _csv(("study", "split"), ((e.study, e.split) for e in manifest.entries))
+    return csv_text(("study", "split"), ((e.study, e.split) for e in manifest.entries))
 
 
 def folds_csv(manifest: Manifest, folds: Sequence[Mapping[str, str]]) -> str:
     """The canonical CSV of a set of folds: one column each, studies in the manifest's order."""
     header = ("study", *(f"fold{f}" for f in range(len(folds))))
     ids = [entry.study for entry in manifest.entries]
-    return _csv(header, ((i, *(fold[i] for fold in folds)) for i in ids))
+    return csv_text(header, ((i, *(fold[i] for fold in folds)) for i in ids))
 
 
 def write(path: Path, content: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from bench.files import csv_text
 from bench.metrics.clinical.observations import (
     NEGATIVE,
     NO_FINDING,
@@ -34,7 +33,7 @@ _OTHER = "(another abnormality)"
 def as_csv(ids: Sequence[str], labels: np.ndarray) -> str:
     """study_id and the 14 observations: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
     rows = ([i, *(SIGNS.get(int(row[c]), "") for c in _ORDER)] for i, row in _each(ids, labels))
-    return _csv(("study_id", *LAYOUT), rows)
+    return csv_text(("study_id", *LAYOUT), rows)
 
 
 def _each(ids: Sequence[str], labels: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
@@ -80,12 +79,4 @@ def why_as_csv(reports: Mapping[str, str]) -> str:
         for i, report in reports.items()
         for r in reasons(report)
     )
-    return _csv(WHY, rows)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_text(WHY, rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import save
-from bench.files import write_atomic
+from bench.files import csv_text, write_atomic
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
@@ -57,12 +55,8 @@ def draw(name: str, suite: Summary, folder: Path) -> list[Path]:
 
 
 def _csv(records: Sequence[Mapping[str, object]]) -> str:
-    text = io.StringIO()
     heads = list(dict.fromkeys(key for record in records for key in record))
-    writer = csv.DictWriter(text, heads, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _number(v) for k, v in record.items()} for record in records)
-    return text.getvalue()
+    return csv_text(heads, ([_number(record.get(k)) for k in heads] for record in records))
 
 
 def _number(value: object) -> object:

@@ -37,13 +37,14 @@ def holding(suite: Summary, name: str, rows: tuple[str, ...] = ()) -> dict[str, 
 
 
 def cosines(found: Arrays) -> np.ndarray:
-    """(n, n) of each film with each report."""
-    images, reports = (_unit(found[k].astype(np.float64)) for k in ("images", "reports"))
-    return np.asarray(images @ reports.T)
+    """(n, n) of each film with each report; equal reports get equal cosines, so that they tie."""
+    images, reports = (found[k].astype(np.int64) for k in ("images", "reports"))
+    # Of whole numbers, so that no machine's order of adding decides a rank.
+    return np.asarray(images @ reports.T / np.outer(_norms(images), _norms(reports)))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+def _norms(rows: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum((rows * rows).sum(axis=1), 1))
 
 
 def ranks(similar: np.ndarray) -> np.ndarray:

@@ -129,6 +129,7 @@ class SelectionSpec:
     epochs of the training split; at the ends of stages in any case. `metric` "BLEU-4" or "CIDEr"
     decodes validation studies (at most `studies` of them; 0: all) as the test is decoded, or with
     a `beam_size` of its own; "loss" takes the validation loss; "last" takes the last step.
+    Sealed is what the last `share` of the budget has; looks of before record losses alone.
     """
 
     metric: str = "BLEU-4"
@@ -136,6 +137,7 @@ class SelectionSpec:
     studies: int = within(0, 10**9, 0)
     beam_size: int | None = within(1, 1000, None, LATER)
     every_epochs: float = within(0, 1e9, 0.0, LATER)
+    share: float = within(0, 1, 1.0, LATER)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from bench.data.batches import Codes, views_of
 from bench.data.codes import open_codes
 from bench.data.images import open_store
 from bench.model import Batch, ImageSpec, image_spec
+from bench.runs.workspace import Workspace
+from bench.suites.composer import Composer
+from bench.suites.suite import Row
 from bench.targets import resolve
 
 SPEC = ImageSpec(size=8, resize=8, filter="bilinear", kind="features", views=2)
@@ -118,11 +121,14 @@ def test_any_generator_reads_features(target: str) -> None:
     assert not torch.allclose(logits, other)
 
 
-def test_the_encoder_is_a_choice_of_any_row() -> None:
+def test_the_encoder_is_a_choice_of_any_row(tmp_path: Path) -> None:
     for name in ("base", "r2gen", "r2gencmn", "st"):
         config = compose([f"model={name}", "encoder=efficientnet_lite0_frozen"])
         assert tokenizer_name(config) == "efficientnet_lite0"
         assert config["model"]["params"]["image"]["size"] == 224
+    composer = Composer(Workspace(tmp_path, tmp_path), None, ["encoder=efficientnet_lite0_frozen"])
+    codes = composer._of(Row("UAR", "uar"))["model"]["params"]["image"]
+    assert codes == compose(["model=uar"])["model"]["params"]["image"]  # as its tokenizer saw them
     lsu = compose(["model=uar", "encoder=efficientnet_lite0_frozen"])
     assert tokenizer_name(lsu) == "harness"
     assert tokenizer_name(compose(["model=base"])) is None

@@ -79,6 +79,20 @@ def test_reports_are_not_decoded_where_none_can_be_sealed(prepare: Prepare) -> N
     assert [row["selection"] for row in curve(training)] == ["", "", "0.2", "0.1"]
 
 
+@pytest.mark.parametrize("stages", [(StageSpec(),), TWO_STAGES], ids=["one stage", "two stages"])
+def test_a_good_look_of_before_the_last_share_ends_no_training(
+    prepare: Prepare, stages: tuple[StageSpec, ...]
+) -> None:
+    """Rows of one stage and of two choose among the same looks."""
+    late = replace(SPEC.selection, evaluations=12, share=0.25)
+    training = prepare("late", replace(SPEC, stages=stages, selection=late))
+    seen = Snapshots(training, [0.2, 0.4, 0.3, 0.1])  # of the looks that decode: 9 to 12
+    training.run()
+    assert [bool(row.get("selection")) for row in curve(training)] == [False] * 8 + [True] * 4
+    assert facts(training)["best"]["step"] == 10
+    assert same(weights(training), seen.before[10])
+
+
 def test_what_is_sealed_has_been_through_every_stage(prepare: Prepare) -> None:
     training = prepare("early", replace(SPEC, stages=BACK))
     seen = Snapshots(training, [0.9, 0.1, 0.3, 0.2])

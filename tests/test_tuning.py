@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError
 from bench.runs.workspace import Workspace
-from bench.spec import RunSpec
+from bench.spec import BudgetSpec, RunSpec
 from bench.store import RunFolder, write_json
 from bench.suites.composer import Composer
 from bench.suites.plan import Plan, make_plan
@@ -131,7 +132,21 @@ def test_what_a_model_calls_tunable_is_one_of_its_settings(tmp_path: Path) -> No
             assert composer.spec(tried(config, change), 0) != plain
 
 
-def test_trials_pay_for_their_share() -> None:
-    from bench.spec import BudgetSpec
+def test_a_trial_goes_through_the_whole_schedule_on_its_share(tmp_path: Path) -> None:
+    composer = Composer(Workspace(tmp_path, tmp_path), None, ["budget=medium"])
+    whole = composer.row(Row("R2Gen", "r2gen"))
+    trial = shortened(whole, 0.25)
+    assert trial.budget == BudgetSpec("examples", whole.budget.amount / 4)
+    assert trial.train.schedule.every_epochs == whole.train.schedule.every_epochs / 4 > 0
+    assert replace(trial, budget=whole.budget, train=whole.train) == whole
 
-    assert shortened(BudgetSpec("examples", 800), 0.25) == BudgetSpec("examples", 200)
+
+def test_no_trial_is_spent_on_a_part_that_is_off(tmp_path: Path) -> None:
+    composer = Composer(Workspace(tmp_path, tmp_path), None, TINY)
+    name = "params.triplet.negatives"
+    on, off = (
+        alternatives(composer.config(["model=uar", f"model.params.align={value}"])["model"])
+        for value in ("true", "false")
+    )
+    assert list(on) == [name]
+    assert off == {}

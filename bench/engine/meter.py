@@ -22,7 +22,7 @@ class Meter:
     examples: int = 0
     flops: float = 0.0
     device_seconds: float = 0.0  # summed over the processes of the training
-    flops_per_step: float = 0.0  # of the current stage, as counted in its first step
+    flops_per_step: float = 0.0  # of the last step
     other_seconds: dict[str, float] = field(default_factory=dict)  # evaluation, tokenising, ...
 
     def add_step(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import RunError
-from bench.spec import StageSpec
+from bench.spec import SelectionSpec, StageSpec
 
 EPSILON = 1e-9  # of a share of the budget
 
@@ -32,10 +32,13 @@ def first_return(stages: Sequence[StageSpec]) -> float:
     return 1.0
 
 
-def can_be_kept(stages: Sequence[StageSpec], index: int) -> bool:
+def can_be_kept(
+    stages: Sequence[StageSpec], index: int, selection: SelectionSpec, progress: float
+) -> bool:
     """Whether a checkpoint of a stage can be sealed, or be what the next stage starts from."""
-    following = stages[index + 1 :]
-    return not following or following[0].start == "best"
+    if following := stages[index + 1 :]:
+        return following[0].start == "best"
+    return progress + EPSILON >= 1 - selection.share
 
 
 def weighted(terms: dict[str, Tensor], stage: StageSpec) -> Tensor:

@@ -83,6 +83,7 @@ class Training:
         self.reads_each = device != "cuda" or spec.budget.unit == "device_seconds"
         self.since = 0.0  # when the first step of those began
         self.stage = -1
+        self.counted: dict[int, float] = {}  # FLOPs of this stage's steps, by their words
         self.curve: list[dict[str, Any]] = []
         self.losses: list[dict[str, float]] = []
         self.recent: list[dict[str, float]] = []  # terms since the last evaluation
@@ -125,7 +126,7 @@ class Training:
         self.best = NONE_YET  # what is sealed has been through every stage
         switch(self.model, stage)
         self.stage = index
-        self.meter.flops_per_step = 0.0  # counted anew in the stage's first step
+        self.counted = {}
 
     @property
     def _position(self) -> Position:
@@ -140,15 +141,17 @@ class Training:
         epoch = self.meter.examples / (spec.schedule.epoch_size or len(self.split))
         set_rates(self.optimizer, spec.schedule, self.meter.progress, epoch)
         self.model.train()
-        if self.world.several and not self.meter.flops_per_step:
-            self._count_whole(step)
+        width = batch.tokens.shape[1]  # the whole batch's, in a part of it, too
+        if self.world.several and width not in self.counted:
+            self.counted[width] = self._count_whole(step)
         torch.manual_seed(self.world.noise(self.noise_seed + step))
-        if self.meter.flops_per_step:
+        if width in self.counted:
             terms = self._gradients(batch)
         else:
             with FlopCounter() as counter:
                 terms = self._gradients(batch)
-            self.meter.flops_per_step = float(counter.total)
+            self.counted[width] = float(counter.total)
+        self.meter.flops_per_step = self.counted[width]
         clip_gradients(self.parameters, spec.clip)
         self.optimizer.step()
         self.unread.append(terms)
@@ -159,12 +162,12 @@ class Training:
     def _part(self, batch: Batch) -> Batch:
         return replace(batch, whole=self.world) if self.world.several else batch
 
-    def _count_whole(self, step: int) -> None:
+    def _count_whole(self, step: int) -> float:
         """FLOPs of a step as one process takes it: no budget depends on their number."""
         batch = self.batches.whole(step, self.meter.progress)
         with alone(self.model), FlopCounter() as counter:
             self._gradients(batch, Objective(self.model))
-        self.meter.flops_per_step = float(counter.total)
+        return float(counter.total)
 
     def _gradients(self, batch: Batch, objective: nn.Module | None = None) -> dict[str, Tensor]:
         """Accumulated gradients of the weighted sum; the terms' means over micro-batches."""
@@ -238,8 +241,8 @@ class Training:
     def _evaluate(self) -> dict[str, Any]:
         """A row of the curve; `selection` is what is maximised (a loss enters negated).
 
-        It is left out where no checkpoint of this stage can be kept: validation reports are not
-        decoded for nothing.
+        It is left out where this checkpoint cannot be kept: validation reports are not decoded for
+        nothing.
         """
         row: dict[str, Any] = {
             "step": self.meter.steps,
@@ -249,7 +252,7 @@ class Training:
         }
         self.model.eval()
         torch.manual_seed(self.noise_seed)
-        if can_be_kept(self.spec.stages, self.stage):
+        if can_be_kept(self.spec.stages, self.stage, self.spec.selection, self.meter.progress):
             row["selection"] = self._selection()
         if hasattr(self.model, "diagnose"):
             row.update(self.model.diagnose(self.validation.first_batch()))

@@ -59,13 +59,19 @@ class Composer:
         self.trials: dict[str, RunSpec] = {}
         self._codes: dict[str, str] = {}  # asked for once a seed and trial of every row
 
-    def config(self, more: Sequence[str], model: bool = True) -> dict[str, Any]:
+    def config(
+        self, more: Sequence[str], model: bool = True, encoder: bool = True
+    ) -> dict[str, Any]:
         """`more` first: what the user says has the last word.
 
         What the user says of the model is meant for the suite's rows: not `model` leaves it out,
-        for their floors, tokenizers and pretrained encoders.
+        for their floors, tokenizers and pretrained encoders; not `encoder` leaves out that alone.
         """
-        given = [o for o in self.overrides if model or not OF_MODEL.match(o)]
+        given = [
+            o
+            for o in self.overrides
+            if (model or not OF_MODEL.match(o)) and (encoder or not o.startswith("encoder="))
+        ]
         return compose((*more, *given))
 
     def row(self, row: Row, seed: int = 0) -> RunSpec:
@@ -82,7 +88,10 @@ class Composer:
         return replace(self.spec(config, seed + config["seed"]), tuning=tuning)
 
     def _of(self, row: Row) -> dict[str, Any]:
-        return self.config([f"model={row.model}", *row.overrides])
+        """An encoder is for rows that have one; codes are of images as their tokenizer saw them."""
+        own = [f"model={row.model}", *row.overrides]
+        config = self.config(own)
+        return self.config(own, encoder=False) if config["model"].get("codes") else config
 
     # --- tuning ---------------------------------------------------------------------------------
 
@@ -103,8 +112,8 @@ class Composer:
                     "tune is chosen on validation, which selection.metric=last never looks at",
                     "budget.selection.metric=BLEU-4, CIDEr or loss",
                 )
-            budget = spec.budget if self.smoke else shortened(spec.budget, config["tune_share"])
-            found.append((change, replace(spec, kind="trial", budget=budget)))
+            trial = spec if self.smoke else shortened(spec, config["tune_share"])
+            found.append((change, replace(trial, kind="trial")))
         return found
 
     def _tuned(self, config: Mapping[str, Any]) -> TuningSpec | None:

@@ -14,7 +14,7 @@ from itertools import count, islice
 from typing import Any
 
 from bench.errors import BenchError
-from bench.spec import BudgetSpec
+from bench.spec import RunSpec
 
 RATE = "rate"  # multiplies the rates of all parameter groups
 NEAR = 3  # rate multipliers that come before everything else
@@ -31,6 +31,8 @@ def alternatives(model: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What the model's YAML lists under `tunable`, without the values that it has anyway."""
     found = {}
     for name, values in (model.get("tunable") or {}).items():
+        if (part := (model.get("tunable_with") or {}).get(name)) and not _value(model, part):
+            continue  # of a part that is off: it would change nothing
         place, last = _place(model, name)
         found[name] = [value for value in values if value != place[last]]
     return found
@@ -77,8 +79,19 @@ def _place(model: Mapping[str, Any], name: str) -> tuple[Any, str]:
     return place, last
 
 
-def shortened(budget: BudgetSpec, share: float) -> BudgetSpec:
-    """The budget of a trial."""
+def _value(model: Mapping[str, Any], name: str) -> Any:
+    place, last = _place(model, name)
+    return place[last]
+
+
+def shortened(spec: RunSpec, share: float) -> RunSpec:
+    """A training on a share of the budget that goes through its whole schedule of rates."""
     if not 0 < share <= 1:
         raise BenchError(f"tune_share={share:g}", "give a share of the budget, above 0, at most 1")
-    return replace(budget, amount=budget.amount * share)
+    schedule = spec.train.schedule
+    schedule = replace(schedule, every_epochs=schedule.every_epochs * share)
+    return replace(
+        spec,
+        budget=replace(spec.budget, amount=spec.budget.amount * share),
+        train=replace(spec.train, schedule=schedule),
+    )

@@ -93,7 +93,7 @@ def test_nothing_is_said_of_a_train_split_that_is_not_there() -> None:
     ("arguments", "words"),
     [
         ((["a"], ["a", "b"]), "1 predictions for 2 references"),
-        (("a", "b"), "one text was given"),
+        (("a", "b"), "predictions is one text"),
         ((["a"], {"1": "a"}), "a list was given beside a map"),
         (({"1": "a"}, {"2": "a"}), "1 study id not in this split"),
     ],

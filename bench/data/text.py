@@ -120,6 +120,11 @@ class Vocabulary:
         return cls(tuple(sorted(frequent | {UNK})))
 
     @classmethod
+    def of(cls, words: Iterable[str]) -> Vocabulary:
+        """Of words in any order; `<unk>` is always among them."""
+        return cls(tuple(sorted({*words, UNK})))
+
+    @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote."""
         words = tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))

@@ -23,13 +23,13 @@ from bench.data.manifest import sha256
 from bench.data.study import Dataset, Image, Study
 from bench.errors import DataError, some, unknown
 from bench.formats import roles
+from bench.formats.reading import read
 from bench.formats.reports import read_reports_of
 from bench.formats.roles import Columns
-from bench.formats.rows import ALL, Row, Rows, read
+from bench.formats.rows import ALL, SPLIT_NAMES, Row, Rows
 from bench.formats.vocabulary import COUNTS, LENGTHS
 
 TEST = "test"
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validate": "val", "test": TEST}
 _PATIENT = re.compile(r"CXR(\d+)_")  # IU X-ray's ids begin with the patient's number
 _VIEWS = {"frontal": "frontal", "lateral": "lateral", "pa": "frontal", "ap": "frontal"}
 
@@ -65,7 +65,7 @@ def load(
 
     return Dataset(
         name or Path(file).stem, found.studies, sha256(f"{section} {cleaning}\n{facts}"),
-        picture, cleaning, COUNTS[cleaning], LENGTHS[cleaning],
+        picture, cleaning, COUNTS[cleaning], LENGTHS[cleaning], section=section,
     )  # fmt: skip
 
 
@@ -115,6 +115,8 @@ def check_annotation(root: Path, **params: Any) -> Report:
 
 def _ids(rows: Rows, columns: Columns) -> list[str]:
     key = roles.id_of(rows, columns)
+    if not key:
+        raise DataError(f"{rows.path} has no ids", "give each entry an id")
     return [str(row.fields[key]).strip() for row in rows.rows]
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from bench.data import iu_xray, mimic_cxr
 from bench.data.text import Vocabulary, clean
+from bench.errors import DataError
 from bench.formats.reports import read_references
+from bench.formats.text import read_text
 
 # R2Gen's thresholds and lengths, by the cleaning of the dataset that they are of.
 COUNTS = {"iu": iu_xray.MIN_COUNT, "mimic": mimic_cxr.MIN_COUNT}
@@ -14,8 +16,18 @@ LENGTHS = {"iu": iu_xray.MAX_LENGTH, "mimic": mimic_cxr.MAX_LENGTH}
 
 
 def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:
-    """Of a file of words, one a line (`<unk>` among them), or of an annotation's train split."""
+    """Of a file of words, one a line, in any order, or of an annotation's train split."""
     if path.suffix.lower() != ".json":
-        return Vocabulary.load(path)
+        return Vocabulary.of(_words(path))
     train = read_references(path, split="train").texts
     return Vocabulary.build((clean(text, cleaning) for text in train), COUNTS[cleaning])
+
+
+def _words(path: Path) -> list[str]:
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if len(line.split()) > 1:
+            raise DataError(f"{path}, line {number}: {line[:60]!r} is no word", "one word a line")
+    if not any(lines):
+        raise DataError(f"{path} has no words", "give R2Gen's words, one a line")
+    return [line for line in lines if line]

@@ -60,6 +60,7 @@ def dataset(layout: Layout, reading: Reading) -> Dataset:
         cleaning=CLEANING,
         min_count=MIN_COUNT,
         max_length=MAX_LENGTH,
+        section=layout.choices.section,
         fingerprint=reading.files.fingerprint,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.data import manifest as manifests
 from bench.data.images import read_grey
-from bench.data.iu_layouts import NAME, SOURCES, Source, open_source
+from bench.data.iu_layouts import NAME, SOURCES, Record, Source, open_source
 from bench.data.manifest import Entry, Manifest, Rendition, sha256, text_hash
 from bench.data.study import FINDINGS, SECTIONS, Dataset, Image, Study
 from bench.errors import BenchError, DataError, some, unknown
@@ -138,8 +138,13 @@ def _study(source: Source, entry: Entry, section: str) -> Study:
         images=images_of(source, entry),
         report=record.section(section),
         labels=record.labels,
-        sections=record.sections,
+        sections=record.sections if section == FINDINGS else _all_sections(record),
     )
+
+
+def _all_sections(record: Record) -> Mapping[str, str]:
+    """The findings, too, where the report is not they."""
+    return {**record.sections, FINDINGS: record.findings}
 
 
 def images_of(source: Source, entry: Entry) -> tuple[Image, ...]:

@@ -156,9 +156,10 @@ def _columns(path: Path, lists: Mapping[str, list[Any]]) -> Rows:
 
 def _keyed(path: Path, found: Mapping[str, Any]) -> Iterator[Row]:
     for key, value in found.items():
-        row = _entry(path, f"key {key!r}", value[0] if _is_one(value) else value)
+        while isinstance(value, list) and len(value) == 1:  # as the COCO scorers take them
+            value = value[0]
+        if isinstance(value, list):  # several texts: refused where they are read
+            yield Row(f"key {key!r}", {KEY: key, TEXT: value})
+            continue
+        row = _entry(path, f"key {key!r}", value)
         yield Row(row.place, {KEY: key, **row.fields})
-
-
-def _is_one(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 1

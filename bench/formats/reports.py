@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Reports:
     (`named`).
 
     `said`: what the file was taken for, in a few words. `left_out`: ids of studies that lack the
-    section asked for. `section`: the one that the texts are, "" where the file has none.
+    section asked for. `section`: the one that the texts are, "" where the file has none;
+    `sections`: id -> every section that the file has of it.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Reports:
     said: str
     left_out: tuple[str, ...] = ()
     section: str = ""
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def empty(self) -> int:
@@ -49,7 +51,8 @@ class Reports:
 class Pairs:
     """Predictions (by id; some may be absent) and the references that they are compared with.
 
-    `said`: what the files were taken for, and what is odd in their texts, a line each.
+    `said`: what the files were taken for, and what is odd in their texts, a line each. `sections`:
+    id -> every section that the file has of it.
     """
 
     predictions: Mapping[str, str]
@@ -57,6 +60,7 @@ class Pairs:
     said: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     section: str = ""
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_predictions(path: Path, columns: Columns = RECOGNISED, split: str = "") -> Reports:
@@ -85,7 +89,8 @@ def read_reports(path: Path, columns: Columns = RECOGNISED, split: str = "") -> 
     """The reports of a file, whoever wrote them; of two sections those that are there."""
     rows = read(path, split)
     refuse_split(rows, split)
-    return _without(_reports(rows, columns, roles.reports_of(rows, columns), whole=False))
+    fields = roles.reports_of(rows, columns)
+    return _without(_reports(rows, columns, fields, whole=False, asking=False))
 
 
 def read_pairs(
@@ -147,7 +152,9 @@ def _paired(made: Reports, truth: Reports, said: tuple[str, ...]) -> Pairs:
     without = set(truth.left_out)
     predictions = {i: text for i, text in made.by_id().items() if i not in without}
     odd = (*noticed("predictions", predictions.values()), *noticed("references", truth.texts))
-    return Pairs(predictions, truth.by_id(), (*said, *odd), truth.left_out, truth.section)
+    return Pairs(
+        predictions, truth.by_id(), (*said, *odd), truth.left_out, truth.section, truth.sections
+    )
 
 
 def _reports(
@@ -156,17 +163,30 @@ def _reports(
     fields: Sequence[str],
     whole: bool = True,
     beside: Sequence[str] = (),
+    asking: bool = True,
 ) -> Reports:
     """The texts of some fields, joined. Of two sections both are needed, or, if not `whole`, one.
 
-    `beside`: further fields of the file that are reports.
+    `beside`: further fields of the file that are reports. `asking`: whether what could be ids is
+    asked about.
     """
-    key = roles.id_of(rows, columns, (*fields, *beside))
+    key = roles.id_of(rows, columns, (*fields, *beside), asking)
     ids = _ids(rows, key) if key else tuple(str(i) for i in range(1, len(rows.rows) + 1))
     texts = tuple(_joined(rows, row, fields, whole) for row in rows.rows)
     named = f"ids in {shown(key)}, " if key else "no ids, "
     said = f"{rows.path}: {rows.form}, {named}reports in {_joined_names(fields)}"
-    return Reports(rows.path, ids, bool(key), texts, said, (), roles.section_of(fields))
+    section = roles.section_of(fields)
+    sections = _sections(rows, ids) if section else {}
+    return Reports(rows.path, ids, bool(key), texts, said, (), section, sections)
+
+
+def _sections(rows: Rows, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    named = {name: roles.section_of((name,)) for name in rows.names}
+    known = {name: section for name, section in named.items() if section}
+    return {
+        i: {section: _field(rows, row, name) for name, section in known.items()}
+        for i, row in zip(ids, rows.rows, strict=True)
+    }
 
 
 def _without(reports: Reports) -> Reports:

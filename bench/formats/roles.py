@@ -42,6 +42,7 @@ class Columns:
 
 
 RECOGNISED = Columns()  # nothing given: all by name
+_NAME = 4  # words that a field's name has at most
 _ID_LENGTH = 64  # characters that an id has at most
 _BLANK = ("", "unnamed:_0", "index", SPLIT)  # what pandas numbers rows under; no study's name
 
@@ -66,11 +67,12 @@ def _one(rows: Rows, found: Sequence[str], what: str, option: str) -> str:
     return found[0] if found else ""
 
 
-def id_of(rows: Rows, columns: Columns, texts: Sequence[str] = ()) -> str:
+def id_of(rows: Rows, columns: Columns, texts: Sequence[str] = (), asking: bool = True) -> str:
     """The field of the ids; "" where the file has none.
 
-    `texts`: the fields of the reports. A further one that could be the ids is asked about: reports
-    are paired by their place only where nothing says otherwise, or `in_order` does.
+    `texts`: the fields of the reports. A further one that could be the ids is asked about (if
+    `asking`): reports are paired by their place only where nothing says otherwise, or `in_order`
+    does.
     """
     if columns.id:
         return _given(rows, columns.id)
@@ -78,7 +80,7 @@ def id_of(rows: Rows, columns: Columns, texts: Sequence[str] = ()) -> str:
     found = found or _one(rows, _fitting(rows, IDS), "the id", "--id-column")
     if found and columns.in_order:
         raise DataError(f"{rows.path} has ids ({shown(found)})", "leave --in-order out")
-    if not found and not columns.in_order and (maybe := _like_ids(rows, texts)):
+    if asking and not found and not columns.in_order and (maybe := _like_ids(rows, texts)):
         raise DataError(
             f"{rows.path}: no known name of an id, but {maybe!r} is another one in each row",
             f"ids: --id-column {maybe}; none, reports paired by their place: --in-order",
@@ -203,7 +205,7 @@ def _sections(rows: Rows, columns: Columns) -> tuple[str, ...]:
     if not all(wanted):
         there = ", ".join(n for n in rows.names if n != TEXT) or "no fields"
         raise DataError(
-            f"section={columns.section}: {rows.path} ({rows.form}) has {there}",
+            f"section={columns.section}: {rows.path} ({rows.form}) has the fields {there}",
             "sections are fields findings and impression (section_findings, section_impression); "
             "elsewhere leave section= out",
         )
@@ -212,12 +214,17 @@ def _sections(rows: Rows, columns: Columns) -> tuple[str, ...]:
 
 def shown(name: str) -> str:
     """A field's name as it is told."""
-    return {KEY: "the keys", TEXT: "the lines"}.get(name, name)
+    return {KEY: "the keys", TEXT: "the texts"}.get(name, name)
 
 
 def _absent(rows: Rows, known: Sequence[str], what: str, option: str) -> DataError:
     """No field has a known name: the nearest of those that are there, and how to name it."""
     there = [name for name in rows.names if name not in (KEY, TEXT)]
+    if any(len(name.split()) > _NAME for name in there):
+        raise DataError(
+            f"{rows.path} ({rows.form}): line 1 is a report, no header: {', '.join(there)[:80]}",
+            "write a header above it, such as study_id,report",
+        )
     near = {
         name: match[0]
         for name in there

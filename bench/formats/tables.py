@@ -18,6 +18,7 @@ TAB = "\t"
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
 _SUFFIXES = {",": ".csv", TAB: ".tsv"}
 _SEPARATOR = re.compile(r'"?sep=."?', re.IGNORECASE)
+_NUMBERED = re.compile(r"\s*([\w./-]*\d[\w./-]*)\s*([;|\t,])")
 _SHOWN = 60  # characters of an example
 # Words of a header that no report of so few words ends without a period with.
 _HEADER = frozenset({
@@ -37,7 +38,9 @@ def read(path: Path, text: str, delimiter: str) -> Rows:
         raise DataError(f"{path} is empty", "give a header, such as study_id,report, and rows")
     if {len(row) for _, row in lines} == {1} and _is_report(lines[0][1][0]):
         # R2GenCMN's res.csv and gts.csv: pandas wrote them without header and ids.
-        _refuse_header(path, [row[0] for _, row in lines])
+        cells = [row[0] for _, row in lines]
+        _refuse_table(path, cells)
+        _refuse_header(path, cells)
         bare = (Row(f"line {line}", {TEXT: row[0]}) for line, row in lines)
         return Rows(path, f"{form} of one column without a header", tuple(bare))
     return Rows(path, form, tuple(_named(path, lines, form)))
@@ -153,15 +156,25 @@ def _delimiter(line: str) -> str | None:
 def _refuse_table(path: Path, lines: Sequence[str]) -> None:
     """Plain lines that are a table: a header of several names, or a tab in each line."""
     mark = _delimiter(lines[0])
-    if mark is None and not all(TAB in line for line in lines if line.strip()):
+    bare = None if mark else _numbered(lines)
+    if mark is None and bare is None:
         return
-    said = f"{path}: a table with {_DELIMITERS[mark or TAB]}, not one report a line"
+    said = f"{path}: a table with {_DELIMITERS[mark or bare or TAB]}, not one report a line"
     if mark is None:
-        raise DataError(said, "name the file .tsv, with a header: study_id<TAB>report")
+        raise DataError(said, 'give a CSV file with a header: study_id,report and then 1,"..."')
     if mark in _SUFFIXES:
         raise DataError(said, f"name the file {_SUFFIXES[mark]}")
     right = _quoted(lines[0].split(mark))
     raise DataError(said, f"separate columns by commas, in a file named .csv: {right}")
+
+
+def _numbered(lines: Sequence[str]) -> str | None:
+    """What separates an id from a report in each line, where each begins with one of its own."""
+    found = [_NUMBERED.match(line) for line in lines if line.strip()]
+    matches = [match for match in found if match]
+    marks, ids = {match[2] for match in matches}, {match[1] for match in matches}
+    alike = len(found) > 1 and len(matches) == len(found) == len(ids) and len(marks) == 1
+    return marks.pop() if alike else None
 
 
 def _refuse_header(path: Path, lines: Sequence[str]) -> None:

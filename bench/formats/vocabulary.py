@@ -7,7 +7,9 @@ from pathlib import Path
 from bench.data import iu_xray, mimic_cxr
 from bench.data.text import Vocabulary, clean
 from bench.errors import DataError
+from bench.formats.reading import read
 from bench.formats.reports import read_references
+from bench.formats.rows import ALL
 from bench.formats.text import read_text
 
 # R2Gen's thresholds and lengths, by the cleaning of the dataset that they are of.
@@ -19,6 +21,11 @@ def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:
     """Of a file of words, one a line, in any order, or of an annotation's train split."""
     if path.suffix.lower() != ".json":
         return Vocabulary.of(_words(path))
+    if not read(path, ALL).splits:
+        raise DataError(
+            f"{path} is no annotation with a train split",
+            "give R2Gen's annotation.json, or a text file of words, one a line",
+        )
     train = read_references(path, split="train").texts
     return Vocabulary.build((clean(text, cleaning) for text in train), COUNTS[cleaning])
 

@@ -6,7 +6,7 @@ Whatever is none of these is answered by the argument's name, before anything is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from bench.errors import DataError
@@ -31,7 +31,7 @@ def listed(name: str, given: Any, hint: str = _LISTS) -> list[Any]:
         raise DataError(f"{name} is one text", hint)
     if hasattr(given, "columns"):
         raise DataError(f"{name} is a table", "give one of its columns")
-    if isinstance(given, Set):
+    if isinstance(given, (set, frozenset)):
         raise DataError(f"{name} is a set, which has no order", hint)
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise DataError(f"{name} is {_kind(given)}", hint)

@@ -76,7 +76,7 @@ def _own(files: Files, settings: Mapping[str, str], say: Say) -> Job:
     )
     _tell(pairs, say)
     cleaning = settings.get("cleaning", "iu")
-    source = own_references.dataset(pairs.references, cleaning, pairs.section)
+    source = own_references.dataset(pairs.references, cleaning, pairs.section, pairs.sections)
     words = _words(files.vocabulary, cleaning, say)
     return Job(pairs.predictions, source, own_references.SPLIT, True, words)
 

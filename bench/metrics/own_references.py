@@ -10,9 +10,10 @@ Needs no torch. Nothing is written but what the cache folder keeps.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -41,17 +42,26 @@ def families() -> tuple[str, ...]:
     return tuple(name for name in registry.scored(registry.ALWAYS) if name not in WITHOUT)
 
 
-def dataset(references: Mapping[str, str], cleaning: str = "iu", section: str = "") -> Dataset:
+def dataset(
+    references: Mapping[str, str],
+    cleaning: str = "iu",
+    section: str = "",
+    sections: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> Dataset:
     """References as the test split of a dataset without images; `cleaning` "iu" or "mimic".
 
-    Studies are in the order of their ids, so that one set gives one result in whatever order it
-    comes.
+    `section`: which one the references are, "" where that is not known; `sections`: id -> all that
+    there are. Studies are in the order of their ids, so that one set gives one result in whatever
+    order it comes.
     """
     if cleaning not in LENGTHS:
         raise unknown("cleaning", str(cleaning), LENGTHS)
     if section and section not in SECTIONS:
         raise unknown("section", str(section), SECTIONS)
-    studies = tuple(Study(i, i, SPLIT, (), references[i]) for i in sorted(references, key=_place))
+    studies = tuple(
+        Study(i, i, SPLIT, (), references[i], sections=sections.get(i, {}))
+        for i in sorted(references, key=_place)
+    )
     return Dataset(
         NAME, studies, "", _no_image, cleaning, max_length=LENGTHS[cleaning], section=section
     )
@@ -150,5 +160,5 @@ def _by_id(predictions: Texts, references: Texts) -> tuple[Mapping[str, str], Ma
 def _vocabulary(words: Vocabulary | Iterable[str] | None) -> Vocabulary | None:
     if words is None or isinstance(words, Vocabulary):
         return words
-    found = list(words) if isinstance(words, Set) else words
+    found = list(words) if isinstance(words, (set, frozenset)) else words
     return Vocabulary.of(arguments.names("vocabulary", found, ("clear", UNK)))

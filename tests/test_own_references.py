@@ -14,7 +14,7 @@ import bench
 from bench.__main__ import main
 from bench.data.text import Vocabulary
 from bench.errors import BenchError, DataError
-from bench.metrics import own_references, per_report, ptb
+from bench.metrics import own_references, per_report, ptb, registry
 from bench.metrics.explain import Explained, rendered
 from bench.metrics.measuring import Later
 from bench.metrics.scoring import score as score_dataset
@@ -182,13 +182,24 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         bench.score(["a"], ["a"], metrics=["BLEU"], cleaning="chexpert")
 
 
+def test_a_metric_that_is_known_and_not_here_is_refused_with_its_reason() -> None:
+    for name, why in registry.NOT_HERE.items():
+        with pytest.raises(BenchError, match=f"{name} is not computed here") as error:
+            bench.score(["a"], ["a"], metrics=[name])
+        assert why in str(error.value)
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    table = text.split("## Known, and not here")[1]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == list(registry.NOT_HERE)
+
+
 SCRIPT = """
 import sys
 from bench import score
 made = ["The lungs are clear.", "No effusion."]
 scored = score(made, ["Lungs are clear.", "No pleural effusion."], metrics=["BLEU"], cache="kept")
 print(scored.value("BLEU-1", "coco@1"))
-heavy = {"torch", "pandas", "transformers", "matplotlib", "hydra"} & set(sys.modules)
+heavy = {"torch", "pandas", "transformers", "matplotlib", "hydra", "PIL"} & set(sys.modules)
 sys.exit(", ".join(heavy) or 0)
 """
 

@@ -18,9 +18,11 @@ from bench.data.images import read_grey
 from bench.data.iu_layouts import NAME, SOURCES, Record, Source, open_source
 from bench.data.manifest import Entry, Manifest, Rendition, sha256, text_hash
 from bench.data.study import FINDINGS, SECTIONS, Dataset, Image, Study
+from bench.data.text import MAX_LENGTHS, MIN_COUNTS
 from bench.errors import BenchError, DataError, some, unknown
 
-CLEANING, MIN_COUNT, MAX_LENGTH = "iu", 3, 60  # R2Gen's, for this dataset
+CLEANING = "iu"  # R2Gen's, for this dataset
+MIN_COUNT, MAX_LENGTH = MIN_COUNTS[CLEANING], MAX_LENGTHS[CLEANING]
 FOLDED, FOLDS = "iu_xray_folds", 5
 MANIFESTS = ("iu_xray", "iu_xray_exchangeable", FOLDED)
 

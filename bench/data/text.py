@@ -23,6 +23,10 @@ from bench.spec import TREATMENT
 
 UNK = "<unk>"
 CLEANINGS = ("iu", "mimic")
+# R2Gen's for the dataset of each cleaning: occurrences in train from which on a word is kept, and
+# the token ids that a report is cut to.
+MIN_COUNTS = {"iu": 3, "mimic": 10}
+MAX_LENGTHS = {"iu": 60, "mimic": 100}
 
 # Applied in this order. ("1. ", "") has no guard in front: it also eats the end of "T11. " or of
 # "2.1. " and so fuses two sentences; the others demand a space or a period before the number,

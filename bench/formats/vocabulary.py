@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data import iu_xray, mimic_cxr
-from bench.data.text import Vocabulary, clean
+from bench.data.text import MIN_COUNTS, Vocabulary, clean
 from bench.errors import DataError
 from bench.formats.reading import read
 from bench.formats.reports import read_references
 from bench.formats.rows import ALL
 from bench.formats.text import read_text
-
-# R2Gen's thresholds and lengths, by the cleaning of the dataset that they are of.
-COUNTS = {"iu": iu_xray.MIN_COUNT, "mimic": mimic_cxr.MIN_COUNT}
-LENGTHS = {"iu": iu_xray.MAX_LENGTH, "mimic": mimic_cxr.MAX_LENGTH}
 
 
 def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:
@@ -27,7 +22,7 @@ def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:
             "give R2Gen's annotation.json, or a text file of words, one a line",
         )
     train = read_references(path, split="train").texts
-    return Vocabulary.build((clean(text, cleaning) for text in train), COUNTS[cleaning])
+    return Vocabulary.build((clean(text, cleaning) for text in train), MIN_COUNTS[cleaning])
 
 
 def _words(path: Path) -> list[str]:

@@ -7,13 +7,14 @@ for these files is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.registry import EMBEDDED, PART, chosen_dataset
-from bench.data.study import Dataset
+from bench.data.study import FINDINGS, SECTIONS, Dataset
 from bench.data.text import Vocabulary
-from bench.errors import BenchError, some, unknown
+from bench.errors import BenchError, DataError, some, unknown
 from bench.formats.oddities import noticed
 from bench.formats.reports import Pairs, Reports, read_pairs, read_predictions, refers
 from bench.formats.roles import Columns
@@ -112,9 +113,9 @@ def _of(files: Files, settings: dict[str, str], say: Say) -> Job:
     dataset = chosen_dataset(settings, others=("split",))
     split = settings.get("split", "test")
     lacking = _lacking(settings, dataset, split)
-    if SECTION in settings:
+    if SECTION in settings or lacking:
         names = f": {some(lacking)}" if lacking else ""
-        say(f"{settings[SECTION]}: {len(lacking)} studies without it left out{names}")
+        say(f"{dataset.section}: {len(lacking)} studies without it left out{names}")
     made = read_predictions(files.predictions, files.columns, settings.get("split", ""))
     say(made.said)
     if "dataset" not in settings and files.references is None:
@@ -133,13 +134,16 @@ def _of(files: Files, settings: dict[str, str], say: Say) -> Job:
 
 
 def _lacking(settings: Mapping[str, str], dataset: Dataset, split: str) -> dict[str, int]:
-    """The studies of the split that have no such section, and so are not scored: id -> their
-    place among all."""
-    if SECTION not in settings:
+    """The studies of the split that have another section and not this one, and so are not scored:
+    id -> their place among those with findings, or behind them."""
+    if SECTION not in settings and dataset.section in ("", FINDINGS):
         return {}
-    whole = chosen_dataset({k: v for k, v in settings.items() if k != SECTION}, ("split",))
     known = {study.id for study in dataset.split(split)}
-    every = [study.id for study in whole.split(split)]
+    every: dict[str, None] = {}
+    for section in SECTIONS[:2]:
+        with suppress(DataError):  # no study has it
+            other = chosen_dataset({**settings, SECTION: section}, ("split",))
+            every |= dict.fromkeys(study.id for study in other.split(split))
     return {study: place for place, study in enumerate(every) if study not in known}
 
 

@@ -18,9 +18,8 @@ from types import MappingProxyType
 import numpy as np
 
 from bench.data.study import SECTIONS, Dataset, Image, Study
-from bench.data.text import UNK, Vocabulary
+from bench.data.text import MAX_LENGTHS, UNK, Vocabulary
 from bench.errors import DataError, unknown
-from bench.formats.vocabulary import LENGTHS
 from bench.metrics import arguments, registry
 from bench.metrics.cache import folder, keep
 from bench.metrics.measuring import Progress
@@ -54,8 +53,8 @@ def dataset(
     there are. Studies are in the order of their ids, so that one set gives one result in whatever
     order it comes.
     """
-    if cleaning not in LENGTHS:
-        raise unknown("cleaning", str(cleaning), LENGTHS)
+    if cleaning not in MAX_LENGTHS:
+        raise unknown("cleaning", str(cleaning), MAX_LENGTHS)
     if section and section not in SECTIONS:
         raise unknown("section", str(section), SECTIONS)
     studies = tuple(
@@ -63,7 +62,7 @@ def dataset(
         for i in sorted(references, key=_place)
     )
     return Dataset(
-        NAME, studies, "", _no_image, cleaning, max_length=LENGTHS[cleaning], section=section
+        NAME, studies, "", _no_image, cleaning, max_length=MAX_LENGTHS[cleaning], section=section
     )
 
 

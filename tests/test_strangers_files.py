@@ -290,3 +290,15 @@ def test_a_metric_that_no_treatment_is_a_text_of_is_refused(
         argv = ["score", "p.csv", "--references", "r.csv", "--metrics", metrics]
         assert main([*argv, "--treatments", "raw"]) == 2
         assert "BLEU is not computed of raw" in capsys.readouterr().err
+
+
+def test_a_score_that_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    write("p.csv", "id,report\n1,\n")
+    write("r.csv", "id,report\n1,\n")
+    argv = ["score", "p.csv", "--references", "r.csv", "--metrics", "diversity", "--json"]
+    assert main(argv) == 0
+    found = capsys.readouterr()
+    assert "1 references are empty" in found.err
+    assert "NaN" not in found.out
+    values = {row["metric"]: row.get("value", 0) for row in json.loads(found.out)["scores"]}
+    assert values["diversity-length-ratio"] is None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -95,8 +96,17 @@ def run(arguments: argparse.Namespace) -> int:
         _say(f"wrote {arguments.per_report}")
     if arguments.show:
         print("\n".join(_shown(job, scored, arguments.show)), "\n")
-    print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored, job.own))
+    print(_json(scored) if arguments.json else _text(scored, job.own))
     return 3 if _lacking(metrics, scored) else 0
+
+
+def _json(scored: Scored) -> str:
+    """As JSON that every reader takes: a score that is no number (0 of 0 words) is null."""
+    found = scored.as_json()
+    for row in found["scores"]:
+        if math.isnan(row.get("value", 0)):
+            row["value"] = None
+    return json.dumps(found, indent=1, allow_nan=False)
 
 
 def _lacking(asked: list[str], scored: Scored) -> set[str]:

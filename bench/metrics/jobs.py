@@ -94,9 +94,9 @@ def _tell(pairs: Pairs, say: Say) -> None:
     """What the files were taken for, in a line each."""
     for line in pairs.said:
         say(line)
-    empty = sum(not text.strip() for text in pairs.predictions.values())
-    if empty:
-        say(f"{empty} predictions are empty: scored as such")
+    for kind, side in (("predictions", pairs.predictions), ("references", pairs.references)):
+        if empty := sum(not text.strip() for text in side.values()):
+            say(f"{empty} {kind} are empty: scored as such")
     if pairs.left_out:
         names = some(pairs.left_out)
         say(f"{len(pairs.left_out)} studies without that section are left out: {names}")

@@ -104,7 +104,7 @@ def _json(scored: Scored) -> str:
     """As JSON that every reader takes: a score that is no number (0 of 0 words) is null."""
     found = scored.as_json()
     for row in found["scores"]:
-        if math.isnan(row.get("value", 0)):
+        if not math.isfinite(row.get("value", 0)):
             row["value"] = None
     return json.dumps(found, indent=1, allow_nan=False)
 

@@ -296,6 +296,7 @@ def test_a_score_that_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -
     write("p.csv", "id,report\n1,\n")
     write("r.csv", "id,report\n1,\n")
     argv = ["score", "p.csv", "--references", "r.csv", "--metrics", "diversity", "--json"]
+    argv += ["--treatments", "coco@1"]
     assert main(argv) == 0
     found = capsys.readouterr()
     assert "1 references are empty" in found.err

@@ -47,6 +47,10 @@ READ: dict[str, tuple[str, str | bytes]] = {
         "p.json", dumped({"lr": {"a": 1}, "predictions": [{"id": i, "res": t}
                                                           for i, t in TEXTS.items()]}),
     ),
+    "pandas' to_json": (
+        "p.json", dumped({"study_id": dict(enumerate(TEXTS)), "report":
+                          dict(enumerate(TEXTS.values()))}),
+    ),
     "captions": ("p.json", dumped({i: [{"caption": t}] for i, t in TEXTS.items()})),
     "lists in lists": ("p.json", dumped({i: [[t]] for i, t in TEXTS.items()})),
     "further fields": (
@@ -99,6 +103,8 @@ REFUSED: dict[str, tuple[str, str | bytes, list[str]]] = {
     "no mark": ("p.csv", PLAIN.encode("utf-16-le"), ["UTF-16 without a mark"]),
     "old Excel": ("p.csv", b"\xd0\xcf\x11\xe0\x00", ["old Excel file"]),
     "two texts": ("p.json", '[{"id": 1, "hyp": ["a", "b"]}]', ['" ".join(sentences)']),
+    "no rows": ("p.csv", "study_id,report\n", ["has no reports"]),
+    "no lines": ("p.txt", "", ["has no reports"]),
     "two of many": (
         "p.json", dumped({str(i): ["a", "b"] for i in range(9)}), ["key '0': 2 texts in"],
     ),

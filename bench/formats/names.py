@@ -35,3 +35,8 @@ def is_known(name: str) -> bool:
 def is_text(name: str) -> bool:
     """Whether a name is one of reports, whoever wrote them."""
     return plain(name) in TEXTS
+
+
+def is_id(name: str) -> bool:
+    """Whether a name is one of ids."""
+    return plain(name) in IDS

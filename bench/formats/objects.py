@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, some
-from bench.formats.names import KEY, SPLIT, TEXT, is_known, is_text
+from bench.formats.names import KEY, SPLIT, TEXT, is_id, is_known, is_text
 from bench.formats.rows import SPLIT_NAMES, Row, Rows
 
 ANNOTATION = "R2Gen's annotation"
@@ -115,7 +115,10 @@ def _within(path: Path, item: tuple[str, Any]) -> Rows:
 
 
 def _side_by_side(path: Path, maps: Mapping[str, dict[str, Any]]) -> Rows:
-    """{"gts": {"1": ...}, "res": {"1": ...}}: maps of one set of ids."""
+    """{"gts": {"1": ...}, "res": {"1": ...}}: maps of one set of ids.
+
+    Where one of them is the ids, the keys are but numbers of rows, as pandas' to_json writes them.
+    """
     ids = list(next(iter(maps.values())))
     for name, found in maps.items():
         if strange := sorted(set(found) ^ set(ids)):
@@ -123,8 +126,10 @@ def _side_by_side(path: Path, maps: Mapping[str, dict[str, Any]]) -> Rows:
                 f"{path}: ids that {name} or {next(iter(maps))} alone has: {some(strange)}",
                 "give every study in each map",
             )
+    numbers = any(is_id(name) for name in maps)
     rows = (
-        Row(f"key {i!r}", {KEY: i, **{name: found[i] for name, found in maps.items()}}) for i in ids
+        Row(f"key {i!r}", ({} if numbers else {KEY: i}) | {name: m[i] for name, m in maps.items()})
+        for i in ids
     )
     return Rows(path, f"JSON maps {' and '.join(maps)}", tuple(rows))
 

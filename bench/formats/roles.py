@@ -220,6 +220,8 @@ def shown(name: str) -> str:
 def _absent(rows: Rows, known: Sequence[str], what: str, option: str) -> DataError:
     """No field has a known name: the nearest of those that are there, and how to name it."""
     there = [name for name in rows.names if name not in (KEY, TEXT)]
+    if not rows.rows:
+        raise DataError(f"{rows.path} ({rows.form}) has no reports", "give one a study")
     if any(len(name.split()) > _NAME for name in there):
         raise DataError(
             f"{rows.path} ({rows.form}): line 1 is a report, no header: {', '.join(there)[:80]}",

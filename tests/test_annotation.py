@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from bench.__main__ import main
 from bench.data.registry import check_dataset, open_dataset
+from bench.data.study import SECTIONS
 from bench.errors import BenchError, DataError
 from bench.formats.annotation import load
 
@@ -82,6 +83,46 @@ def test_benchx_is_a_table_of_entries(folder: Path) -> None:
     (folder / "iu_xray_annotations.csv").write_text(text)
     found = load(folder.parent, "iu_xray/iu_xray_annotations.csv")
     assert [(s.split, len(s.images)) for s in found.studies] == [("val", 2), ("test", 0)]
+
+
+def test_benchx_is_a_dataset(folder: Path) -> None:
+    with (folder / "iu_xray_annotations.csv").open("w", newline="") as file:
+        rows = [["CXR1_IM-1", "Clear.", str(PATHS), "train"]]
+        csv.writer(file).writerows([["id", "report", "image_path", "split"], *rows])
+    found = open_dataset("iu_xray_benchx")
+    assert [(s.id, s.split, len(s.images)) for s in found.studies] == [("CXR1_IM-1", "train", 2)]
+    assert found.read(found.studies[0].images[1]).shape == (4, 3)
+
+
+def test_names_and_signatures_tell_the_section(folder: Path) -> None:
+    rexrank(folder)
+    names = {s: open_dataset("iu_xray_rexrank", section=s).name for s in SECTIONS}
+    assert names == {
+        "findings": "ReXRank_IUXray",
+        "impression": "ReXRank_IUXray-impression",
+        "both": "ReXRank_IUXray-both",
+    }
+    assert open_dataset("iu_xray_rexrank").section == "both"
+
+
+def test_predictions_for_studies_without_the_section_are_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A system writes for every study; the section that a dataset is of decides which count."""
+    rexrank(folder)
+    made = folder.parent / "p.csv"
+    made.write_text("id,report\nCXR1_IM-1,Clear.\nCXR2_IM-2,x\n")
+    argv = ["score", str(made), "dataset=iu_xray_rexrank", "--metrics", "ROUGE", "--json"]
+    assert main(argv) == 0
+    found = capsys.readouterr()
+    assert "both: 1 studies without it left out: CXR2_IM-2" in found.err
+    score = json.loads(found.out)["scores"][0]
+    assert score["n"] == 1
+    assert "|section:both|" in score["signature"]
+    argv[1] = str(made.with_suffix(".txt"))
+    Path(argv[1]).write_text("a\nb\n")  # in the order of all of the split
+    assert main([*argv, "--in-order"]) == 0
+    assert main([*argv, "dataset.section=impression", "--in-order"]) == 0
 
 
 def test_what_is_not_there_is_named(folder: Path) -> None:

@@ -179,7 +179,7 @@ IDS = [study.id for study in SMALL.split("test")]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    monkeypatch.setattr("bench.commands.score.chosen_dataset", lambda settings, others: SMALL)
+    monkeypatch.setattr("bench.metrics.jobs.chosen_dataset", lambda settings, others: SMALL)
     monkeypatch.setattr(ptb, "tokenize", lambda texts: [t.replace(" .", "") for t in texts])
     return SMALL
 

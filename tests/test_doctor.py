@@ -28,7 +28,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_WEIGHTS", "weights")
     for name in ("BENCH_OUT", "BENCH_CACHE", "BENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("bench.commands.score.chosen_dataset", lambda settings, others: SMALL)
+    monkeypatch.setattr("bench.metrics.jobs.chosen_dataset", lambda settings, others: SMALL)
     monkeypatch.setattr("bench.commands.doctor.open_dataset", lambda name: SMALL)
     monkeypatch.setattr(ptb, "tokenize", lambda texts: list(texts))
 

@@ -11,6 +11,7 @@ from test_iu_xray import wanted
 from bench.data import iu_xray
 from bench.data.check import check_iu_xray
 from bench.errors import BenchError, DataError
+from bench.metrics.scoring import Scored, score
 
 __all__ = ["wanted"]  # a fixture
 
@@ -39,3 +40,23 @@ def test_r2gens_annotation_has_no_impressions(tmp_path: Path) -> None:
     r2gen(tmp_path)
     with pytest.raises(DataError, match="no report of the layout r2gen has its impression"):
         iu_xray.load(tmp_path, section="impression")
+
+
+@pytest.mark.usefixtures("wanted")
+def test_a_score_says_which_section_it_is_of(tmp_path: Path) -> None:
+    """Findings, which published boards are of, are what a signature means that says nothing."""
+    tables(tmp_path)
+    signatures = {}
+    for section in iu_xray.SECTIONS:
+        source = iu_xray.load(tmp_path, section=section)
+        split = next(s.split for s in source.studies)
+        made = {s.id: s.report for s in source.split(split)}
+        found = score(made, source, split, ["chexpert-rules"], ["raw"])
+        signatures[section] = found.scores[0].signature
+        first = found.subset(list(made)[:1])[0].signature
+        assert ("|section:" in first) == ("|section:" in signatures[section])
+        found.save(tmp_path / "scores.npz")
+        assert Scored.load(tmp_path / "scores.npz").subset(list(made)[:1])[0].signature == first
+    assert "section" not in signatures["findings"]
+    assert "|section:impression|rules:" in signatures["impression"]
+    assert "|section:both|rules:" in signatures["both"]

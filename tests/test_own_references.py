@@ -14,7 +14,7 @@ import bench
 from bench.__main__ import main
 from bench.data.text import Vocabulary
 from bench.errors import BenchError, DataError
-from bench.metrics import own_references, per_report, ptb
+from bench.metrics import own_references, per_report, ptb, registry
 from bench.metrics.explain import Explained, rendered
 from bench.metrics.measuring import Later
 from bench.metrics.scoring import score as score_dataset
@@ -93,7 +93,7 @@ def test_nothing_is_said_of_a_train_split_that_is_not_there() -> None:
     ("arguments", "words"),
     [
         ((["a"], ["a", "b"]), "1 predictions for 2 references"),
-        (("a", "b"), "one text was given"),
+        (("a", "b"), "predictions is one text"),
         ((["a"], {"1": "a"}), "a list was given beside a map"),
         (({"1": "a"}, {"2": "a"}), "1 study id not in this split"),
     ],
@@ -103,11 +103,94 @@ def test_inputs_that_do_not_fit_are_refused(arguments: tuple[object, object], wo
         bench.score(*arguments, metrics=["BLEU"])  # type: ignore[arg-type]
 
 
+def series(texts: list[str], index: list[int]) -> object:
+    return pytest.importorskip("pandas").Series(texts, index=index)
+
+
+@pytest.mark.usefixtures("tokens")
+def test_whatever_has_an_order_is_a_list() -> None:
+    expected = bench.score(MADE, TRUTH, metrics=["BLEU"]).as_json()
+    made = (
+        tuple(MADE), (t for t in MADE), dict.fromkeys(MADE).keys(), np.array(MADE),
+        np.array(MADE, dtype=object), series(MADE, [3, 1, 2, 9]), [MADE[0], None, *MADE[2:]],
+        [MADE[0], float("nan"), *MADE[2:]],
+    )  # fmt: skip
+    for given in made:
+        assert bench.score(given, TRUTH, metrics=["BLEU"]).as_json() == expected  # type: ignore[arg-type]
+    numbers = dict(enumerate(MADE, start=1))
+    words = {str(i): t for i, t in enumerate(TRUTH, start=1)}
+    assert bench.score(numbers, words, metrics=["BLEU"]).as_json() == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("tokens")
+def test_a_map_in_another_order_is_the_same_set() -> None:
+    made, truth = ({f"s{i}": t for i, t in enumerate(side, 8)} for side in (MADE, TRUTH))
+    found = bench.score(made, truth, metrics=LIGHT)
+    turned = bench.score(made, dict(reversed(truth.items())), metrics=LIGHT)
+    assert turned.as_json() == found.as_json()
+    assert found.ids == ("s8", "s9", "s10", "s11")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        ((None, ["a"]), {}, "predictions is None"),
+        ((["a"], 3), {}, "references is of type int"),
+        ((b"a", ["a"]), {}, "predictions is one text"),
+        (({"a"}, ["a"]), {}, "predictions is a set"),
+        ((["a", 3], ["a", "b"]), {}, r"predictions\[1\] is of type int: 3"),
+        ((["a"], [["b"]]), {}, r"references\[0\] is of type list"),
+        ((np.zeros(()), ["b"]), {}, "predictions is of type ndarray of one element"),
+        ((np.zeros((1, 2)), ["b"]), {}, r"predictions\[0\] is of type list"),
+        (({1.5: "a"}, {"1": "a"}), {}, "predictions: the id 1.5 is of type float"),
+        (({1: "a", "1": "b"}, {"1": "a"}), {}, "predictions: the id '1' is given twice"),
+        (([], []), {}, "references are empty"),
+        ((["a"], ["a"]), {"metrics": "BLEU"}, "metrics is one text"),
+        ((["a"], ["a"]), {"metrics": [3]}, r"metrics\[0\] is of type int"),
+        ((["a"], ["a"]), {"metrics": None}, "metrics is None"),
+        ((["a"], ["a"]), {"treatments": "raw"}, "treatments is one text"),
+        ((["a"], ["a"]), {"vocabulary": "words.txt"}, "vocabulary is one text"),
+        ((["a"], ["a"]), {"vocabulary": 3}, "vocabulary is of type int"),
+        ((["a"], ["a"]), {"cleaning": None}, "unknown cleaning 'None'"),
+        ((["a"], ["a"]), {"section": "x"}, "unknown section 'x'"),
+        ((["a"], ["a"]), {"missing": None}, "missing=None"),
+        ((["a"], ["a"]), {"cache": 3}, "cache is of type int"),
+        ((["a"], ["a"]), {"progress": None}, "progress is None"),
+        ((["a"], ["a"]), {"metrics": ["BLEU"], "treatments": ["raw"]}, "BLEU is not computed of"),
+    ],
+)
+@pytest.mark.usefixtures("tokens")
+def test_an_argument_of_another_kind_is_named(
+    arguments: tuple[object, object], options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(BenchError, match=words):
+        bench.score(*arguments, **({"metrics": ["BLEU"]} | options))  # type: ignore[arg-type]
+
+
+def test_columns_of_tables_are_not_paired_across_their_index() -> None:
+    with pytest.raises(DataError, match="other indices"):
+        bench.score(series(["a", "b"], [1, 2]), series(["b", "a"], [2, 1]), metrics=["BLEU"])  # type: ignore[arg-type]
+    table = pytest.importorskip("pandas").DataFrame({"report": ["a"]})
+    with pytest.raises(DataError, match="predictions is a table"):
+        bench.score(table, ["a"], metrics=["BLEU"])
+
+
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="did you mean 'coco@1'"):
         bench.score(["a"], ["a"], treatments=["coco@2"])
     with pytest.raises(BenchError, match="unknown cleaning 'chexpert'"):
         bench.score(["a"], ["a"], metrics=["BLEU"], cleaning="chexpert")
+
+
+def test_a_metric_that_is_known_and_not_here_is_refused_with_its_reason() -> None:
+    for name, why in registry.NOT_HERE.items():
+        with pytest.raises(BenchError, match=f"{name} is not computed here") as error:
+            bench.score(["a"], ["a"], metrics=[name])
+        assert why in str(error.value)
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    table = text.split("## Known, and not here")[1]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == list(registry.NOT_HERE)
 
 
 SCRIPT = """
@@ -116,7 +199,7 @@ from bench import score
 made = ["The lungs are clear.", "No effusion."]
 scored = score(made, ["Lungs are clear.", "No pleural effusion."], metrics=["BLEU"], cache="kept")
 print(scored.value("BLEU-1", "coco@1"))
-heavy = {"torch", "pandas", "transformers", "matplotlib", "hydra"} & set(sys.modules)
+heavy = {"torch", "pandas", "transformers", "matplotlib", "hydra", "PIL"} & set(sys.modules)
 sys.exit(", ".join(heavy) or 0)
 """
 

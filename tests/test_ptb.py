@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,21 @@ def test_cache_passes_over_torn_lines(tmp_path: Path) -> None:
         assert third.answers(["a", "b"], lambda new: pytest.fail(f"asked {new}")) == ["A", "B"]
     finally:
         cache.keep(None)
+
+
+def test_threads_ask_nothing_twice() -> None:
+    """Treatments that leave the same text are answered once, however many threads want them."""
+    asked: list[str] = []
+    known = cache.AnswerCache("x")
+
+    def slow(new: list[str]) -> list[str]:
+        time.sleep(0.05)
+        asked.extend(new)
+        return [q.upper() for q in new]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: known.answers(["a", "b"], slow), range(4)))
+    assert (found, asked) == ([["A", "B"]] * 4, ["a", "b"])
 
 
 def test_a_failing_tokenizer_is_an_error() -> None:

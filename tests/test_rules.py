@@ -63,6 +63,13 @@ def test_no_group_of_sentences_fails_as_a_whole() -> None:
     assert {group for group, marks in groups.items() if np.mean(marks) < 0.8} == set()
 
 
+@pytest.mark.parametrize("group", ["broken devices", "contrasts and answers"])
+def test_kinds_that_were_wrong_once_are_right(group: str) -> None:
+    mine = [(text, wanted) for name, text, wanted in cases() if name == group]
+    assert len(mine) > 6
+    assert [text for text, wanted in mine if not right(text, wanted)] == []
+
+
 @pytest.mark.parametrize("text", ["", " ", ".", "...", "1. 2.", "\n\n", "__"])
 def test_a_report_without_words_has_no_label_at_all(text: str) -> None:
     assert rules.labeler().report(text) == [BLANK] * 14
@@ -179,4 +186,4 @@ def test_agreement_with_the_experts_codes_on_even_uids(columns: str) -> None:
     path = Path(os.environ["BENCH_DATA"]) / "iu_xray" / "indiana_reports.csv"
     coded = rules_against_codes.load(path, "even", columns)
     sums = rules_against_codes.compare(coded, "negative").sum(axis=0)
-    assert rules_against_codes.f1s(sums)[14] >= 0.92
+    assert rules_against_codes.f1s(sums)[14] >= 0.935

@@ -47,7 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.labeler} is a network: it has no phrases to show",
             f"leave --why out, or take --labeler {RULES}",
         )
-    columns = Columns(arguments.id_column, arguments.report_column, "", settings.get("section", ""))
+    section = settings.get("section", "")
+    if section and arguments.report_column:
+        raise BenchError(
+            f"section={section} beside --report-column {arguments.report_column}",
+            "say one of them: a section is the fields findings and impression",
+        )
+    columns = Columns(arguments.id_column, arguments.report_column, "", section)
     found = read_reports(arguments.reports, columns, settings.get("split", ""))
     print(found.said, file=sys.stderr)
     if found.left_out:

@@ -46,6 +46,7 @@ def _lines(kind: str) -> Iterator[str]:
 
         own = files(METRIC)
         yield from (f"  {n}{_origin(own[n]) if n in own else ''}" for n in registry.names())
+        yield from (f"  not here: {name}: {why}" for name, why in registry.NOT_HERE.items())
         return
     group = GROUPS[kind]
     known = files(group)

@@ -13,29 +13,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.registry import EMBEDDED, PART, chosen_dataset, split_overrides
-from bench.data.study import Dataset
-from bench.data.text import Vocabulary
-from bench.errors import BenchError, some, unknown
+from bench.data.registry import split_overrides
+from bench.errors import BenchError, unknown
 from bench.files import write_atomic
-from bench.formats.reports import Pairs, Reports, read_pairs, read_predictions, refers
 from bench.formats.roles import Columns
-from bench.formats.vocabulary import read_vocabulary
 from bench.metrics import available, own_references, per_report, registry
 from bench.metrics.cache import keep
 from bench.metrics.explain import Explained, rendered
+from bench.metrics.jobs import Files, Job, job_of
 from bench.metrics.predictions import align
 from bench.metrics.references import KNOWN
-from bench.metrics.scoring import Scored, score
+from bench.metrics.scoring import Scored, refuse_idle, score
 from bench.runs.workspace import default_cache
 from bench.settings import ranged
 from bench.terminal import counting, number, table
-
-OWN = ("cleaning", "section", "split")  # settings where references come in a file
 
 
 def _default() -> tuple[str, ...]:
@@ -69,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--in-order", action="store_true",
-        help="predictions without ids are in the order of the dataset's split",
+        help="reports without ids are paired by their place: with the other file, or a split",
     )  # fmt: skip
     parser.add_argument(
         "--explain", action="store_true", help="one table of what each choice of text moves"
@@ -84,24 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, default=default_cache())
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is to be scored: predictions by id, and the dataset that holds the references."""
-
-    predictions: dict[str, str]
-    dataset: Dataset
-    split: str
-    own: bool  # references of a file
-    words: Vocabulary | None
-
-
 def run(arguments: argparse.Namespace) -> int:
     _refuse_idle(arguments)
     settings = split_overrides(arguments.settings)
     keep(arguments.cache)
     metrics = _metrics(arguments.metrics)
     treatments = _treatments(arguments.treatments)
-    job = _own(arguments, settings) if _is_own(arguments, settings) else _of(arguments, settings)
+    refuse_idle(metrics, treatments)
+    job = job_of(_files(arguments, settings), settings, _say)
     if arguments.explain:
         print(_explained(job, arguments.missing))
         return 0
@@ -111,8 +96,17 @@ def run(arguments: argparse.Namespace) -> int:
         _say(f"wrote {arguments.per_report}")
     if arguments.show:
         print("\n".join(_shown(job, scored, arguments.show)), "\n")
-    print(json.dumps(scored.as_json(), indent=1) if arguments.json else _text(scored, job.own))
+    print(_json(scored) if arguments.json else _text(scored, job.own))
     return 3 if _lacking(metrics, scored) else 0
+
+
+def _json(scored: Scored) -> str:
+    """As JSON that every reader takes: a score that is no number (0 of 0 words) is null."""
+    found = scored.as_json()
+    for row in found["scores"]:
+        if not math.isfinite(row.get("value", 0)):
+            row["value"] = None
+    return json.dumps(found, indent=1, allow_nan=False)
 
 
 def _lacking(asked: list[str], scored: Scored) -> set[str]:
@@ -145,117 +139,15 @@ def _treatments(asked: str) -> list[str]:
     return names
 
 
-def _columns(arguments: argparse.Namespace, settings: dict[str, str]) -> Columns:
-    return Columns(
+def _files(arguments: argparse.Namespace, settings: dict[str, str]) -> Files:
+    columns = Columns(
         arguments.id_column,
         arguments.report_column,
         arguments.reference_column,
         settings.get("section", ""),
+        arguments.in_order,
     )
-
-
-def _is_own(arguments: argparse.Namespace, settings: dict[str, str]) -> bool:
-    """Whether references come in a file: a second one, or the predictions' own."""
-    if arguments.references is not None:
-        if "dataset" in settings:
-            raise BenchError(
-                "references are given twice: --references and dataset=", "leave one of them out"
-            )
-        return True
-    if any(key not in OWN for key in settings):
-        return False
-    return refers(arguments.predictions, _columns(arguments, settings))
-
-
-# --- references of a file -----------------------------------------------------------------------
-
-
-def _own(arguments: argparse.Namespace, settings: dict[str, str]) -> Job:
-    for key in settings:
-        if key not in OWN:
-            raise unknown("setting", key, OWN)
-    columns = _columns(arguments, settings)
-    pairs = read_pairs(
-        arguments.predictions, arguments.references, columns, settings.get("split", "")
-    )
-    _tell(pairs)
-    cleaning = settings.get("cleaning", "iu")
-    source = own_references.dataset(pairs.references, cleaning)
-    words = _words(arguments.vocabulary, cleaning)
-    return Job(dict(pairs.predictions), source, own_references.SPLIT, True, words)
-
-
-def _words(path: Path | None, cleaning: str) -> Vocabulary | None:
-    if path is None:
-        return None
-    words = read_vocabulary(path, cleaning)
-    _say(f"{path}: {len(words)} words, for r2gen@1")
-    return words
-
-
-def _tell(pairs: Pairs) -> None:
-    """What the files were taken for, in a line each."""
-    for line in pairs.said:
-        _say(line)
-    empty = sum(not text.strip() for text in pairs.predictions.values())
-    if empty:
-        _say(f"{empty} predictions are empty: scored as such")
-    if pairs.left_out:
-        names = some(pairs.left_out)
-        _say(f"{len(pairs.left_out)} studies without that section are left out: {names}")
-
-
-# --- a dataset ----------------------------------------------------------------------------------
-
-
-def _of(arguments: argparse.Namespace, settings: dict[str, str]) -> Job:
-    dataset = chosen_dataset(settings, others=("split",))
-    split = settings.get("split", "test")
-    _tell_section(settings, dataset, split)
-    made = read_predictions(arguments.predictions, _columns(arguments, {}))
-    _say(made.said)
-    if "dataset" not in settings and arguments.references is None:
-        _say(f"no references given: scored against dataset={EMBEDDED}")
-    given = _in_order(made, dataset, split) if arguments.in_order else _with_ids(made)
-    if arguments.vocabulary and dataset.split("train"):
-        raise BenchError(
-            f"{dataset.name} has a vocabulary of its own, that of its train split",
-            "leave --vocabulary out",
-        )
-    words = _words(arguments.vocabulary, dataset.cleaning)
-    return Job(given, dataset, split, False, words)
-
-
-def _tell_section(settings: dict[str, str], dataset: Dataset, split: str) -> None:
-    """Which studies of the split have no such section, and so are not scored."""
-    if f"{PART}section" not in settings:
-        return
-    whole = chosen_dataset({k: v for k, v in settings.items() if k != f"{PART}section"}, ("split",))
-    known = {study.id for study in dataset.split(split)}
-    lacking = [study.id for study in whole.split(split) if study.id not in known]
-    said = f": {some(lacking)}" if lacking else ""
-    _say(f"{settings[f'{PART}section']}: {len(lacking)} studies without it left out{said}")
-
-
-def _with_ids(made: Reports) -> dict[str, str]:
-    if made.ids is None:
-        raise BenchError(
-            f"{made.path} has no ids",
-            "give a column study_id; reports in the order of the split: --in-order",
-        )
-    return made.by_id()
-
-
-def _in_order(made: Reports, dataset: Dataset, split: str) -> dict[str, str]:
-    ids = [study.id for study in dataset.split(split)]
-    if made.ids is not None:
-        raise BenchError(f"{made.path} has ids", "leave --in-order out")
-    if len(made.texts) != len(ids):
-        raise BenchError(
-            f"{made.path} has {len(made.texts)} reports, {dataset.name} {split} {len(ids)} studies",
-            "give a column study_id",
-        )
-    return dict(zip(ids, made.texts, strict=True))
+    return Files(arguments.predictions, arguments.references, arguments.vocabulary, columns)
 
 
 # --- results ------------------------------------------------------------------------------------
@@ -267,8 +159,8 @@ def _scored(job: Job, metrics: list[str], treatments: list[str], missing: str) -
             references = {study.id: study.report for study in job.dataset.split(job.split)}
             return own_references.score(
                 job.predictions, references, metrics=metrics, treatments=treatments,
-                cleaning=job.dataset.cleaning, vocabulary=job.words, missing=missing,
-                progress=progress,
+                cleaning=job.dataset.cleaning, vocabulary=job.words,
+                section=job.dataset.section, missing=missing, progress=progress,
             )  # fmt: skip
         wanted = metrics or [*dict.fromkeys((*_default(), *available.here()))]
         return score(

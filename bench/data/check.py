@@ -19,7 +19,7 @@ import numpy as np
 from bench.data import iu_layouts, iu_xray, leakage
 from bench.data.iu_xray import Source
 from bench.data.manifest import Manifest, Rendition, hashed
-from bench.data.study import SPLITS, Dataset
+from bench.data.study import FINDINGS, SPLITS, Dataset
 from bench.data.text import vocabulary
 from bench.errors import some
 
@@ -85,7 +85,7 @@ def check_iu_xray(
     root: Path,
     manifest: str = iu_xray.NAME,
     fold: int | None = None,
-    section: str = iu_xray.SECTION,
+    section: str = FINDINGS,
 ) -> Report:
     """`check`, and every text and image file of IU X-ray against the manifest of this name.
 

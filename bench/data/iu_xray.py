@@ -15,16 +15,16 @@ import numpy as np
 
 from bench.data import manifest as manifests
 from bench.data.images import read_grey
-from bench.data.iu_layouts import NAME, SOURCES, Source, open_source
+from bench.data.iu_layouts import NAME, SOURCES, Record, Source, open_source
 from bench.data.manifest import Entry, Manifest, Rendition, sha256, text_hash
-from bench.data.study import Dataset, Image, Study
+from bench.data.study import FINDINGS, SECTIONS, Dataset, Image, Study
+from bench.data.text import MAX_LENGTHS, MIN_COUNTS
 from bench.errors import BenchError, DataError, some, unknown
 
-CLEANING, MIN_COUNT, MAX_LENGTH = "iu", 3, 60  # R2Gen's, for this dataset
+CLEANING = "iu"  # R2Gen's, for this dataset
+MIN_COUNT, MAX_LENGTH = MIN_COUNTS[CLEANING], MAX_LENGTHS[CLEANING]
 FOLDED, FOLDS = "iu_xray_folds", 5
 MANIFESTS = ("iu_xray", "iu_xray_exchangeable", FOLDED)
-SECTION = "findings"  # R2Gen's
-SECTIONS = (SECTION, "impression", "both")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Files:
 
 
 def load(
-    root: Path, manifest: str = NAME, fold: int | None = None, section: str = SECTION
+    root: Path, manifest: str = NAME, fold: int | None = None, section: str = FINDINGS
 ) -> Dataset:
     """The 2,955 studies of `manifest`, one of `MANIFESTS`, in its order.
 
@@ -96,7 +96,7 @@ def without(source: Source, wanted: Manifest, section: str) -> list[str]:
     return [e.study for e in wanted.entries if not source.records[e.patient].section(section)]
 
 
-def dataset(name: str, source: Source, wanted: Manifest, section: str = SECTION) -> Dataset:
+def dataset(name: str, source: Source, wanted: Manifest, section: str = FINDINGS) -> Dataset:
     """The dataset of a source without `problems`."""
     lacking = set(without(source, wanted, section))
     entries = [entry for entry in wanted.entries if entry.study not in lacking]
@@ -112,20 +112,21 @@ def dataset(name: str, source: Source, wanted: Manifest, section: str = SECTION)
     files = Files({k: source.files[k] for k in keys}, hashes)
     pixels = rendition.digest if rendition else _sizes(source, keys)
     return Dataset(
-        name=name if section == SECTION else f"{name}-{section}",  # stands beside every score
+        name=name if section == FINDINGS else f"{name}-{section}",  # stands beside every score
         studies=studies,
         manifest=sha256(f"{wanted.digest} {pixels}{_said(studies, section)}"),
         read=files.read,
         cleaning=CLEANING,
         min_count=MIN_COUNT,
         max_length=MAX_LENGTH,
+        section=section,
         fingerprint=files.fingerprint,
     )
 
 
 def _said(studies: Sequence[Study], section: str) -> str:
     """What identifies the texts where they are not the findings, whose hashes the manifest has."""
-    if section == SECTION:
+    if section == FINDINGS:
         return ""
     return f" {section} {sha256(' '.join(text_hash(s.report, CLEANING) for s in studies))}"
 
@@ -139,8 +140,13 @@ def _study(source: Source, entry: Entry, section: str) -> Study:
         images=images_of(source, entry),
         report=record.section(section),
         labels=record.labels,
-        sections=record.sections,
+        sections=record.sections if section == FINDINGS else _all_sections(record),
     )
+
+
+def _all_sections(record: Record) -> Mapping[str, str]:
+    """The findings, too, where the report is not they."""
+    return {**record.sections, FINDINGS: record.findings}
 
 
 def images_of(source: Source, entry: Entry) -> tuple[Image, ...]:

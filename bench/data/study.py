@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+FINDINGS = "findings"  # R2Gen's section: what a score is of that names no other
+SECTIONS = (FINDINGS, "impression", "both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Dataset:
     cleaning: str = "iu"
     min_count: int = 3
     max_length: int = 60
+    section: str = ""  # that the reports are: one of SECTIONS; "" where none are known
     # What identifies an image's content without reading it (a hash from the manifest, or size
     # and time of the file): the key of the image cache.
     fingerprint: Callable[[Image], str] = lambda image: image.key

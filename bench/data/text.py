@@ -23,6 +23,10 @@ from bench.spec import TREATMENT
 
 UNK = "<unk>"
 CLEANINGS = ("iu", "mimic")
+# R2Gen's for the dataset of each cleaning: occurrences in train from which on a word is kept, and
+# the token ids that a report is cut to.
+MIN_COUNTS = {"iu": 3, "mimic": 10}
+MAX_LENGTHS = {"iu": 60, "mimic": 100}
 
 # Applied in this order. ("1. ", "") has no guard in front: it also eats the end of "T11. " or of
 # "2.1. " and so fuses two sentences; the others demand a space or a period before the number,
@@ -118,6 +122,11 @@ class Vocabulary:
         counts = Counter(word for report in reports for word in report.split())
         frequent = {word for word, count in counts.items() if count >= min_count}
         return cls(tuple(sorted(frequent | {UNK})))
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> Vocabulary:
+        """Of words in any order; `<unk>` is always among them."""
+        return cls(tuple(sorted({*words, UNK})))
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:

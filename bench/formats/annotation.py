@@ -20,16 +20,16 @@ import numpy as np
 from bench.data.check import Finding, Report, check
 from bench.data.images import read_grey
 from bench.data.manifest import sha256
-from bench.data.study import Dataset, Image, Study
+from bench.data.study import FINDINGS, Dataset, Image, Study
+from bench.data.text import MAX_LENGTHS, MIN_COUNTS
 from bench.errors import DataError, some, unknown
 from bench.formats import roles
+from bench.formats.reading import read
 from bench.formats.reports import read_reports_of
 from bench.formats.roles import Columns
-from bench.formats.rows import ALL, Row, Rows, read
-from bench.formats.vocabulary import COUNTS, LENGTHS
+from bench.formats.rows import ALL, SPLIT_NAMES, Row, Rows
 
 TEST = "test"
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validate": "val", "test": TEST}
 _PATIENT = re.compile(r"CXR(\d+)_")  # IU X-ray's ids begin with the patient's number
 _VIEWS = {"frontal": "frontal", "lateral": "lateral", "pa": "frontal", "ap": "frontal"}
 
@@ -53,8 +53,8 @@ def load(
         left out (`bench data check` names them).
     cleaning: "iu" or "mimic", the variant of R2Gen's. name: by default the file's.
     """
-    if cleaning not in COUNTS:
-        raise unknown("cleaning", cleaning, COUNTS)
+    if cleaning not in MIN_COUNTS:
+        raise unknown("cleaning", cleaning, MIN_COUNTS)
     found = opened(root, file, images, section)
     facts = "\n".join(_fact(study, found.files) for study in found.studies)
 
@@ -64,9 +64,15 @@ def load(
         return read_grey(found.files[image.key])
 
     return Dataset(
-        name or Path(file).stem, found.studies, sha256(f"{section} {cleaning}\n{facts}"),
-        picture, cleaning, COUNTS[cleaning], LENGTHS[cleaning],
+        name or _named(file, section), found.studies, sha256(f"{section} {cleaning}\n{facts}"),
+        picture, cleaning, MIN_COUNTS[cleaning], MAX_LENGTHS[cleaning], section=section,
     )  # fmt: skip
+
+
+def _named(file: str, section: str) -> str:
+    """The file's name, with the section that its reports are: it stands beside every score."""
+    other = section if section not in ("", FINDINGS) else ""
+    return "-".join(filter(None, (Path(file).stem.rstrip("*_-"), other)))
 
 
 def opened(root: Path, file: str, images: str = "", section: str = "") -> Opened:
@@ -115,6 +121,8 @@ def check_annotation(root: Path, **params: Any) -> Report:
 
 def _ids(rows: Rows, columns: Columns) -> list[str]:
     key = roles.id_of(rows, columns)
+    if not key:
+        raise DataError(f"{rows.path} has no ids", "give each entry an id")
     return [str(row.fields[key]).strip() for row in rows.rows]
 
 

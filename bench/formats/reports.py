@@ -7,29 +7,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, some
+from bench.errors import DataError, some, unknown
 from bench.formats import roles
-from bench.formats.roles import RECOGNISED, Columns
-from bench.formats.rows import KEY, TEXT, Row, Rows, read
+from bench.formats.oddities import noticed
+from bench.formats.reading import read
+from bench.formats.roles import RECOGNISED, Columns, shown
+from bench.formats.rows import Row, Rows, refuse_split
 
 
 @dataclass(frozen=True)
 class Reports:
-    """One text per study, in file order; `ids` is None where the file has none.
+    """One text per study, in file order; `ids` are the numbers from 1 unless the file has ids
+    (`named`).
 
-    `said`: what the file was taken for, in a few words. `empty`: how many texts have no words.
-    `left_out`: ids of studies that lack the section asked for.
+    `said`: what the file was taken for, in a few words. `left_out`: ids of studies that lack the
+    section asked for. `section`: the one that the texts are, "" where the file has none;
+    `sections`: id -> every section that the file has of it.
     """
 
     path: Path
-    ids: tuple[str, ...] | None
+    ids: tuple[str, ...]
+    named: bool
     texts: tuple[str, ...]
     said: str
     left_out: tuple[str, ...] = ()
+    section: str = ""
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def empty(self) -> int:
@@ -37,43 +44,53 @@ class Reports:
 
     def by_id(self) -> dict[str, str]:
         """Id -> text; the numbers from 1 where the file has no ids."""
-        ids = self.ids or tuple(str(i + 1) for i in range(len(self.texts)))
-        return dict(zip(ids, self.texts, strict=True))
+        return dict(zip(self.ids, self.texts, strict=True))
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Predictions (by id; some may be absent) and the references that they are compared with."""
+    """Predictions (by id; some may be absent) and the references that they are compared with.
+
+    `said`: what the files were taken for, and what is odd in their texts, a line each. `sections`:
+    id -> every section that the file has of it.
+    """
 
     predictions: Mapping[str, str]
     references: Mapping[str, str]
     said: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    section: str = ""
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def read_predictions(path: Path, columns: Columns = RECOGNISED) -> Reports:
+def read_predictions(path: Path, columns: Columns = RECOGNISED, split: str = "") -> Reports:
     """The predictions of a file in any known form."""
-    rows = read(path)
-    return _reports(rows, roles.id_of(rows, columns), (roles.prediction_of(rows, columns),))
+    rows = read(path, split)
+    return _predictions(rows, columns)
+
+
+def _predictions(rows: Rows, columns: Columns) -> Reports:
+    return _reports(rows, columns, roles.predictions_of(rows, columns), whole=False)
 
 
 def read_references(path: Path, columns: Columns = RECOGNISED, split: str = "") -> Reports:
     """The references of a file in any known form."""
     rows = read(path, split)
-    fields = roles.references_of(rows, columns)
-    return _reports(rows, roles.id_of(rows, columns), fields)
+    refuse_split(rows, split)
+    return read_reports_of(rows, columns, roles.references_of(rows, columns))
 
 
 def read_reports_of(rows: Rows, columns: Columns, fields: Sequence[str]) -> Reports:
-    """The texts of these fields of rows that were read already."""
-    return _reports(rows, roles.id_of(rows, columns), fields)
+    """The texts of these fields of rows that were read already; without a section left out."""
+    return _without(_reports(rows, columns, fields))
 
 
 def read_reports(path: Path, columns: Columns = RECOGNISED, split: str = "") -> Reports:
     """The reports of a file, whoever wrote them; of two sections those that are there."""
     rows = read(path, split)
+    refuse_split(rows, split)
     fields = roles.reports_of(rows, columns)
-    return _reports(rows, roles.id_of(rows, columns), fields, whole=False)
+    return _without(_reports(rows, columns, fields, whole=False, asking=False))
 
 
 def read_pairs(
@@ -83,75 +100,119 @@ def read_pairs(
 
     DataError where ids do not fit, or where one file has ids and the other has not.
     """
+    rows = read(predictions, split)
     if references is None:
-        return _of_one_file(predictions, columns)
-    made = read_predictions(predictions, columns)
-    # The columns of a user are of the predictions' file, but for the reference.
-    own = Columns(reference=columns.reference, section=columns.section)
-    truth = read_references(references, own, split)
-    said = (made.said, truth.said)
-    if made.ids is None and truth.ids is None:
-        _same_length(made, truth)
-    elif made.ids is None or truth.ids is None:
-        without, having = (made, truth) if made.ids is None else (truth, made)
+        refuse_split(rows, split)
+        return _of_one_file(rows, columns)
+    truth_rows = read(references, split)
+    if not rows.splits:
+        refuse_split(truth_rows, split)
+    made, truth = _of_two(rows, truth_rows, columns)
+    if made.named != truth.named:
+        without, having = (truth, made) if made.named else (made, truth)
         raise DataError(
             f"{without.path} has no ids, {having.path} has",
             "give both with ids (study_id), or both without, line by line",
         )
-    return Pairs(made.by_id(), truth.by_id(), said, truth.left_out)
+    if not made.named:
+        _same_length(made, truth)
+    return _paired(made, truth, (made.said, truth.said))
 
 
-def _of_one_file(path: Path, columns: Columns) -> Pairs:
-    rows = read(path)
-    prediction = roles.prediction_of(rows, columns)
-    fields = roles.references_of(rows, columns, beside=prediction)
-    if not fields:
+def _of_two(rows: Rows, truth_rows: Rows, columns: Columns) -> tuple[Reports, Reports]:
+    """Both files read; a name that a user gives is that of each file that has it."""
+    if columns.id and columns.id not in (*rows.names, *truth_rows.names):
+        raise unknown(f"column of {rows.path}", columns.id, rows.names)
+    sides = [
+        columns if columns.id in side.names else replace(columns, id="")
+        for side in (rows, truth_rows)
+    ]
+    # A section is of the references; of predictions only where they come in sections, too.
+    made = _predictions(rows, sides[0])
+    own = replace(sides[1], report="")
+    return made, read_reports_of(truth_rows, own, roles.references_of(truth_rows, own))
+
+
+def _of_one_file(rows: Rows, columns: Columns) -> Pairs:
+    fields = roles.predictions_of(rows, columns)
+    reference = roles.references_of(rows, columns, beside=fields)
+    if not reference or set(reference) & set(fields):
         raise DataError(
-            f"{path} ({rows.form}) has predictions ({_shown(prediction)}) but no references",
+            f"{rows.path} ({rows.form}) has predictions ({_joined_names(fields)}) but no "
+            "references",
             "give them with --references FILE, or name a dataset (dataset=iu_xray)",
         )
-    key = roles.id_of(rows, columns)
-    truth, made = _reports(rows, key, fields), _reports(rows, key, (prediction,))
-    kept = truth.by_id()
-    predictions = {i: text for i, text in made.by_id().items() if i in kept}
-    said = f"{made.said}; {' and '.join(map(_shown, fields))} for reference"
-    return Pairs(predictions, kept, (said,), truth.left_out)
+    made = _reports(rows, columns, fields, whole=False, beside=reference)
+    truth = _without(_reports(rows, columns, reference, beside=fields))
+    return _paired(made, truth, (f"{made.said}; {_joined_names(reference)} for reference",))
 
 
-def _reports(rows: Rows, key: str, fields: Sequence[str], whole: bool = True) -> Reports:
-    """The texts of some fields, joined; a study without a section is left out.
+def _paired(made: Reports, truth: Reports, said: tuple[str, ...]) -> Pairs:
+    """Both sides; what is predicted of a study without the section is not compared."""
+    without = set(truth.left_out)
+    predictions = {i: text for i, text in made.by_id().items() if i not in without}
+    odd = (*noticed("predictions", predictions.values()), *noticed("references", truth.texts))
+    return Pairs(
+        predictions, truth.by_id(), (*said, *odd), truth.left_out, truth.section, truth.sections
+    )
 
-    Of two sections both are needed, or, if not `whole`, one of them.
+
+def _reports(
+    rows: Rows,
+    columns: Columns,
+    fields: Sequence[str],
+    whole: bool = True,
+    beside: Sequence[str] = (),
+    asking: bool = True,
+) -> Reports:
+    """The texts of some fields, joined. Of two sections both are needed, or, if not `whole`, one.
+
+    `beside`: further fields of the file that are reports. `asking`: whether what could be ids is
+    asked about.
     """
-    sectioned = roles.is_sectioned(rows) and fields[0] not in (TEXT, KEY)
-    ids = _ids(rows, key) if key else None
-    texts: list[str] = []
-    kept: list[str] = []
-    left_out: list[str] = []
-    for i, row in enumerate(rows.rows):
-        name = ids[i] if ids else str(i + 1)
-        text = _joined(rows, row, fields, whole)
-        if sectioned and not text.strip() and _is_section(fields):
-            left_out.append(name)
-            continue
-        texts.append(text)
-        kept.append(name)
-    named = f"ids in {_shown(key)}, " if key else "no ids, "
-    said = f"{rows.path}: {rows.form}, {named}reports in {' and '.join(map(_shown, fields))}"
-    found = tuple(kept) if ids or left_out else None
-    return Reports(rows.path, found, tuple(texts), said, tuple(left_out))
+    key = roles.id_of(rows, columns, (*fields, *beside), asking)
+    ids = _ids(rows, key) if key else tuple(str(i) for i in range(1, len(rows.rows) + 1))
+    texts = tuple(_joined(rows, row, fields, whole) for row in rows.rows)
+    named = f"ids in {shown(key)}, " if key else "no ids, "
+    said = f"{rows.path}: {rows.form}, {named}reports in {_joined_names(fields)}"
+    section = roles.section_of(fields)
+    sections = _sections(rows, ids) if section else {}
+    return Reports(rows.path, ids, bool(key), texts, said, (), section, sections)
 
 
-def _is_section(fields: Sequence[str]) -> bool:
-    return any(roles.plain(name) in (*roles.FINDINGS, *roles.IMPRESSION) for name in fields)
+def _sections(rows: Rows, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    named = {name: roles.section_of((name,)) for name in rows.names}
+    known = {name: section for name, section in named.items() if section}
+    return {
+        i: {section: _field(rows, row, name) for name, section in known.items()}
+        for i, row in zip(ids, rows.rows, strict=True)
+    }
 
 
-def _shown(name: str) -> str:
-    return {KEY: "the keys", TEXT: "the lines"}.get(name, name)
+def _without(reports: Reports) -> Reports:
+    """Without the studies that lack the section that the texts are."""
+    if not reports.section:
+        return reports
+    pairs = list(zip(reports.ids, reports.texts, strict=True))
+    kept = [(i, text) for i, text in pairs if text.strip()]
+    if not kept and pairs:
+        raise DataError(
+            f"{reports.path}: no study has the section {reports.section}", "ask for another one"
+        )
+    return replace(
+        reports,
+        ids=tuple(i for i, _ in kept),
+        texts=tuple(text for _, text in kept),
+        left_out=tuple(i for i, text in pairs if not text.strip()),
+    )
 
 
-def _ids(rows: Rows, key: str) -> list[str]:
-    ids = [_id(rows, row, key) for row in rows.rows]
+def _joined_names(fields: Sequence[str]) -> str:
+    return " and ".join(map(shown, fields))
+
+
+def _ids(rows: Rows, key: str) -> tuple[str, ...]:
+    ids = tuple(_id(rows, row, key) for row in rows.rows)
     places: dict[str, str] = {}
     doubled = []
     for row, name in zip(rows.rows, ids, strict=True):
@@ -177,7 +238,7 @@ def _id(rows: Rows, row: Row, key: str) -> str:
     value = row.fields.get(key)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         raise DataError(
-            f"{rows.path}, {row.place}: no id in {_shown(key)}: {value!r}",
+            f"{rows.path}, {row.place}: no id in {shown(key)}: {value!r}",
             "give each study an id, a text or a whole number",
         )
     return str(value).strip()
@@ -194,36 +255,37 @@ def _joined(rows: Rows, row: Row, fields: Sequence[str], whole: bool) -> str:
 def _field(rows: Rows, row: Row, name: str) -> str:
     """A text; null and NaN (pandas' empty cell) are an empty report."""
     value: Any = row.fields.get(name)
-    if isinstance(value, list) and len(value) == 1:
+    while isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, list):
         raise DataError(
-            f"{rows.path}, {row.place}: {len(value)} texts in {_shown(name)}",
-            "give one report per study: scores here are against one reference",
+            f"{rows.path}, {row.place}: {len(value)} texts in {shown(name)}",
+            "give one report per study: scores here are against one reference; sentences of one "
+            'report are joined: " ".join(sentences)',
         )
     if not isinstance(value, str):
         raise DataError(
-            f"{rows.path}, {row.place}: {_shown(name)} holds a {type(value).__name__}, no text",
+            f"{rows.path}, {row.place}: {shown(name)} holds a {type(value).__name__}, no text",
             "name the field of the reports: --report-column NAME",
         )
     return value
 
 
 def _same_length(made: Reports, truth: Reports) -> None:
-    if len(made.texts) != len(truth.texts):
+    counts = len(made.ids), len(truth.ids) + len(truth.left_out)
+    if counts[0] != counts[1]:
         raise DataError(
-            f"{len(made.texts)} reports in {made.path} and {len(truth.texts)} in {truth.path}, "
-            "both without ids",
+            f"{counts[0]} reports in {made.path} and {counts[1]} in {truth.path}, both without ids",
             "give ids (study_id), or one line per study in both",
         )
 
 
-def refers(path: Path, columns: Columns = RECOGNISED) -> bool:
+def refers(path: Path, columns: Columns = RECOGNISED, split: str = "") -> bool:
     """Whether a file of predictions has its references, too."""
-    rows = read(path)
+    rows = read(path, split)
     if columns.reference or roles.is_sectioned(rows):
         return True
-    prediction = roles.prediction_of(rows, columns)
-    return bool(roles.references_of(rows, columns, beside=prediction))
+    fields = roles.predictions_of(rows, columns)
+    return bool(roles.references_of(rows, columns, beside=fields))

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data import iu_xray, mimic_cxr
-from bench.data.text import Vocabulary, clean
+from bench.data.text import MIN_COUNTS, Vocabulary, clean
+from bench.errors import DataError
+from bench.formats.reading import read
 from bench.formats.reports import read_references
-
-# R2Gen's thresholds and lengths, by the cleaning of the dataset that they are of.
-COUNTS = {"iu": iu_xray.MIN_COUNT, "mimic": mimic_cxr.MIN_COUNT}
-LENGTHS = {"iu": iu_xray.MAX_LENGTH, "mimic": mimic_cxr.MAX_LENGTH}
+from bench.formats.rows import ALL
+from bench.formats.text import read_text
 
 
 def read_vocabulary(path: Path, cleaning: str) -> Vocabulary:
-    """Of a file of words, one a line (`<unk>` among them), or of an annotation's train split."""
+    """Of a file of words, one a line, in any order, or of an annotation's train split."""
     if path.suffix.lower() != ".json":
-        return Vocabulary.load(path)
+        return Vocabulary.of(_words(path))
+    if not read(path, ALL).splits:
+        raise DataError(
+            f"{path} is no annotation with a train split",
+            "give R2Gen's annotation.json, or a text file of words, one a line",
+        )
     train = read_references(path, split="train").texts
-    return Vocabulary.build((clean(text, cleaning) for text in train), COUNTS[cleaning])
+    return Vocabulary.build((clean(text, cleaning) for text in train), MIN_COUNTS[cleaning])
+
+
+def _words(path: Path) -> list[str]:
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if len(line.split()) > 1:
+            raise DataError(f"{path}, line {number}: {line[:60]!r} is no word", "one word a line")
+    if not any(lines):
+        raise DataError(f"{path} has no words", "give R2Gen's words, one a line")
+    return [line for line in lines if line]

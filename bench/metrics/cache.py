@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -37,11 +38,21 @@ class AnswerCache:
         self.name = name
         self._known: dict[bytes, str] = {}
         self._loaded: Path | None = None
+        self._asking = threading.Lock()
 
     def answers(
         self, questions: Sequence[str], compute: Callable[[list[str]], Iterable[str]]
     ) -> list[str]:
-        """Answers in order; `compute` is given the distinct unknown questions, if there are any."""
+        """Answers in order; `compute` is given the distinct unknown questions, if there are any.
+
+        Threads take turns, so that none computes what another is computing already.
+        """
+        with self._asking:
+            return self._answers(questions, compute)
+
+    def _answers(
+        self, questions: Sequence[str], compute: Callable[[list[str]], Iterable[str]]
+    ) -> list[str]:
         path = self._path()
         self._load(path)
         keys = [hashlib.sha256(q.encode("utf-8", "replace")).digest() for q in questions]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data.leakage import cleaned_reports
-from bench.data.study import Dataset
+from bench.data.study import SECTIONS, Dataset, Study
 from bench.data.text import Vocabulary, normalise, treatment, vocabulary
 from bench.metrics import ptb, registry
 from bench.metrics.base import Metric
@@ -25,7 +25,6 @@ from bench.terminal import number, table
 FULL = "full@1"
 SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 MOVED = "BLEU-4"  # the score whose movements are shown
-IMPRESSION = "impression"
 _ENDLESS = 1 << 30  # a length limit that cuts nothing
 _PTB = f"PTB tokens, no punctuation: {COCO}"
 FLOORS = {"constant report": "Constant", "most frequent report": "MostFrequent"}
@@ -124,17 +123,16 @@ class Explained:
             )
 
     def _sections(self) -> Iterator[Choice]:
-        """Against the other section of each report, and both, where the dataset has them."""
+        """Against the other sections of each report, where the references have them."""
         studies = self.source.split(self.split)
-        other = [study.sections.get(IMPRESSION, "").strip() for study in studies]
-        kept = [i for i, text in enumerate(other) if text and text not in self.references[i]]
-        if not kept:
-            return
-        made = [self.reports[i] for i in kept]
-        alone = [other[i] for i in kept]
-        both = [f"{self.references[i]} {other[i]}" for i in kept]
-        yield Choice(f"{COCO}, against the {IMPRESSION}", _PTB, *_ptb(made, alone))
-        yield Choice(f"{COCO}, against both sections", _PTB, *_ptb(made, both))
+        for name in SECTIONS:
+            texts = [_section(study, name, self.source.section) for study in studies]
+            kept = [i for i, text in enumerate(texts) if text]
+            if name == self.source.section or not kept:
+                continue
+            said = "both sections" if name == SECTIONS[2] else f"the {name}"
+            sides = [self.reports[i] for i in kept], [texts[i] for i in kept]
+            yield Choice(f"{COCO}, against {said}", _PTB, *_ptb(*sides))
 
     def _floors(self) -> Iterator[Choice]:
         """A report that looks at no image, under each named treatment."""
@@ -181,6 +179,20 @@ class _Material:
 
     def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
         return best_constant(candidates, references)[0]
+
+
+def _section(study: Study, name: str, own: str) -> str:
+    """The text of a section of a study whose report is the section `own`; "" where it has none.
+
+    Both needs the two of them, as it does of references.
+    """
+    *single, both = SECTIONS
+    if name == own:
+        return study.report
+    if name != both:
+        return study.sections.get(name, "").strip()
+    parts = [_section(study, part, own).strip() for part in single]
+    return " ".join(parts) if all(parts) else ""
 
 
 def _ptb(hypotheses: list[str], references: list[str]) -> tuple[list[str], list[str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, DataError, some
@@ -90,10 +91,7 @@ def align(
     if strange:
         raise DataError(
             f"{where}: {_count(strange, 'study id')} not in this split: {some(strange)}",
-            f"ids here look like {ids[0]!r}; of another dataset? name it: dataset=NAME, such as "
-            "dataset=iu_xray"
-            if ids
-            else "the split is empty",
+            _nearest(strange, ids) if ids else "the split is empty",
         )
     absent = [study for study in ids if study not in reports]
     if absent and missing == "error":
@@ -102,6 +100,31 @@ def align(
             "add them, or score them as empty reports (--missing empty)",
         )
     return [reports.get(study, "") for study in ids], absent
+
+
+# How ids of one study come to differ -> what takes the difference away.
+_DIFFERENCES: Mapping[str, Callable[[str], str]] = {
+    "capitals": str.lower,
+    "leading zeros, which a spreadsheet drops (pandas: dtype=str)": lambda i: i.lstrip("0"),
+    "the .0 of a number": lambda i: i.removesuffix(".0"),
+    "the letter in front": lambda i: i[1:] if i[:1] in "psPS" and i[1:].isdigit() else i,
+    "the ending of a file's name": lambda i: re.sub(r"\.(?:png|jpe?g|dcm|txt)$", "", i),
+    "the folder": lambda i: i.rpartition("/")[2],
+    "the image's name behind the study's": lambda i: i.partition("/")[0],
+}
+
+
+def _nearest(strange: Sequence[str], ids: Sequence[str]) -> str:
+    """What to do about unknown ids: how they differ, where one difference explains them all."""
+    for what, without in _DIFFERENCES.items():
+        known = {without(study): study for study in ids}
+        if all(without(study) in known for study in strange):
+            mine, theirs = strange[0], known[without(strange[0])]
+            return f"they differ by {what}: {mine!r}, and here {theirs!r}; write them alike"
+    return (
+        f"ids here look like {ids[0]!r}; of another dataset? name it: dataset=NAME, such as "
+        "dataset=iu_xray"
+    )
 
 
 def _count(items: Sequence[str], what: str) -> str:

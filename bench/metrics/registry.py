@@ -117,6 +117,14 @@ FAMILIES: dict[str, Family] = {
         "radgraph.ModernRadGraphXLF1", HERE, "Modern-RadGraph-XL", "modern-radgraph-xl", _PARTIAL
     ),
 }  # fmt: skip
+# Metrics that users ask for and that are not computed here -> why; docs/metrics.md says more.
+NOT_HERE = {
+    "RaTEScore": "its package needs numpy below 2 (medspacy), and fetches two models by itself",
+    "RadCliQ-v1": "its weights are a pickle of an old scikit-learn, which runs code when read",
+    "SRR-BERT": "its package (RadEval) installs transformers 5, spacy 3.7 and medspacy",
+    "GREEN": "no release of green-score installs here; its judge has 7 billion parameters",
+    "CRIMSON": "its judge is a large language model; not tried",
+}
 RANKED_BY = "BLEU-4"  # what the best row, and the best floor, is the best by
 BRIEF = ("BLEU-4", "CIDEr")  # where there is room for two
 NLG = tuple(name for name, family in FAMILIES.items() if family.kind == LANGUAGE)
@@ -182,6 +190,9 @@ def family(name: str) -> str:
     known = known_families()
     fitting = [f for f in known if f"{name}-".lower().startswith(f"{f}-".lower())]
     if not fitting:
+        for other, why in NOT_HERE.items():
+            if name.lower() in (other.lower(), other.lower().partition("-")[0]):
+                raise BenchError(f"{other} is not computed here: {why}", "see docs/metrics.md")
         raise unknown("metric", name, known)
     return max(fitting, key=len)
 

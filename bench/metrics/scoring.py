@@ -18,9 +18,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from bench.data.study import Dataset
+from bench.data.study import FINDINGS, Dataset
 from bench.data.text import TREATMENTS, Vocabulary
-from bench.errors import DataError, MissingError, some, unknown
+from bench.errors import BenchError, DataError, MissingError, some, unknown
 from bench.files import replacing
 from bench.metrics import predictions as files
 from bench.metrics import registry
@@ -33,6 +33,11 @@ from bench.store import PUT_BACK, read_json, sealed
 def ids_digest(ids: Iterable[str]) -> str:
     """First 6 hex digits of the sha256 of the ids in order: the `ids` of a signature."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]
+
+
+def texts_digest(ids: Iterable[str], section: str = "") -> str:
+    """`ids_digest`, and the section that the references are, where it is not the findings."""
+    return ids_digest(ids) + (f"|section:{section}" if section not in ("", FINDINGS) else "")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Scored:
     """All scores of one prediction file, with the statistics they are computed from.
 
     Iterates over `scores`. `statistics[treatment, family]` is (n, k), rows in the order of `ids`.
+    `section`: as in `bench.data.study.Dataset`.
     """
 
     dataset: str
@@ -69,6 +75,7 @@ class Scored:
     missing: tuple[str, ...]  # ids scored as empty reports
     scores: tuple[Score, ...]
     statistics: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    section: str = ""
 
     def __iter__(self) -> Iterator[Score]:
         return iter(self.scores)
@@ -105,7 +112,7 @@ class Scored:
         for (treatment, family), table in self.statistics.items():
             metric = registry.load(family)
             origin = f"{metric.context}:{len(self.ids)}-{ids_digest(self.ids)}"
-            digest = ids_digest(chosen) + (f"|{origin}" if metric.context else "")
+            digest = texts_digest(chosen, self.section) + (f"|{origin}" if metric.context else "")
             out += _scores(metric, treatment, table[rows], digest, n_missing)
         return tuple(out)
 
@@ -124,6 +131,7 @@ class Scored:
             **{k: getattr(self, k) for k in ("dataset", "split", "ids", "missing")},
             "scores": [vars(score) for score in self.scores],
             "tables": list(self.statistics),
+            **({"section": self.section} if self.section not in ("", FINDINGS) else {}),
         }
         tables = {f"table{i}": table for i, table in enumerate(self.statistics.values())}
         with replacing(path) as part, part.open("wb") as file:
@@ -144,6 +152,7 @@ class Scored:
                 tuple(facts["missing"]),
                 tuple(Score(**score) for score in _named_now(facts["scores"])),
                 tables,
+                facts.get("section", ""),
             )
         except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as e:
             raise DataError(f"{path} is damaged: {e}", PUT_BACK) from e
@@ -200,7 +209,7 @@ def score(
     tables: dict[tuple[str, str], np.ndarray] = {}
     plan = _plan(metrics, treatments)
     sets = {name: ReferenceSet(dataset, split, name, words) for name in plan}
-    digest = ids_digest(ids)
+    digest = texts_digest(ids, dataset.section)
     for (treatment, name), result in measure(plan, sets, reports, progress).items():
         if isinstance(result, MissingError):
             reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
@@ -211,7 +220,21 @@ def score(
         mine = _scores(metric, treatment, result, digest, len(absent))
         without = metric.undefined(sets[treatment]) if isinstance(metric, Partial) else {}
         scores += [_undefined(s, without[s.metric]) if s.metric in without else s for s in mine]
-    return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables)
+    return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables, dataset.section)
+
+
+def refuse_idle(metrics: Sequence[str], treatments: Sequence[str]) -> None:
+    """BenchError for a family asked for that none of the treatments asked for is a text of."""
+    if not metrics or not treatments:
+        return
+    computed = {name for names in _plan(metrics, treatments).values() for name in names}
+    for name in registry.families(metrics):
+        if name not in computed:
+            known = (*registry.load(name).treatments, COCO)
+            raise BenchError(
+                f"{name} is not computed of {', '.join(treatments)}",
+                f"it is of {', '.join(known)}: --treatments {known[0]}",
+            )
 
 
 def _undefined(score: Score, reason: str) -> Score:

@@ -14,7 +14,7 @@ from bench.data.text import clean, normalise
 from bench.metrics import attention, image_attribution, image_information, registry
 from bench.metrics.clinical.observations import POSITIVE
 from bench.metrics.clinical.rules import labeler
-from bench.metrics.scoring import Score, Scored, ids_digest
+from bench.metrics.scoring import Score, Scored, texts_digest
 from bench.runs.information import LIKELIHOODS
 from bench.runs.prediction import ALIGNMENT
 from bench.runs.representations import REPRESENTATIONS
@@ -38,7 +38,8 @@ def families(folder: RunFolder) -> tuple[str, ...]:
 def added(scored: Scored, spec: RunSpec, work: Workspace, folder: RunFolder) -> Scored:
     """The scores with those that the run's model gave."""
     found = _tables(spec, work, folder)
-    rows = [row for family, table in found.items() for row in _scores(family, table, scored.ids)]
+    digest = texts_digest(scored.ids, scored.section)
+    rows = [row for family, table in found.items() for row in _scores(family, table, digest)]
     tables = {(FEATURES, family): table for family, table in found.items()}
     statistics = {**scored.statistics, **tables}
     return replace(scored, scores=(*scored.scores, *rows), statistics=statistics)
@@ -65,8 +66,8 @@ def _tables(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, np.n
     return {family: table for family, table in found.items() if family not in few}
 
 
-def _scores(family: str, table: np.ndarray, ids: tuple[str, ...]) -> list[Score]:
-    metric, digest, n = registry.load(family), ids_digest(ids), _count(family, table)
+def _scores(family: str, table: np.ndarray, digest: str) -> list[Score]:
+    metric, n = registry.load(family), _count(family, table)
     return [
         Score(FEATURES, name, value, n, 0, metric.signature(name, FEATURES, n, digest))
         for name, value in metric.corpus(table).items()

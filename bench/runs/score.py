@@ -194,7 +194,8 @@ def _rescored(
     for row in one.subset(ids) if len(ids) < len(one.ids) else one.scores:
         value = values.get((row.treatment, row.metric))
         scores.append(replace(row, value=value, signature=signed(row.signature, count)))
-    return Scored(one.dataset, one.split, ids, _in(one.missing, ids), tuple(scores), tables)
+    missing = _in(one.missing, ids)
+    return replace(one, ids=ids, missing=missing, scores=tuple(scores), statistics=tables)
 
 
 def _in(wanted: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
@@ -248,17 +249,16 @@ def _part(scored: Scored, ids: Sequence[str]) -> Scored:
     wanted = set(ids)
     rows = [i for i, study in enumerate(scored.ids) if study in wanted]
     language = registry.of_kind(registry.LANGUAGE)
-    return Scored(
-        scored.dataset,
-        scored.split,
-        tuple(scored.ids[i] for i in rows),
-        tuple(i for i in scored.missing if i in wanted),
-        tuple(
+    return replace(
+        scored,
+        ids=tuple(scored.ids[i] for i in rows),
+        missing=_in(scored.missing, ids),
+        scores=tuple(
             s
             for s in scored.subset(ids)
             if s.treatment in CONTROL_TREATMENTS and registry.family(s.metric) in language
         ),
-        {
+        statistics={
             key: table[rows]
             for key, table in scored.statistics.items()
             if key[0] in CONTROL_TREATMENTS and key[1] in language

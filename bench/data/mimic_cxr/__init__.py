@@ -25,10 +25,12 @@ from bench.data.mimic_cxr.reading import Reading, read
 from bench.data.mimic_cxr.reports import PARSERS
 from bench.data.mimic_cxr.tables import SOURCES
 from bench.data.study import Dataset
+from bench.data.text import MAX_LENGTHS, MIN_COUNTS
 from bench.errors import BenchError, DataError, some
 
 NAME = FOLDER
-CLEANING, MIN_COUNT, MAX_LENGTH = "mimic", 10, 100  # R2Gen's, for this dataset
+CLEANING = "mimic"  # R2Gen's, for this dataset
+MIN_COUNT, MAX_LENGTH = MIN_COUNTS[CLEANING], MAX_LENGTHS[CLEANING]
 
 
 def load(root: Path, **choices: Any) -> Dataset:
@@ -60,6 +62,7 @@ def dataset(layout: Layout, reading: Reading) -> Dataset:
         cleaning=CLEANING,
         min_count=MIN_COUNT,
         max_length=MAX_LENGTH,
+        section=layout.choices.section,
         fingerprint=reading.files.fingerprint,
     )
 

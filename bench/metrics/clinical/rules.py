@@ -44,11 +44,21 @@ OTHER = len(OBSERVATIONS)  # column of abnormalities outside the 13, while a rep
 _RANK = {BLANK: 0, NEGATIVE: 1, UNCERTAIN: 2, POSITIVE: 3}
 # A full stop inside a number ("1.5 cm") or an abbreviation ends no sentence.
 _STOP = re.compile(r"(?<!\bvs)(?<!\bdr)(?<!\be\.g)(?<!\bi\.e)\.(?!\d)|[?!;\n]|(?<=\d)\.(?=\s)")
+_NAMED = re.compile(r"(?<!\(\?P)<(\w+)>")  # and not the name of a group
 _SPACE = re.compile(r"\s+")
 # Between a mention and a trigger behind it there is no other predicate.
 _VERB = re.compile(r"\b(?:represent(?:s|ing)?|is|are|was|were|has|have|seen|noted|present|there)\b")
 # From this many reports on, several processes pay for their start.
 PARALLEL_FROM = 20_000
+
+
+def _spelled(part: Any, words: Mapping[str, str]) -> Any:
+    """A part of the lexicon with its own words in place of <name>."""
+    if isinstance(part, Mapping):
+        return {key: _spelled(value, words) for key, value in part.items()}
+    if isinstance(part, str):
+        return _NAMED.sub(lambda match: words[match[1]], part)
+    return [_spelled(value, words) for value in part]
 
 
 def _words(patterns: Iterable[str]) -> re.Pattern[str] | None:
@@ -69,11 +79,15 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A word that changes what stands `after` (before: False) it: NEGATIVE or UNCERTAIN."""
+    """A word that changes what stands before or after it: NEGATIVE or UNCERTAIN.
+
+    near: only up to a comma.
+    """
 
     start: int
     end: int
     label: int
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,7 @@ class Labeler:
     """The rules of one lexicon, compiled. Sentences are remembered: reports repeat them."""
 
     def __init__(self, lexicon: Mapping[str, Any]) -> None:
+        lexicon = _spelled(lexicon, lexicon["words"])
         context = lexicon["context"]
         self._pseudo = _words(context["pseudo"])
         self._before = self._triggers(context, "before")
@@ -122,6 +137,7 @@ class Labeler:
             ("inert", context.get(f"inert_{side}", [])),
             ("ignored", context.get(f"ignored_{side}", [])),
             ("uncertain", context[f"uncertain_{side}"]),
+            ("contrast", context.get(f"contrast_{side}", [])),
             ("negation", context[f"negation_{side}"]),
         )
         named = [f"(?P<{name}>{'|'.join(patterns)})" for name, patterns in groups if patterns]
@@ -201,9 +217,11 @@ class Labeler:
 
 
 def _found(pattern: re.Pattern[str], sentence: str) -> list[Trigger]:
-    labels = {"negation": NEGATIVE, "uncertain": UNCERTAIN, "ignored": BLANK}
+    labels = {
+        "negation": NEGATIVE, "contrast": NEGATIVE, "uncertain": UNCERTAIN, "ignored": BLANK,
+    }  # fmt: skip
     return [
-        Trigger(m.start(), m.end(), labels[m.lastgroup])
+        Trigger(m.start(), m.end(), labels[m.lastgroup], m.lastgroup == "contrast")
         for m in pattern.finditer(sentence)
         if m.lastgroup in labels
     ]
@@ -250,6 +268,8 @@ class Scopes:
 
     def _open(self, trigger: Trigger, start: int) -> bool:
         """No clause ends between a trigger and the mention that follows it."""
+        if trigger.near and "," in self.sentence[trigger.end : start]:
+            return False
         ends = self.negation_boundary if trigger.label == NEGATIVE else self.boundary
         return not any(trigger.end <= s and e <= start for s, e in ends)
 

@@ -282,6 +282,20 @@ def test_what_leaves_out_every_study_is_named_with_its_remedy(tmp_path: Path) ->
     assert len(ids(tmp_path, section="both")) == 5
 
 
+def test_a_release_without_images_is_for_scoring(tmp_path: Path) -> None:
+    shutil.rmtree(small_release(tmp_path) / "files")
+    assert ids(tmp_path) == FRONTAL
+    assert "without any image reports can be scored" in findings(tmp_path)["images"].fix
+    with pytest.raises(DataError, match=r"(?s)5 whose images are not here.*can be scored, as"):
+        load(tmp_path, subset="present")
+
+
+def test_a_root_that_is_the_folder_itself_is_said(tmp_path: Path) -> None:
+    folder = small_release(tmp_path)
+    with pytest.raises(DataError, match=f"names mimic_cxr/ itself: set it to {tmp_path}"):
+        load(folder)
+
+
 def test_a_sample_says_what_was_left_out_of_its_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from bench.data.check import Finding, Report, check
 from bench.data.mimic_cxr import dataset
 from bench.data.mimic_cxr.choices import chosen
-from bench.data.mimic_cxr.excluded import IMAGES, NO_POSITION, STUDIES
+from bench.data.mimic_cxr.excluded import IMAGES, NO_POSITION, SCORING, STUDIES
 from bench.data.mimic_cxr.files import cut_off
 from bench.data.mimic_cxr.layout import Layout, locate
 from bench.data.mimic_cxr.prepared import command, place
@@ -20,6 +20,7 @@ from bench.data.mimic_cxr.tables import SOURCES
 from bench.errors import some
 
 PUBLISHED = (377_110, 227_827)  # images and studies that MIMIC-CXR-JPG's split file lists
+_INSTEAD = "take what is here: dataset.subset=present"
 MANY = 0.05  # share of images without a position from which on it is worth a warning
 
 
@@ -75,12 +76,12 @@ def _images(layout: Layout, reading: Reading) -> Finding:
     lost = {"missing": reading.missing, "empty": reading.empty, "cut off": cut}
     total = len(reading.files.states) + len(reading.missing)
     good = total - sum(map(len, lost.values()))
-    parts = [f"{name}: {len(n):,} ({some(n, 3)})" for name, n in lost.items() if n]
+    bad = lost if whole else {name: n for name, n in lost.items() if name != "missing"}
+    parts = [f"{name}: {len(n):,} ({some(n, 3)})" for name, n in bad.items() if n]
     text = "; ".join([f"{good:,} of {total:,} whole in {reading.files.folder}", *parts])
-    fix = f"complete the release ({SOURCES}), or take what is here: dataset.subset=present"
+    fix = f"complete the release ({SOURCES}), or {_INSTEAD if good else SCORING}"
     figures = {name.replace(" ", "_"): float(len(n)) for name, n in lost.items()}
-    bad = any(lost.values()) if whole else reading.empty or cut
-    status = "ok" if not bad else "fail" if whole else "warn"
+    status = "ok" if not any(bad.values()) else "fail" if whole else "warn"
     return Finding("images", status, text, figures, fix)
 
 
@@ -100,14 +101,16 @@ def _reports(layout: Layout, reading: Reading) -> Finding:
         worse.append(f"{archive} is damaged or holds fewer reports, and is not read")
     if lost:
         worse.append(f"missing: {len(lost):,} ({some(lost, 3)})")
-    fix = "unpack mimic-cxr-reports.zip again, or take what is here: dataset.subset=present"
+    fix = f"unpack mimic-cxr-reports.zip again, or {_INSTEAD}"
     status = "fail" if lost and whole else "warn" if worse else "ok"
     return Finding("reports", status, "; ".join([*notes, *worse]), {"missing": len(lost)}, fix)
 
 
 def _left_out(what: str, reading: Reading) -> Finding:
     found = list(reading.excluded.of(what))
+    total = reading.listed.images if what == IMAGES else reading.listed.studies
     parts = [f"{count:,} {reason} (as {name})" for reason, count, name in found]
+    parts[:1] = [f"of {total:,} listed: {part}" for part in parts[:1]]
     figures = {reason: float(count) for reason, count, _ in found}
     blank = reading.excluded.count(what, NO_POSITION)
     notes = []

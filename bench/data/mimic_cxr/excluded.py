@@ -24,7 +24,9 @@ NO_SECTION = "without findings and impression"
 
 # What helps where a reason leaves out every study.
 _VIEWS = "take images of every view: dataset=mimic_cxr_all, or dataset.views=all"
+SCORING = "without any image reports can be scored, as dataset.subset=whole"
 REMEDIES = {
+    NO_IMAGE_FILE: f"get images of MIMIC-CXR-JPG; {SCORING}",
     OTHER_VIEW: _VIEWS,
     NO_POSITION: f"ViewPosition is blank: {_VIEWS}",
     NO_METADATA: f"get the metadata of the same release as the split file; or {_VIEWS}",

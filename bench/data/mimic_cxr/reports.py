@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -38,8 +38,14 @@ class Folder:
     """`<path>/p10/p10000032/s50414267.txt`."""
 
     path: Path
+    _stamps: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def stamp(self, patient: str, study: str) -> str | None:
+        if study not in self._stamps:  # asked for once to choose a place, and once to read
+            self._stamps[study] = self._stamp(patient, study)
+        return self._stamps[study]
+
+    def _stamp(self, patient: str, study: str) -> str | None:
         try:
             found = os.stat(self._path(patient, study))  # noqa: PTH116 - for its speed
         except OSError:

@@ -1,13 +1,13 @@
 """The sections of a MIMIC-CXR report by its headings: the project's own rules, with a version.
 
 A heading stands at the start of a line, or after the end of a sentence, before a colon; a known
-name also before a semicolon or a dash. In capitals any words form one; in small letters only the
-names below do, because "Note:" or "Lungs:" inside findings is text. What a heading names is decided
-in this order: a known name or a misspelling of one, something about the examination ("ADMITTING
-DIAGNOSIS"), a view ("PA AND LATERAL CHEST RADIOGRAPH", whose text is the findings where no other
-is), a part of the body. Any other heading in capitals is a sub-heading of the findings or the
-impression that it stands in ("PICC", "COPD"), and elsewhere opens a section that is not wanted; a
-part of the body opens findings there.
+name also before a semicolon or a dash, and "FINDINGS" even before a period or two blanks. In
+capitals any words form one; in small letters only the names below do, because "Note:" or "Lungs:"
+inside findings is text. What a heading names is decided in this order: a known name or a
+misspelling of one, something about the examination ("ADMITTING DIAGNOSIS"), a view ("PA AND LATERAL
+CHEST RADIOGRAPH", whose text is the findings where no other is), a part of the body. Any other
+heading in capitals is a sub-heading of the findings or the impression that it stands in ("PICC",
+"COPD"), and elsewhere opens a section that is not wanted; a part of the body opens findings there.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ _COLON = r"(?:(?<!\d):|:(?!\d))"  # not that of a time of day
 _HEADING = re.compile(
     rf"^[ \t]*({_CAPITALS}|{_WORDS}){_COLON}|^[ \t]*({_CAPITALS})[ \t]*$"
     rf"|^[ \t]*({_NAME})[ \t]*(?:;|[-\u2013\u2014]+(?=\s))"
+    # Before small letters, so that no sentence in capitals that wraps here is one.
+    r"|^[ \t]*(FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)[. \t](?=[ \t]+(?:[A-Z]?[a-z]|\d))"
     r"|(?<=[.!?])[ \t]+((?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?|COMPARISONS?|RECOMMENDATIONS?"
     rf"|NOTIFICATION)){_COLON}",
     re.MULTILINE,
@@ -149,9 +151,9 @@ def _next(section: str, mark: _Mark) -> tuple[bool, str]:
 
 def _marks(report: str) -> Iterator[_Mark]:
     for match in _HEADING.finditer(report):
-        colon, alone, dash, within = match.groups()
+        colon, alone, dash, stop, within = match.groups()
         if dash is None:
-            section = _section(colon or alone or within, bare=alone is not None)
+            section = _section(colon or alone or stop or within, bare=alone is not None)
         else:
             section = _dashed(dash)
         if section == BODY:  # its words are kept where they open findings
@@ -164,6 +166,7 @@ def _text(part: str) -> str:
     return " ".join(_RULE.sub(" ", part).split())
 
 
+@lru_cache(1 << 14)
 def _dashed(heading: str) -> str | None:
     """What a name before a dash or semicolon opens: sentences have these marks too."""
     section = _known(" ".join(heading.lower().replace("/", " ").split()))

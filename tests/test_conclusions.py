@@ -10,6 +10,7 @@ import pytest
 from bench.reporting import conclusions
 from bench.reporting.claims import Claim, Entry
 from bench.reporting.conclusions import FINDINGS, OPEN, WORDING, Reading, listed, span
+from bench.reporting.summary import Summary
 from bench.reporting.tables import Figure
 from bench.stats.verdicts import CONFIRMED, EXCLUDED, NOT_RUN, REVERSED, UNRESOLVED, Verdict
 
@@ -21,7 +22,7 @@ def suite() -> Any:
     """300 studies, five trainings a row, one floor."""
     studies = [None] * 300
     return SimpleNamespace(
-        dataset="synthetic", floors=["nearest"], trained=["BASE", "d", "UAR"],
+        dataset="synthetic", read_as="synthetic", floors=["nearest"], trained=["BASE", "d", "UAR"],
         data=SimpleNamespace(split=lambda name: studies), trainings=lambda row: 5,
         has=lambda score, text, rows: True, figure=lambda row, score, text: FLOOR,
     )  # fmt: skip
@@ -76,6 +77,20 @@ def test_one_training_settles_nothing(suite: Any, monkeypatch: pytest.MonkeyPatc
     )
     suite.trainings = lambda row: 1
     assert "One training of a row settles nothing about methods." in conclusions._scope(suite)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "own", "text"),
+    [
+        ("mimic_cxr", "mimic_cxr", "mimic_cxr"),
+        ("mimic_cxr", "mimic_cxr_present", "mimic_cxr (read as mimic_cxr_present)"),
+        ("mimic_cxr_r2gen", "mimic_cxr_all_images", "mimic_cxr_r2gen"),
+    ],
+)
+def test_a_subset_is_named(dataset: str, own: str, text: str) -> None:
+    data: Any = SimpleNamespace(name=own)
+    nothing: Any = None
+    assert Summary("single", nothing, dataset, nothing, {}, data).read_as == text
 
 
 def test_words() -> None:

@@ -26,6 +26,7 @@ from bench.data.images import open_store
 from bench.data.mimic_cxr import load
 from bench.data.mimic_cxr.check import check_mimic_cxr
 from bench.data.mimic_cxr.layout import METADATA_FILE
+from bench.data.mimic_cxr.sections import VERSION
 from bench.data.study import Image
 from bench.errors import BenchError, DataError
 from bench.model import ImageSpec
@@ -150,7 +151,7 @@ def test_sections_of_other_rules_or_versions_are_not_read(
 ) -> None:
     folder = small_release(tmp_path)
     path = mimic_cxr.prepare(tmp_path)
-    assert path.name == "sections-bench-2.csv.gz"
+    assert path.name == f"sections-bench-{VERSION}.csv.gz"
     path.rename(folder / "sections-bench-1.csv.gz")
     (folder / "sections.csv.gz").write_bytes(b"of an earlier version of the project")
     assert len(load(tmp_path).studies) == 4
@@ -160,7 +161,7 @@ def test_what_cannot_be_prepared_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no MIMIC-CXR"):
         mimic_cxr.prepare(tmp_path)
     folder = small_release(tmp_path)
-    (folder / "sections-bench-2.csv.gz").mkdir()  # in the file's way
+    (folder / f"sections-bench-{VERSION}.csv.gz").mkdir()  # in the file's way
     with pytest.raises(BenchError, match="cannot write"):
         mimic_cxr.prepare(tmp_path)
     assert not list(folder.glob(".*.part"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy
 from test_execute import SPEC
 
 from bench.__main__ import main
@@ -128,6 +129,19 @@ def test_an_altered_image_of_the_cache_is_named(
     assert verify(place) == 3
     assert f"FAIL the image cache {pixels.parent} was altered" in capsys.readouterr().out
     pixels.write_bytes(whole)
+
+
+def test_images_that_are_not_those_of_the_cache_are_named(
+    made: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made / "cache", place / "cache")
+    assert verify(place, "--images") == 0
+    assert "0 of other pixels than their cache" in capsys.readouterr().out
+    drawn = toy._draw
+    monkeypatch.setattr(toy, "_draw", lambda image: 255 - drawn(image))
+    assert verify(place) == 0  # every cached pixel is what it was
+    assert verify(place, "--images") == 3
+    assert "fix: get these files from the release again" in capsys.readouterr().out
 
 
 def test_the_manifest_of_another_run(place: Path) -> None:

@@ -4,7 +4,8 @@ Without RUN every run of the folder is verified. `--rescore` computes the scores
 again from the predictions; `--rerun N` repeats the first N training steps and compares their
 losses bit for bit (a floor: writes its reports again). `--against FOLDER` compares results with
 those of the same runs in another folder, or on a board. The image caches of the runs' datasets are
-compared with their digests. Exit code 3 names what differs.
+compared with their digests; `--images` reads every image file again and compares it with what
+the caches were made of. Exit code 3 names what differs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.canonical import digest
 from bench.data.images import altered
+from bench.data.sources import compare_sources
 from bench.errors import BenchError
 from bench.identity import code_of
 from bench.metrics import predictions, registry
@@ -35,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", default="", help="run id, or its beginning")
     parser.add_argument("--rescore", action="store_true", help="compute the scores again")
     parser.add_argument("--rerun", type=ranged(0), default=0, metavar="N", help="repeat N steps")
+    parser.add_argument("--images", action="store_true", help="compare image files with caches")
     parser.add_argument("--against", type=Path, help="folder with the same runs, made before")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=default_cache())
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         found += len(problems)
         if not problems:
             intact.append(folder)
-    for problem in _caches(intact, work):
+    for problem in [*_caches(intact, work), *(_sources(intact, work) if arguments.images else [])]:
         print(f"FAIL {problem}")
         found += 1
     print(f"{len(folders)} runs verified, {found} problems")
@@ -67,6 +71,21 @@ def _caches(folders: Sequence[RunFolder], work: Workspace) -> list[str]:
     names = {load_spec(folder).data.name for folder in folders}
     found = (problem for name in sorted(names) for problem in altered(work.cache, name))
     return list(dict.fromkeys(found))
+
+
+def _sources(folders: Sequence[RunFolder], work: Workspace) -> list[str]:
+    """Image files of the runs' datasets that have other pixels than the caches made of them."""
+    problems = []
+    for data in {digest(spec.data): spec for spec in map(load_spec, folders)}.values():
+        try:
+            found = compare_sources(work.open(data).dataset, work.cache)
+        except BenchError as error:  # such as data that are not here
+            problems.append(f"{data.data.name}: {error.message}")
+            continue
+        print(f"     {data.data.name}: {found.text}")
+        if found.status == "fail":
+            problems.append(f"{found.text}\n     fix: {found.fix}")
+    return problems
 
 
 def examine(

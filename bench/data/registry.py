@@ -83,13 +83,20 @@ def _value(key: str, text: str) -> Any:
 def check_dataset(name: str, settings: Mapping[str, str] | None = None) -> Report:
     """The dataset's own check, a function that takes what its reader takes; else what fits all.
 
-    A sample is checked as any dataset is: its files are those of the whole.
+    Of a sample: files and what was left out of the whole that it is drawn from, and what a check
+    finds of any dataset of the sample itself.
     """
     entry, (root, changes) = load_yaml("dataset", name), _changes(name, settings or {})
-    if (target := entry.get("check")) and not changes.get(SAMPLE):
-        found: Report = resolve(target)(root or data_root(), **parameters({**entry, **changes}))
+    target = entry.get("check")
+    if not target:
+        return check(open_dataset(name, root, **changes))
+    whole = {key: value for key, value in changes.items() if key != SAMPLE}
+    found: Report = resolve(target)(root or data_root(), **parameters({**entry, **whole}))
+    if found.status == "fail" or not changes.get(SAMPLE):
         return found
-    return check(open_dataset(name, root, **changes))
+    own = check(open_dataset(name, root, **changes))
+    names = {finding.name for finding in own.findings}
+    return Report(own.dataset, (*(f for f in found.findings if f.name not in names), *own.findings))
 
 
 def prepare_dataset(

@@ -270,7 +270,7 @@ def _scope(suite: Summary) -> str:
     each = "one training" if counts == [1] else f"{times} trainings"
     alone = " One training of a row settles nothing about methods." if counts == [1] else ""
     return (
-        f"All of this holds for {suite.dataset}, {each}{_budget(suite)} a row, "
+        f"All of this holds for {suite.read_as}, {each}{_budget(suite)} a row, "
         f"{studies(suite)} test studies.{alone}"
     )
 

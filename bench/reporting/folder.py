@@ -75,7 +75,7 @@ def origin(suite: Summary, selection: Selection | None = None) -> str:
     """What the report is of, and the commands that make it again."""
     if selection is not None:
         return (
-            f"Dataset: {suite.dataset}. Of local runs, not of a board. Regenerate: "
+            f"Dataset: {suite.read_as}. Of local runs, not of a board. Regenerate: "
             f"`{selection.command}`."
         )
     folds = " dataset.fold=all" if suite.overlap else ""

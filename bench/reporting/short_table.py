@@ -173,7 +173,7 @@ def _floor(suite: Summary, floor: str, table: Table, paper: Mapping[str, Any], s
 def _notes(suite: Summary, table: Table, paper: Mapping[str, Any], same: bool) -> Iterator[str]:
     kinds: Sequence[str] = list(MARKS)
     yield (
-        f"Ours: {suite.dataset}, test split, text treatment {TREATMENT}; ±: half the 95 % interval "
+        f"Ours: {suite.read_as}, test split, text treatment {TREATMENT}; ±: half the 95 % interval "
         "over studies and, of several trainings, seeds."
     )
     if len(table.rows) > 1:

@@ -45,6 +45,13 @@ class Summary:
     overlap: float = 0.0  # of folds: test over training studies of one; 0 for one division
     folds: int = 1
 
+    @property
+    def read_as(self) -> str:
+        """The dataset, and the name that its settings give it where that says more: a subset."""
+        own = self.data.name
+        more = own.startswith(self.dataset) and own != self.dataset
+        return f"{self.dataset} (read as {own})" if more else self.dataset
+
     @classmethod
     def of(cls, plan: Plan, work: Workspace) -> Summary:
         """From the sealed runs of a plan."""

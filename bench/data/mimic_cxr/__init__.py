@@ -13,12 +13,13 @@ memory, pixels are not.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.data.mimic_cxr import prepared
 from bench.data.mimic_cxr.choices import Choices, chosen
-from bench.data.mimic_cxr.excluded import Excluded
+from bench.data.mimic_cxr.excluded import IMAGES, REMEDIES, STUDIES, Excluded
 from bench.data.mimic_cxr.layout import FOLDER, Layout, locate
 from bench.data.mimic_cxr.listed import listed
 from bench.data.mimic_cxr.reading import Reading, read
@@ -48,12 +49,7 @@ def load(root: Path, **choices: Any) -> Dataset:
 def dataset(layout: Layout, reading: Reading) -> Dataset:
     """What was read, as a dataset; DataError where no study is left."""
     if not reading.studies:
-        counted = "; ".join(f"{n:,} {reason}" for reason, n, _ in reading.excluded.of("studies"))
-        raise DataError(
-            f"no study in {layout.folder} has {layout.choices.section} and an image "
-            f"(studies: {counted or 'none is listed'})",
-            f"complete the release: {SOURCES}",
-        )
+        raise _nothing(layout, reading)
     return Dataset(
         name=layout.choices.name,
         studies=reading.studies,
@@ -67,9 +63,23 @@ def dataset(layout: Layout, reading: Reading) -> Dataset:
     )
 
 
+def _nothing(layout: Layout, reading: Reading) -> DataError:
+    """What left no study, and what to do about the commonest reason."""
+    left_out = [
+        f"{what}: " + ", ".join(f"{count:,} {reason}" for reason, count, _ in found)
+        for what in (IMAGES, STUDIES)
+        if (found := list(reading.excluded.of(what)))
+    ]
+    return DataError(
+        f"no study in {layout.folder} has {layout.choices.section} and an image "
+        f"({'; '.join(left_out) or 'none is listed'})",
+        REMEDIES.get(reading.excluded.commonest(), f"complete the release: {SOURCES}"),
+    )
+
+
 def prepare(root: Path, **choices: Any) -> Path:
-    """Gather all sections in one file beside the release: see `prepared`."""
-    layout = locate(root, chosen(choices))
+    """Gather the sections of all listed studies in one file beside the release: see `prepared`."""
+    layout = locate(root, replace(chosen(choices), views="all"))
     if not layout.by_tables:
         raise BenchError(
             f"{layout.annotation} needs no preparation", "it holds the reports already"
@@ -81,6 +91,13 @@ def prepare(root: Path, **choices: Any) -> Path:
 def _refuse_gaps(layout: Layout, reading: Reading) -> None:
     if layout.choices.subset == "present":
         return
+    if (rowless := reading.listed.rowless) and layout.choices.views == "frontal":
+        raise DataError(
+            f"{len(rowless):,} of {reading.listed.images:,} listed images have no row in "
+            f"{layout.metadata}: {some(rowless, 3)}",
+            f"the table is cut off or of another release, get it again: {SOURCES}; or leave these "
+            "images out: dataset.subset=present",
+        )
     lost = [*reading.missing, *reading.empty]
     total = sum(len(e.images) for e in reading.listed.entries)
     if lost and len(reading.missing) < total:

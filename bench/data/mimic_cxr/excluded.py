@@ -14,12 +14,27 @@ NO_METADATA = "without a row in the metadata"
 REPEATED = "listed twice"
 NO_FILE = "without a file"
 EMPTY_FILE = "whose file is empty"
+CUT_FILE = "whose file is cut off"
 NO_IMAGE = "without an image of these views"
 NO_IMAGE_FILE = "whose images are not here"
 NO_REPORT = "without a report"
 COMBINED = "whose findings and impression are one section"
 ANOTHER_ALONE = "with the other section alone"
 NO_SECTION = "without findings and impression"
+
+# What helps where a reason leaves out every study.
+_VIEWS = "take images of every view: dataset=mimic_cxr_all, or dataset.views=all"
+SCORING = "without any image reports can be scored, as dataset.subset=whole"
+REMEDIES = {
+    NO_IMAGE_FILE: f"get images of MIMIC-CXR-JPG; {SCORING}",
+    OTHER_VIEW: _VIEWS,
+    NO_POSITION: f"ViewPosition is blank: {_VIEWS}",
+    NO_METADATA: f"get the metadata of the same release as the split file; or {_VIEWS}",
+    NO_REPORT: "put mimic-cxr-reports.zip of MIMIC-CXR (not MIMIC-CXR-JPG) there, or name another "
+    "place: dataset.reports=PATH",
+    COMBINED: "take both sections: dataset.section=both",
+    ANOTHER_ALONE: "take the other section: dataset.section=impression, or findings",
+}
 
 
 @dataclass
@@ -42,3 +57,9 @@ class Excluded:
 
     def count(self, what: str, reason: str) -> int:
         return self.counts.get((what, reason), 0)
+
+    def commonest(self) -> str:
+        """The commonest reason of studies; where their images were left out, of these."""
+        reason = next((r for r, *_ in self.of(STUDIES)), "")
+        images = [r for r, *_ in self.of(IMAGES) if r != REPEATED]
+        return images[0] if reason == NO_IMAGE and images else reason

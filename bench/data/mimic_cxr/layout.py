@@ -83,6 +83,9 @@ class Layout:
         other = self.annotation or self.split
         if wanted != "auto" and other:
             return f"{other.name} is here: dataset.source=auto reads it"
+        above = Layout(self.folder.parent, Choices())
+        if above.folder.name == FOLDER and (above.split or above.annotation):
+            return f"BENCH_DATA names {FOLDER}/ itself: set it to {above.folder.parent}"
         return f"set BENCH_DATA to the folder that holds {FOLDER}/; {SOURCES}"
 
     def image_folders(self) -> Iterator[Path]:

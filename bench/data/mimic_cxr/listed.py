@@ -46,11 +46,15 @@ class Entry:
 
 @dataclass
 class Listed:
-    """Entries in the list's order, and how many images and studies it names in all."""
+    """Entries in the list's order, and how many images and studies it names in all.
+
+    `rowless`: images that the metadata has no row of, where there is a table of it.
+    """
 
     entries: list[Entry]
     images: int
     studies: int
+    rowless: list[str] = field(default_factory=list)
 
 
 def listed(layout: Layout, excluded: Excluded) -> Listed:
@@ -77,11 +81,14 @@ class _Views:
                 f"put it into {layout.folder}, or take all views, as R2Gen does "
                 "(dataset=mimic_cxr_r2gen or dataset=mimic_cxr_all)",
             )
-        self._positions = _positions(layout.metadata) if layout.metadata else {}
+        self._positions = _positions(layout.metadata) if layout.metadata else None
+        self.rowless: list[str] = []
 
     def image(self, key: str) -> Image | None:
         dicom = key.rpartition("/")[2]
-        view = self._positions.get(dicom)
+        view = (self._positions or {}).get(dicom)
+        if view is None and self._positions is not None:
+            self.rowless.append(dicom)
         if self.all or view == "frontal":
             return Image(key, view or "other")
         reason = {None: NO_METADATA, UNKNOWN: NO_POSITION}.get(view, OTHER_VIEW)
@@ -91,7 +98,15 @@ class _Views:
 
 def _positions(path: Path) -> dict[str, str]:
     """DICOM id -> "frontal", "lateral", "other", or `UNKNOWN` where the position is blank."""
-    return {dicom: _view(position) for dicom, position in rows(path, "dicom_id", "ViewPosition")}
+    found: dict[str, str] = {}
+    for dicom, position in rows(path, "dicom_id", "ViewPosition"):
+        view = _view(position)
+        if found.setdefault(dicom, view) != view:
+            raise DataError(
+                f"{path}: image {dicom} has two rows of different ViewPosition",
+                f"get it again: {SOURCES}",
+            )
+    return found
 
 
 def _view(position: str) -> str:
@@ -125,7 +140,7 @@ def _tables(layout: Layout, excluded: Excluded) -> Listed:
             entry.images.append(image)
     for entry in entries.values():
         entry.images.sort(key=lambda image: image.view != "frontal")
-    return Listed(list(entries.values()), len(seen), len(entries))
+    return Listed(list(entries.values()), len(seen), len(entries), views.rowless)
 
 
 def _agree(entry: Entry, patient: str, split: str, place: Path) -> None:
@@ -166,7 +181,7 @@ def _annotation(layout: Layout, excluded: Excluded) -> Listed:
             seen.add(key)
     for entry in entries.values():
         entry.images.sort(key=lambda image: image.view != "frontal")
-    return Listed(list(entries.values()), len(seen), len(entries))
+    return Listed(list(entries.values()), len(seen), len(entries), views.rowless)
 
 
 def _items(path: Path) -> Iterator[Mapping[str, Any]]:

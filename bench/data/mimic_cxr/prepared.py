@@ -2,20 +2,24 @@
 
 `sections-<rules>-<version>.csv.gz` holds, beside a report's sections, the stamp that the report had
 (size and time of its file, or its checksum in the zip). A report whose stamp has changed is read
-again; a file of other rules or of another version has another name.
+again; a file of other rules, of another version or of reports elsewhere (`dataset.reports`) has
+another name. A damaged file is not read: the reports are.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.data.mimic_cxr import mit_lcp
+from bench.data.mimic_cxr.choices import Choices
 from bench.data.mimic_cxr.layout import Layout
 from bench.data.mimic_cxr.reports import (
     PARSERS,
+    UNPACK,
     Parser,
     Reports,
     no_reports,
@@ -23,31 +27,38 @@ from bench.data.mimic_cxr.reports import (
     source_of,
 )
 from bench.data.mimic_cxr.tables import rows
-from bench.errors import BenchError
+from bench.errors import BenchError, DataError
 from bench.files import replacing
 
 Pair = tuple[str, str]  # (patient, study), numbers as in the tables
 Texts = Callable[[str, str], Mapping[str, str] | None]  # of a pair; None: no report
-_Known = Mapping[str, tuple[str, Mapping[str, str]]]  # study -> stamp, sections
+Known = Mapping[str, tuple[str, Mapping[str, str]]]  # study -> stamp, sections
 
 
 def texts(layout: Layout, pairs: Sequence[Pair]) -> Texts:
     """The sections of each study, from what was prepared where that still holds."""
     parser = PARSERS[layout.choices.sections]
-    known = _read(place(layout, parser), parser)
+    if not pairs:  # all are left out, for a reason that is counted
+        return lambda patient, study: None
+    known = read(layout)
     reports = source_of(layout, pairs)
     if reports is not None:
-        return _fresh(reports, parser, known)
+        return _fresh(reports, parser, known or {})
     if known:  # the reports themselves need not be kept
         return lambda patient, study: known.get(study, (None, None))[1]
     path = layout.sectioned()
+    if path is None and known is None:
+        raise DataError(
+            f"{place(layout, parser)} is damaged, and the reports that it was made of are not here",
+            f"{UNPACK}; then `{command(layout)}` makes it anew",
+        )
     if path is None or layout.choices.sections != mit_lcp.NAME:
         raise no_reports(layout)
     found = sectioned(path)
     return lambda patient, study: found.get(f"s{study}")
 
 
-def _fresh(reports: Reports, parser: Parser, known: _Known) -> Texts:
+def _fresh(reports: Reports, parser: Parser, known: Known) -> Texts:
     def of(patient: str, study: str) -> Mapping[str, str] | None:
         stamp = reports.stamp(patient, study)
         if stamp is None:
@@ -61,16 +72,35 @@ def _fresh(reports: Reports, parser: Parser, known: _Known) -> Texts:
 
 
 def place(layout: Layout, parser: Parser) -> Path:
-    return layout.folder / f"sections-{parser.tag}.csv.gz"
+    named = layout.named_reports
+    elsewhere = f"-{hashlib.sha256(bytes(named.resolve())).hexdigest()[:8]}" if named else ""
+    return layout.folder / f"sections-{parser.tag}{elsewhere}.csv.gz"
 
 
-def _read(path: Path, parser: Parser) -> _Known:
+def command(layout: Layout) -> str:
+    """What prepares these choices."""
+    defaults = Choices()
+    given = [
+        f"dataset.{name}={value}"
+        for name in ("sections", "source", "reports")
+        if (value := getattr(layout.choices, name)) != getattr(defaults, name)
+    ]
+    return " ".join(["bench data prepare mimic_cxr", *given])
+
+
+def read(layout: Layout) -> Known | None:
+    """What was prepared: {} where nothing was, None where the file is damaged."""
+    parser = PARSERS[layout.choices.sections]
+    path = place(layout, parser)
     if not path.exists():
         return {}
     found = {}
-    for study, stamp, *parts in rows(path, "study_id", "stamp", *parser.names):
-        pairs = zip(parser.names, parts, strict=True)
-        found[study] = (stamp, {name: text for name, text in pairs if text})
+    try:
+        for study, stamp, *parts in rows(path, "study_id", "stamp", *parser.names):
+            pairs = zip(parser.names, parts, strict=True)
+            found[study] = (stamp, {name: text for name, text in pairs if text})
+    except DataError:
+        return None
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.data.mimic_cxr import excluded as why
 from bench.data.mimic_cxr.excluded import IMAGES, STUDIES, Excluded
-from bench.data.mimic_cxr.files import Files, look
+from bench.data.mimic_cxr.files import Files, cut_off, look
 from bench.data.mimic_cxr.layout import Layout
 from bench.data.mimic_cxr.listed import Entry, Listed, listed
 from bench.data.mimic_cxr.prepared import texts
@@ -19,8 +19,9 @@ from bench.data.study import Image, Study
 class Reading:
     """The studies of a layout, and all that was found on the way.
 
-    `missing`, `empty`: keys of images without a file, or with an empty one; `unreported`: studies
-    without a report. Where `subset` is "present" they are left out and counted.
+    `missing`, `empty`, `cut`: keys of images without a file, with an empty one, or with one that
+    ends too early (looked for where `subset` is "present"); `unreported`: studies without a report.
+    Where `subset` is "present" they are left out and counted.
     """
 
     listed: Listed
@@ -29,6 +30,7 @@ class Reading:
     studies: tuple[Study, ...] = ()
     missing: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
     unreported: list[str] = field(default_factory=list)
 
 
@@ -36,17 +38,20 @@ def read(layout: Layout) -> Reading:
     """All studies that the choices ask for; DataError for tables or reports that are damaged."""
     excluded = Excluded()
     found = listed(layout, excluded)
-    files = look(layout, [i.key for e in found.entries for i in e.images])
+    keys = [i.key for e in found.entries for i in e.images]
+    files = look(layout, keys)
     reading = Reading(found, files, excluded)
+    if layout.choices.subset == "present":
+        reading.cut = cut_off(files, keys)
     entries = list(_with_images(layout, reading))
     reading.studies = tuple(_studies(layout, entries, reading))
     return reading
 
 
 def _with_images(layout: Layout, reading: Reading) -> Iterator[Entry]:
-    present = layout.choices.subset == "present"
+    present, cut = layout.choices.subset == "present", set(reading.cut)
     for entry in reading.listed.entries:
-        here = [i for i in entry.images if _is_here(i, reading)]
+        here = [i for i in entry.images if _is_here(i, reading) and i.key not in cut]
         if not present or len(here) == len(entry.images):
             yield entry
         elif here:
@@ -55,7 +60,12 @@ def _with_images(layout: Layout, reading: Reading) -> Iterator[Entry]:
         else:
             reading.excluded.add(STUDIES, why.NO_IMAGE_FILE, entry.name)
     if present:
-        for keys, reason in ((reading.missing, why.NO_FILE), (reading.empty, why.EMPTY_FILE)):
+        left_out = (
+            (reading.missing, why.NO_FILE),
+            (reading.empty, why.EMPTY_FILE),
+            (reading.cut, why.CUT_FILE),
+        )
+        for keys, reason in left_out:
             for key in keys:
                 reading.excluded.add(IMAGES, reason, key)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,9 @@ Pairs = Iterable[tuple[str, str]]  # (patient, study), numbers as in the tables
 class Reports(Protocol):
     """A source of reports. Both functions take patient and study as the tables name them."""
 
+    @property
+    def path(self) -> Path: ...
+
     def stamp(self, patient: str, study: str) -> str | None:
         """What changes when the report does, without reading it; None: there is no such report."""
 
@@ -32,11 +35,17 @@ class Reports(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """`<folder>/p10/p10000032/s50414267.txt`."""
+    """`<path>/p10/p10000032/s50414267.txt`."""
 
-    folder: Path
+    path: Path
+    _stamps: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def stamp(self, patient: str, study: str) -> str | None:
+        if study not in self._stamps:  # asked for once to choose a place, and once to read
+            self._stamps[study] = self._stamp(patient, study)
+        return self._stamps[study]
+
+    def _stamp(self, patient: str, study: str) -> str | None:
         try:
             found = os.stat(self._path(patient, study))  # noqa: PTH116 - for its speed
         except OSError:
@@ -51,7 +60,7 @@ class Folder:
             raise DataError(f"cannot read the report {path}: {error.strerror}", UNPACK) from error
 
     def _path(self, patient: str, study: str) -> str:
-        return f"{self.folder}/p{patient[:2]}/p{patient}/s{study}.txt"
+        return f"{self.path}/p{patient[:2]}/p{patient}/s{study}.txt"
 
 
 @dataclass(frozen=True)
@@ -108,11 +117,31 @@ PARSERS = {
 
 
 def source_of(layout: Layout, pairs: Pairs) -> Reports | None:
-    """Where the reports are: the first place that has the report of any of these studies."""
-    if archive := layout.archive():
-        return Archive(archive)
+    """Where the reports are: the place that has most of these studies' reports, the zip file first.
+
+    A damaged zip file is a DataError only where it is the one place.
+    """
     known = list(dict.fromkeys(pairs))
-    return next((Folder(f) for f in layout.report_folders() if _holds(f, known)), None)
+    found: list[tuple[int, Reports]] = []
+    damage = None
+    for source in _places(layout, known):
+        try:
+            held = sum(source.stamp(patient, study) is not None for patient, study in known)
+        except DataError as error:
+            damage = error
+            continue
+        found.append((held, source))
+        if held == len(known):
+            break
+    if damage and not found:
+        raise damage
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _places(layout: Layout, pairs: Sequence[tuple[str, str]]) -> Iterator[Reports]:
+    if archive := layout.archive():
+        yield Archive(archive)
+    yield from (Folder(f) for f in layout.report_folders() if _holds(f, pairs))
 
 
 def _holds(folder: Path, pairs: Iterable[tuple[str, str]]) -> bool:
@@ -123,6 +152,12 @@ def _holds(folder: Path, pairs: Iterable[tuple[str, str]]) -> bool:
 
 def no_reports(layout: Layout) -> DataError:
     """What to do where no report was found."""
+    if layout.choices.reports:
+        return DataError(
+            f"no report of these studies in {layout.named_reports}: expected "
+            "p10/p10000032/s50414267.txt in it",
+            "correct dataset.reports, or leave it out",
+        )
     if layout.sectioned():
         return DataError(
             f"the reports are here only as {SECTIONED}, divided by MIT-LCP's rules",

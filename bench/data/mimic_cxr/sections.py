@@ -1,11 +1,13 @@
 """The sections of a MIMIC-CXR report by its headings: the project's own rules, with a version.
 
-A heading stands at the start of a line, or after the end of a sentence, before a colon. In capitals
-any words form one; in small letters only the names below do, because "Note:" or "Lungs:" inside
-findings is text. What a heading names is decided in this order: a known name or a misspelling of
-one, a part of the body (a sub-heading of the section that it stands in), a view ("PA AND LATERAL
-CHEST RADIOGRAPH", whose text is the findings where no other is). Any other heading in capitals ends
-the section before it.
+A heading stands at the start of a line, or after the end of a sentence, before a colon; a known
+name also before a semicolon or a dash, and "FINDINGS" even before a period or two blanks. In
+capitals any words form one; in small letters only the names below do, because "Note:" or "Lungs:"
+inside findings is text. What a heading names is decided in this order: a known name or a
+misspelling of one, something about the examination ("ADMITTING DIAGNOSIS"), a view ("PA AND LATERAL
+CHEST RADIOGRAPH", whose text is the findings where no other is), a part of the body. Any other
+heading in capitals is a sub-heading of the findings or the impression that it stands in ("PICC",
+"COPD"), and elsewhere opens a section that is not wanted; a part of the body opens findings there.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 
-NAME, VERSION = "bench", 2  # a change of any result is a new version: it enters run identity
+NAME, VERSION = "bench", 3  # a change of any result is a new version: it enters run identity
 
 FINDINGS, IMPRESSION, COMBINED = "findings", "impression", "combined"
 SECTIONS = (FINDINGS, IMPRESSION, COMBINED)
-OTHER, BODY, VIEW = "other", "body", "view"
+OTHER, BODY, VIEW, PART = "other", "body", "view", "part"
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     FINDINGS: ("findings", "finding", "report", "observations", "interpretation", "description"),
@@ -44,7 +46,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "provisional findings impression", "provisional findings impression pfi", "pfi",
         "reference exam", "reference examination", "reference study", "prior", "prior study",
         "prior studies", "prior exam", "comparison exam", "comparison film", "comparison study",
-        "comparison studies", "signed", "dictated by", "contrast", "final report", "dose",
+        "comparison studies", "previous study", "previous studies", "previous exam", "signed",
+        "dictated by", "contrast", "final report", "dose", "follow up", "follow-up", "followup",
     ),
 }  # fmt: skip
 
@@ -67,23 +70,32 @@ _BODY = _words("""
     devices device support catheters airway airways trachea abdomen diaphragm diaphragms
     hemidiaphragms vessels vasculature vascular wall cardiomediastinal silhouette
     pneumothorax effusion effusions aorta spine parenchyma hardware neck esophagus thyroid
-    adenopathy nodes
+    adenopathy nodes tube line picc catheter pacemaker cardiovascular pulmonary rib ribs
 """)
 _VIEW = _words("""
     chest portable pa ap lateral lat frontal view views radiograph radiographs xray x-ray
     cxr upright semi-upright supine film films ribs rib babygram thorax
 """)
+_ANATOMY = _words("chest thorax rib ribs")  # views and parts of the body: "CHEST TUBE", "RIBS"
 # A heading with one of these is about the examination, whatever else it holds.
 _ABOUT = _words("""
     reason indication indications history comparison comparisons technique prior priors
     recommendation recommendations addendum reference contrast dose clinical date
+    admitting referring ordering requesting attending radiologist resident physician
+    preoperative postoperative dictated transcribed signed interpreted reviewed reported read
+    notification notified communication discussed telephone protocol fluoroscopy
 """)
 _CAPITALS = r"[A-Z](?:[A-Z0-9 ,./()&'-]|(?<=\d):(?=\d))*"  # a time of day may be within it
 _WORDS = r"[A-Z][A-Za-z/() -]*"
+_NAME = r"[A-Z][A-Za-z/() ]*?"
+_COLON = r"(?:(?<!\d):|:(?!\d))"  # not that of a time of day
 _HEADING = re.compile(
-    rf"^[ \t]*({_CAPITALS}|{_WORDS}):(?!\d)|^[ \t]*({_CAPITALS})[ \t]*$"
+    rf"^[ \t]*({_CAPITALS}|{_WORDS}){_COLON}|^[ \t]*({_CAPITALS})[ \t]*$"
+    rf"|^[ \t]*({_NAME})[ \t]*(?:;|[-\u2013\u2014]+(?=\s))"
+    # Before small letters, so that no sentence in capitals that wraps here is one.
+    r"|^[ \t]*(FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)[. \t](?=[ \t]+(?:[A-Z]?[a-z]|\d))"
     r"|(?<=[.!?])[ \t]+((?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?|COMPARISONS?|RECOMMENDATIONS?"
-    r"|NOTIFICATION)):",
+    rf"|NOTIFICATION)){_COLON}",
     re.MULTILINE,
 )
 _RULE = re.compile(r"^[ \t]*[_*=-]{8,}[ \t]*$", re.MULTILINE)  # lines between parts of a file
@@ -130,8 +142,8 @@ def _parts(report: str) -> Iterator[tuple[str, str]]:
 def _next(section: str, mark: _Mark) -> tuple[bool, str]:
     """(whether the text before goes on through this heading, the section after it)."""
     inside = section in (*SECTIONS, VIEW)
-    if mark.section == BODY:
-        return inside, section if inside else FINDINGS
+    if mark.section in (BODY, PART):
+        return inside, section if inside else FINDINGS if mark.section == BODY else OTHER
     if mark.section == VIEW and inside:
         return False, section  # the heading itself is not a finding
     return False, mark.section
@@ -139,9 +151,11 @@ def _next(section: str, mark: _Mark) -> tuple[bool, str]:
 
 def _marks(report: str) -> Iterator[_Mark]:
     for match in _HEADING.finditer(report):
-        colon, alone, within = match.groups()
-        name = colon or alone or within
-        section = _section(name, bare=alone is not None)
+        colon, alone, dash, stop, within = match.groups()
+        if dash is None:
+            section = _section(colon or alone or stop or within, bare=alone is not None)
+        else:
+            section = _dashed(dash)
         if section == BODY:  # its words are kept where they open findings
             yield _Mark(section, match.start(), match.start())
         elif section:
@@ -150,6 +164,13 @@ def _marks(report: str) -> Iterator[_Mark]:
 
 def _text(part: str) -> str:
     return " ".join(_RULE.sub(" ", part).split())
+
+
+@lru_cache(1 << 14)
+def _dashed(heading: str) -> str | None:
+    """What a name before a dash or semicolon opens: sentences have these marks too."""
+    section = _known(" ".join(heading.lower().replace("/", " ").split()))
+    return section if heading == heading.upper() or section in SECTIONS else None
 
 
 @lru_cache(1 << 14)  # headings repeat from report to report
@@ -190,6 +211,7 @@ def _unknown(words: list[str]) -> str:
         return COMBINED if findings and impression else FINDINGS if findings else IMPRESSION
     if _ABOUT & set(words):
         return OTHER
-    if _VIEW & set(words):
+    body, view = _BODY & set(words), _VIEW & set(words)
+    if view - _ANATOMY or (view and not body):
         return VIEW
-    return BODY if _BODY & set(words) else OTHER
+    return BODY if body else PART

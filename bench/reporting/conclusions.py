@@ -85,9 +85,9 @@ def _reading(
 ) -> Reading:
     known = suite.has(F1, RAW, [row])
     kind = OPEN
-    if row in above and _higher(above[row]):
+    if row in above and higher(above[row]):
         kind = FINDINGS
-    elif gain is not None and _higher(gain):
+    elif gain is not None and higher(gain):
         kind = WORDING
     return Reading(
         row,
@@ -100,7 +100,8 @@ def _reading(
     )
 
 
-def _higher(c: Comparison) -> bool:
+def higher(c: Comparison) -> bool:
+    """Whether a difference is shown to be above 0; of one training nothing is."""
     return c.distinguishable and c.difference > 0 and not c.lone
 
 
@@ -218,7 +219,7 @@ def _floors(suite: Summary) -> str:
         if not found:
             continue
         floor = best_floor(suite, metric, TREATMENT)
-        not_above = [row for row, c in found.items() if not _higher(c)]
+        not_above = [row for row, c in found.items() if not higher(c)]
         size = number(suite.figure(floor, metric, TREATMENT).value)
         beaten = f"the best floor ({floor_title(floor)}, {size})"
         if not not_above:

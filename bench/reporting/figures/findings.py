@@ -11,7 +11,7 @@ from bench.figures import DIVERGING, TWO, pyplot
 from bench.metrics.clinical.f1 import findings
 from bench.metrics.clinical.observations import NO_FINDING, OBSERVATIONS
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import labels
+from bench.reporting.figures.parts import labels, letters_on
 from bench.suites.suite import floor_title
 from bench.terminal import number
 
@@ -50,11 +50,10 @@ def draw(suite: Summary) -> Drawn | None:
     height = 0.185 * len(found) + 1.2
     figure, axis = pyplot().subplots(figsize=(TWO, height))
     reach = max(float(np.abs(gaps).max()), 0.05)
-    axis.imshow(gaps, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
+    drawn = axis.imshow(gaps, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
     for (i, j), gap in np.ndenumerate(gaps):
         text = ("+" if gap > 0 else "") + number(gap, 2)
-        dark = abs(gap) > 0.6 * reach
-        axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
+        axis.text(j, i, text, ha="center", va="center", color=letters_on(drawn.to_rgba(gap)))
     _heads(axis, suite, list(found), chosen, floor)
     figure.suptitle(
         _title(list(found), chosen, gaps),

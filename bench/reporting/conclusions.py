@@ -178,7 +178,12 @@ def _findings(suite: Summary, found: Mapping[str, Reading]) -> str:
         text = f"No row names findings beyond every floor (the best has micro-F1 {against})"
     if between:
         values = span(r.f1.value for r in between if r.f1)
-        text += f"; of {listed(r.row for r in between)} ({values}) this is not shown"
+        named = listed(r.row for r in between)
+        text += (
+            f"; for {named} ({values}) this is not shown"
+            if readers
+            else f"; {named} {verb(between, 'reaches')} {values}"
+        )
     if silent:
         text += (
             f"; {listed(r.row for r in silent)} {verb(silent, 'names')} no finding at all: "
@@ -208,7 +213,7 @@ def _wording(found: Mapping[str, Reading]) -> str:
         f"worded: {WORDED} {own}, but {other} with the images of other studies"
     )
     if rest:
-        text += f"; of {listed(r.row for r in rest)} not even that is shown"
+        text += f"; for {listed(r.row for r in rest)} not even that is shown"
     return text + "."
 
 
@@ -300,7 +305,7 @@ def listed(names: Iterable[str]) -> str:
 
 def verb(rows: Sequence[object], third: str) -> str:
     """The verb for one row or for several."""
-    return third if len(rows) == 1 else third.removesuffix("s")
+    return third if len(rows) == 1 else third.removesuffix("es" if third.endswith("ches") else "s")
 
 
 def span(values: Iterable[float], digits: int = 3) -> str:

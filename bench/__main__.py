@@ -47,7 +47,7 @@ VERBS = {
     ),
     "weights": ("bench.commands.weights", "list, add, verify, fetch, import pretrained weights"),
     "report": ("bench.commands.report", "write a suite's report from the published runs"),
-    "plot": ("bench.commands.plot", "draw a suite's figures again"),
+    "plot": ("bench.commands.plot", "draw a suite's figures, UAR's Figures 3-6 among them"),
     "board": ("bench.commands.board", "publish, diff, retract, validate leaderboard rows"),
     "verify": ("bench.commands.verify", "digests, scores and first steps of sealed runs"),
     "check": (

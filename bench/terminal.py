@@ -103,6 +103,19 @@ def counting(name: str, unit: str, scale: float = 1) -> Iterator[Callable[[int, 
         _overwrite("")
 
 
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Shows in a terminal what the block works on, for as long as it does."""
+    live = sys.stderr.isatty()
+    if live:
+        _overwrite(text)
+    try:
+        yield
+    finally:
+        if live:
+            _overwrite("")
+
+
 def _overwrite(text: str) -> None:
     print(f"{CLEAR}{text}"[:160], end="", file=sys.stderr, flush=True)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
+from bench.terminal import painted
+
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 # verb -> (module with add_arguments(parser) and run(arguments), one line of help)
 VERBS = {
@@ -45,7 +47,7 @@ VERBS = {
     ),
     "weights": ("bench.commands.weights", "list, add, verify, fetch, import pretrained weights"),
     "report": ("bench.commands.report", "write a suite's report from the published runs"),
-    "plot": ("bench.commands.plot", "draw a suite's figures again"),
+    "plot": ("bench.commands.plot", "draw a suite's figures, UAR's Figures 3-6 among them"),
     "board": ("bench.commands.board", "publish, diff, retract, validate leaderboard rows"),
     "verify": ("bench.commands.verify", "digests, scores and first steps of sealed runs"),
     "check": (
@@ -96,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     except BenchError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(painted(f"error: {error}", sys.stderr), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         ended = "terminated" if stop.args == (signal.SIGTERM,) else "interrupted"
@@ -120,7 +122,7 @@ def _mute() -> None:
 def _refused(error: OSError) -> int:
     """What the system refused, in a line: 1 for a disk that is full or fails, 2 for the rest."""
     what = str(error.filename or "the output")
-    print(f"error: {what}: {error.strerror or error}", file=sys.stderr)
+    print(painted(f"error: {what}: {error.strerror or error}", sys.stderr), file=sys.stderr)
     print("  fix: see that it is there, of the right kind, and open to you", file=sys.stderr)
     if not error.filename:
         _mute()

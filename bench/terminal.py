@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 NARROWEST, WIDTH, WIDEST = 60, 80, 200  # columns that are used; WIDTH where there is no terminal
 GAP = "  "  # between columns
+STATES = {  # words that begin a line or a cell, and the number of their colour
+    "ok": 32, "confirmed": 32, "findings": 32,
+    "FAIL": 31, "fail": 31, "error:": 31, "reversed": 31,
+    "missing": 33, "warn": 33, "wording": 33,
+}  # fmt: skip
+_STATE = re.compile(rf"( *)({'|'.join(STATES)})(?!\w)")
 CLEAR = "\r\x1b[2K"  # to the beginning of the line, and empty it
 
 
@@ -26,6 +35,23 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     lines = [GAP.join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
     rule = GAP.join("-" * w for w in widths)
     return "\n".join([title, "", lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:]), ""])
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether colour is wanted: NO_COLOR and FORCE_COLOR decide, else a terminal that has it."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, stream: TextIO | None = None) -> str:
+    """The text with a state that it begins with in its colour, where `stream` (stdout) has any."""
+    found = _STATE.match(text)
+    if found is None or not coloured(stream or sys.stdout):
+        return text
+    return f"{found[1]}\x1b[{STATES[found[2]]}m{found[2]}\x1b[0m{text[found.end() :]}"
 
 
 class Progress:
@@ -75,6 +101,19 @@ def counting(name: str, unit: str, scale: float = 1) -> Iterator[Callable[[int, 
     yield show
     if live:
         _overwrite("")
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Shows in a terminal what the block works on, for as long as it does."""
+    live = sys.stderr.isatty()
+    if live:
+        _overwrite(text)
+    try:
+        yield
+    finally:
+        if live:
+            _overwrite("")
 
 
 def _overwrite(text: str) -> None:

@@ -39,7 +39,7 @@ def test_findings(suite: Any) -> None:
     said = conclusions._findings(suite, {r.row: r for r in rows})
     assert said == (
         "d names findings beyond every floor: micro-F1 .545, the best floor's .440 (nearest "
-        "image's report); of BASE (.480) this is not shown; UAR names no finding at all: its F1 "
+        "image's report); for BASE (.480) this is not shown; UAR names no finding at all: its F1 "
         "is the constant report's, and it writes 3 distinct reports of 300."
     )
     none = conclusions._findings(suite, {"BASE": rows[0]})
@@ -50,7 +50,7 @@ def test_wording() -> None:
     rows = {r.row: r for r in (reading("a", WORDING, 0.4), reading("b", OPEN, 0.4))}
     assert conclusions._wording(rows) == (
         "From the images a reads how a report is worded: CIDEr 3.50, but 1.40 with the images of "
-        "other studies; of b not even that is shown."
+        "other studies; for b not even that is shown."
     )
     assert conclusions._wording({"d": reading("d", FINDINGS, 0.5)}) == ""
 

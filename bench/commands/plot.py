@@ -15,7 +15,7 @@ from bench.errors import BenchError, unknown
 from bench.reporting.figures import FIGURES
 from bench.reporting.folder import figures
 from bench.reporting.source import add_source, chosen
-from bench.terminal import room
+from bench.terminal import room, waiting
 
 ALL = "all"
 
@@ -34,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.figure != ALL and arguments.figure not in FIGURES:
         raise unknown("figure", arguments.figure, [ALL, *FIGURES])
     names = tuple(FIGURES) if arguments.figure == ALL else (arguments.figure,)
-    source = chosen(arguments)
-    drawn = figures(source.summary, source.folder, names)
+    with waiting("intervals and figures: up to a minute ..."):
+        source = chosen(arguments)
+        drawn = figures(source.summary, source.folder, names)
     if not drawn:
         raise BenchError(
             f"the runs hold nothing for {arguments.figure}",

@@ -14,8 +14,8 @@ from textwrap import fill
 
 from bench.reporting.conclusions import conclusions
 from bench.reporting.folder import origin, put_verdict, write_suite
-from bench.reporting.source import add_source, chosen
-from bench.terminal import room
+from bench.reporting.source import Source, add_source, chosen
+from bench.terminal import room, waiting
 
 FORMS = ("md", "html")
 
@@ -27,7 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    source = chosen(arguments)
+    with waiting("intervals, comparisons and figures: a minute or two ..."):
+        source = chosen(arguments)
+        paths = _written(source, arguments)
+        said = conclusions(source.summary)
+    for sentence in said:
+        print(fill(sentence, room(), initial_indent="- ", subsequent_indent="  "))
+    if not said:
+        print("no trained row was scored: there is nothing to conclude")
+    for path in paths:
+        print(f"wrote {path}")
+    return 0
+
+
+def _written(source: Source, arguments: argparse.Namespace) -> list[Path]:
     paths = write_suite(source.summary, source.rows, source.folder, source.selection)
     if arguments.format == "html":
         from bench.reporting.page import write_page
@@ -37,8 +50,4 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.into is not None:
         put_verdict(source.summary, arguments.into)
         paths.append(arguments.into)
-    for sentence in conclusions(source.summary):
-        print(fill(sentence, room(), initial_indent="- ", subsequent_indent="  "))
-    for path in paths:
-        print(f"wrote {path}")
-    return 0
+    return paths

@@ -32,6 +32,7 @@ from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.settings import ranged
 from bench.spec import RunSpec
 from bench.store import MANIFEST, RunFolder, find_runs, load_spec, read_json
+from bench.terminal import painted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
         problems, said = examine(folder, work, arguments.rescore, arguments.rerun)
         if arguments.against is not None:
             problems += _unlike(folder, RunFolder(arguments.against, folder.run_id), said)
-        print(f"{'FAIL' if problems else 'ok  '} {folder.run_id}: {', '.join(said)}", flush=True)
+        state = "FAIL" if problems else "ok  "
+        print(painted(f"{state} {folder.run_id}: {', '.join(said)}"), flush=True)
         for problem in problems:
             print(f"     {problem}")
         found += len(problems)
         if not problems:
             intact.append(folder)
     for problem in [*_caches(intact, work), *(_sources(intact, work) if arguments.images else [])]:
-        print(f"FAIL {problem}")
+        print(painted(f"FAIL {problem}"))
         found += 1
     print(f"{len(folders)} runs verified, {found} problems")
     return 3 if found else 0

@@ -211,10 +211,22 @@ def told(plan: Plan, work: Workspace) -> str:
     return table(f"estimate of a training; here: {source}", head, rows) + (
         f"\nall {len(costs)} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} "
         f"on an H100, {_time(large)} there at MIMIC-CXR's size (30 epochs)\n"
+        f"{_held(plan, total[0] / len(costs), len(costs))}"
         f"disk: {space['here'] / 1e9:,.2f} GB here, {space['mimic'] / 1e9:,.0f} GB at that size\n"
         f"H100: {H100_SHARE[precision]:.0%} of {H100[precision] / 1e12:,.0f} TFLOP/s "
         f"({precision}), no step under {STEP * 1e3:.0f} ms: assumed, not measured; pretraining and "
         "scoring are not in it\n"
+    )
+
+
+def _held(plan: Plan, seconds: float, known: int) -> str:
+    """What rows that wait will add, if they cost as the others do on average."""
+    waiting = len(plan.waiting) * (len({p.spec.seed for p in plan.runs}) or 1)
+    if not waiting:
+        return ""
+    return (
+        f"with the {waiting} that wait, at the mean of these: about "
+        f"{_time(seconds * (known + waiting))} here\n"
     )
 
 

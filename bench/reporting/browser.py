@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
 MOST = 300  # studies in a page
-SIDE, QUALITY = 112, 55  # pixels along a film, and JPEG's quality
+SIDE, QUALITY = 224, 55  # pixels along a film, and JPEG's quality
 FIRST = 3  # rows that are shown before any is chosen
 _SIDES = (("L", r"\bleft"), ("R", r"\bright"), ("LR", r"\bboth|\bbilateral|\bbibasilar"))
 

@@ -85,9 +85,9 @@ def _reading(
 ) -> Reading:
     known = suite.has(F1, RAW, [row])
     kind = OPEN
-    if row in above and _higher(above[row]):
+    if row in above and higher(above[row]):
         kind = FINDINGS
-    elif gain is not None and _higher(gain):
+    elif gain is not None and higher(gain):
         kind = WORDING
     return Reading(
         row,
@@ -100,7 +100,8 @@ def _reading(
     )
 
 
-def _higher(c: Comparison) -> bool:
+def higher(c: Comparison) -> bool:
+    """Whether a difference is shown to be above 0; of one training nothing is."""
     return c.distinguishable and c.difference > 0 and not c.lone
 
 
@@ -177,7 +178,12 @@ def _findings(suite: Summary, found: Mapping[str, Reading]) -> str:
         text = f"No row names findings beyond every floor (the best has micro-F1 {against})"
     if between:
         values = span(r.f1.value for r in between if r.f1)
-        text += f"; of {listed(r.row for r in between)} ({values}) this is not shown"
+        named = listed(r.row for r in between)
+        text += (
+            f"; for {named} ({values}) this is not shown"
+            if readers
+            else f"; {named} {verb(between, 'reaches')} {values}"
+        )
     if silent:
         text += (
             f"; {listed(r.row for r in silent)} {verb(silent, 'names')} no finding at all: "
@@ -207,7 +213,7 @@ def _wording(found: Mapping[str, Reading]) -> str:
         f"worded: {WORDED} {own}, but {other} with the images of other studies"
     )
     if rest:
-        text += f"; of {listed(r.row for r in rest)} not even that is shown"
+        text += f"; for {listed(r.row for r in rest)} not even that is shown"
     return text + "."
 
 
@@ -218,7 +224,7 @@ def _floors(suite: Summary) -> str:
         if not found:
             continue
         floor = best_floor(suite, metric, TREATMENT)
-        not_above = [row for row, c in found.items() if not _higher(c)]
+        not_above = [row for row, c in found.items() if not higher(c)]
         size = number(suite.figure(floor, metric, TREATMENT).value)
         beaten = f"the best floor ({floor_title(floor)}, {size})"
         if not not_above:
@@ -299,7 +305,7 @@ def listed(names: Iterable[str]) -> str:
 
 def verb(rows: Sequence[object], third: str) -> str:
     """The verb for one row or for several."""
-    return third if len(rows) == 1 else third.removesuffix("s")
+    return third if len(rows) == 1 else third.removesuffix("es" if third.endswith("ches") else "s")
 
 
 def span(values: Iterable[float], digits: int = 3) -> str:

@@ -8,16 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from functools import lru_cache
+from itertools import groupby, permutations
+from textwrap import wrap
 
-from bench.reporting.layout import Cell, Row, Sheet
+from bench.reporting.layout import Cell, Column, Row, Sheet
 
-PAGE, LEAST = 60, 20  # lines of a table that fit on a page, and that are worth one
+PAGE, LEAST = 58, 12  # lines of a table that fit on a page, and that are worth one
 NOTED = 125  # letters of a line of notes
 WIDE = 505  # pt, across both columns
-LETTER, SEPARATION = 4.1, 2.0  # pt: a letter at 8 pt on average, and the space beside a column
-LONG = 24  # letters from which a column of text breaks its lines
-NARROW = 50  # pt, such a column at least
+LETTER, CAPITAL = 4.1, 6.2  # pt of a letter at 8 pt on average
+SEPARATION = 2.0  # pt beside a column
+APART = 3 * SEPARATION  # pt between a column that breaks its lines and the next
+LONG = 20  # letters from which a column of text breaks its lines
+STEPS = (32, 16, 8, 4)  # pt by which widths are tried
 
 _ESCAPED = {
     **{sign: f"\\{sign}" for sign in "&%_#${}"},
@@ -63,51 +67,107 @@ def _headed(sheet: Sheet) -> Sheet:
     return replace(sheet, columns=columns, rows=rows)
 
 
-def _parts(sheet: Sheet, most: int) -> Iterator[list[Row]]:
-    """Rows page by page; a page begins with the first line of a row where it can."""
-    kinds = _kinds(sheet)
-    part: list[Row] = []
-    lines = 0.0
-    for row in sheet.rows:
-        height = _lines(sheet, row, kinds)
-        if part and ((lines + height > PAGE and row.first) or lines + height > 1.5 * PAGE):
-            yield part
-            part, lines = [], 0.0
-        part.append(row)
-        lines += height
-    if part or not sheet.rows:
-        yield part
+def _parts(sheet: Sheet, last: int) -> Iterator[list[Row]]:
+    """Rows page by page: those that belong together on one page where it can hold them, and on
+    the last page no more than `last` lines, which leaves room for the notes."""
+    widths = _widths(sheet)
+    *whole, rest = _filled(_groups(sheet.rows), PAGE, sheet, widths)
+    yield from whole
+    groups, front, height = _groups(rest), [], _height(rest, sheet, widths)
+    while len(groups) > 1 and height > last:
+        height -= _height(groups[0], sheet, widths)
+        front += groups.pop(0)
+    if front:
+        yield front
+    yield from _filled(groups, last, sheet, widths)
 
 
-def _lines(sheet: Sheet, row: Row, kinds: Sequence[float | None]) -> float:
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Each first line with those that follow it."""
+    groups: list[list[Row]] = []
+    for row in rows:
+        if row.first or not groups:
+            groups.append([])
+        groups[-1].append(row)
+    return groups
+
+
+def _filled(
+    groups: Sequence[list[Row]], most: int, sheet: Sheet, widths: Sequence[float | None]
+) -> list[list[Row]]:
+    """Pages of at most so many lines; what is longer than a page is broken."""
+    pages: list[list[Row]] = [[]]
+    full = 0.0
+    for group in groups:
+        fits = _height(group, sheet, widths) <= most
+        for piece in [group] if fits else [[row] for row in group]:
+            height = _height(piece, sheet, widths)
+            if pages[-1] and full + height > most:
+                pages.append([])
+                full = 0.0
+            pages[-1] += piece
+            full += height
+    return pages
+
+
+def _height(rows: Sequence[Row], sheet: Sheet, widths: Sequence[float | None]) -> float:
+    return sum(_lines(sheet, row, widths) for row in rows)
+
+
+def _lines(sheet: Sheet, row: Row, widths: Sequence[float | None]) -> float:
     """Lines that a row takes on the page, with the space above it."""
-    wrapped = [
-        -(-len(cell.text) * LETTER // width)
-        for cell, width in zip(sheet.shown(row), kinds, strict=True)
-        if width and cell.text
-    ]
-    return max([1.0, *wrapped]) + (0.5 if row.first else 0.0)
+    shown = zip(sheet.shown(row), widths, strict=True)
+    wrapped = [_wrapped(cell.text, width) for cell, width in shown if width]
+    return max([1, *wrapped]) + (0.5 if row.first else 0.0)
 
 
-def _kinds(sheet: Sheet) -> list[float | None]:
+@lru_cache(maxsize=4096)
+def _wrapped(text: str, width: float) -> int:
+    """Lines of a text in a broken column of so many pt."""
+    return len(wrap(text, max(1, int((width - APART) / LETTER))))
+
+
+def _widths(sheet: Sheet) -> list[float | None]:
     """The width in pt of each column that breaks its lines; None of the others."""
     longest = [sheet.width(i) for i in range(len(sheet.columns))]
-    broken = {i for i, c in enumerate(sheet.columns) if not c.right and longest[i] > LONG}
+    broken = [i for i, c in enumerate(sheet.columns)
+              if not (c.right or c.key) and longest[i] > LONG]  # fmt: skip
     fixed = sum(LETTER * n for i, n in enumerate(longest) if i not in broken)
     free = WIDE - fixed - 2 * SEPARATION * len(longest)
-    weights = {i: min(longest[i], 90) ** 0.5 for i in broken}
-    total = sum(weights.values()) or 1.0
-    shares = {i: max(NARROW, free * weight / total) for i, weight in weights.items()}
-    # One broken column of short texts needs no more than they are long.
-    return [min(shares[i], LETTER * longest[i]) if i in broken else None
-            for i in range(len(longest))]  # fmt: skip
+    found: list[float | None] = [None] * len(longest)
+    for i in broken:
+        found[i] = max(_least(sheet, i), free / len(broken))
+    found = _shared(sheet, found)
+    # A column of short texts needs no more than they are long.
+    return [None if w is None else min(w, LETTER * longest[i] + APART) for i, w in enumerate(found)]
+
+
+def _least(sheet: Sheet, i: int) -> float:
+    """pt in which the longest word of a column stays whole."""
+    words = (word for row in sheet.rows for word in row.cells[i].text.split())
+    return APART + max(
+        (sum(CAPITAL if c.isupper() else LETTER for c in w) for w in words), default=0
+    )
+
+
+def _shared(sheet: Sheet, widths: list[float | None]) -> list[float | None]:
+    """Width goes from one broken column to another as long as that saves lines."""
+    least = {i: _least(sheet, i) for i, width in enumerate(widths) if width}
+    best = _height(sheet.rows, sheet, widths)
+    for step in (*STEPS, *STEPS):
+        for give, take in permutations(least, 2):
+            tried = list(widths)
+            tried[give], tried[take] = (widths[give] or 0) - step, (widths[take] or 0) + step
+            count = _height(sheet.rows, sheet, tried)
+            if (tried[give] or 0) >= least[give] and count < best:
+                widths, best = tried, count
+    return widths
 
 
 def _table(sheet: Sheet, rows: Sequence[Row], title: str, notes: str) -> Iterator[str]:
-    kinds = _kinds(sheet)
     columns = "".join(
         "r" if c.right else _broken(width) if width else "l"
-        for c, width in zip(sheet.columns, kinds, strict=True)
+        for c, width in zip(sheet.columns, _widths(sheet), strict=True)
     )
     yield "\\begin{table*}[t]"
     yield f"\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{{SEPARATION:g}pt}}"
@@ -130,9 +190,8 @@ def _table(sheet: Sheet, rows: Sequence[Row], title: str, notes: str) -> Iterato
 
 def _broken(width: float) -> str:
     """A column that breaks its lines, set apart from the next."""
-    apart = 3 * SEPARATION
-    inner = width - apart
-    return rf">{{\raggedright\arraybackslash}}p{{{inner:.0f}pt}}@{{\hspace{{{apart:g}pt}}}}"
+    inner = width - APART
+    return rf">{{\raggedright\arraybackslash}}p{{{inner:.0f}pt}}@{{\hspace{{{APART:g}pt}}}}"
 
 
 def _heads(sheet: Sheet) -> Iterator[str]:
@@ -147,7 +206,15 @@ def _heads(sheet: Sheet) -> Iterator[str]:
             first += count
         yield " & ".join(cells) + r" \\"
         yield "".join(rules)
-    yield " & ".join(tex(c.short or c.head) for c in sheet.columns) + r" \\"
+    yield " & ".join(_named(c) for c in sheet.columns) + r" \\"
+
+
+def _named(column: Column) -> str:
+    """The heading of a column; `macro-F1, 14` stands on two lines under its group."""
+    first, comma, rest = (column.short or column.head).partition(", ")
+    if not (column.group and comma):
+        return tex(column.short or column.head)
+    return rf"\shortstack[r]{{{tex(first)},\\{tex(rest)}}}"
 
 
 def _cell(cell: Cell) -> str:

@@ -14,6 +14,7 @@ from bench.reporting.tables import Figure, language_scores
 from bench.runs.features import FEATURES
 from bench.spec import TREATMENT
 from bench.store import RunFolder, read_json
+from bench.suites.suite import Row
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -58,7 +59,16 @@ def leaderboard(suite: Summary) -> dict[str, Any]:
         if names
     ]
     note = "Reads: " + "; ".join(f"{kind}, {text}" for kind, text in MARKS.items()) + "."
-    return {"columns": columns, "groups": groups, "note": note}
+    meant = [(row.name, _meant(row)) for row in suite.suite.rows if row.name in suite.keys]
+    return {"columns": columns, "groups": groups, "note": note, "meant": meant}
+
+
+def _meant(row: Row) -> str:
+    """What a row is: the parts that the paper's table ticks, or its model and settings."""
+    if row.ticks:
+        return " + ".join(row.ticks)
+    settings = ", ".join(setting.removeprefix("model.params.") for setting in row.overrides)
+    return f"model {row.model}{' with ' if settings else ''}{settings}"
 
 
 def _columns(suite: Summary, rows: Sequence[str]) -> Iterator[Column]:

@@ -14,7 +14,7 @@ from bench.errors import unknown
 from bench.files import csv_text
 from bench.reporting.latex import latex
 from bench.reporting.layout import Cell, Sheet
-from bench.terminal import GAP, room
+from bench.terminal import GAP, painted, room
 
 BROKEN = 17  # letters of a last column that breaks its lines, at least
 
@@ -78,7 +78,8 @@ def _block(sheet: Sheet, chosen: Sequence[int], width: int) -> Iterator[str]:
 
     def lines(cells: Sequence[str]) -> Iterator[str]:
         first, *rest = wrap(cells[-1], widths[chosen[-1]]) or [""]
-        yield line([*cells[:-1], first])
+        shown = line([*cells[:-1], first])
+        yield shown.removesuffix(first) + painted(first) if first else shown
         yield from (" " * used + more for more in rest)
 
     yield line([columns[i].name for i in chosen])

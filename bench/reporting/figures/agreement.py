@@ -10,6 +10,7 @@ import numpy as np
 from bench.figures import DIVERGING, ONE, pyplot
 from bench.reporting.conclusions import DISTINCT, F1, RAW
 from bench.reporting.figures import Drawn
+from bench.reporting.figures.parts import letters_on
 from bench.runs.features import FEATURES
 from bench.spec import TREATMENT
 from bench.terminal import number
@@ -42,10 +43,10 @@ def draw(suite: Summary) -> Drawn | None:
     for i, j in combinations(range(count), 2):
         found[i, j] = found[j, i] = np.nan_to_num(spearmanr(means[i], means[j]).statistic)
     figure, axis = pyplot().subplots(figsize=(ONE, 3.0))
-    axis.imshow(found, cmap=DIVERGING, vmin=-1, vmax=1)
+    drawn = axis.imshow(found, cmap=DIVERGING, vmin=-1, vmax=1)
     for (i, j), value in np.ndenumerate(found):
         if i != j:
-            colour = "white" if abs(value) > 0.75 else "black"
+            colour = letters_on(drawn.to_rgba(value))
             axis.text(j, i, number(value, 2), ha="center", va="center", color=colour)
     axis.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(count), names)

@@ -10,7 +10,7 @@ from bench.figures import BLUE, INK, PALE, SEQUENTIAL, TWO, pyplot
 from bench.metrics.alignment import THRESHOLD
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.parts import dot_handle, label
-from bench.reporting.figures.sealed import OURS, PAPER_ROWS, by_finding, cosines, holding
+from bench.reporting.figures.sealed import OURS, PAPER_ROWS, by_finding, cosines, shown
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BINS = 40
 
 def draw(suite: Summary) -> Drawn | None:
     """A heat map and two histograms a row, of its first training."""
-    found = holding(suite, "images", SHOWN)
+    found = shown(suite, "images", SHOWN)
     if not found:
         return None
     order, normal = by_finding(suite)
@@ -63,14 +63,20 @@ def draw(suite: Summary) -> Drawn | None:
                  dot_handle("film and another report", PALE, marker="s")],
         loc="lower center", ncols=2,
     )  # fmt: skip
-    best = max(areas, key=lambda r: areas[r])
-    figure.suptitle(
-        f"Own pairs are told from others best by {best} (AUC {number(areas[best], 2)}), least by "
-        f"{min(areas, key=lambda r: areas[r])} ({number(min(areas.values()), 2)})",
-        x=0.01, y=0.985, ha="left", va="top",
-    )  # fmt: skip
+    figure.suptitle(_title(areas), x=0.01, y=0.985, ha="left", va="top")
     figure.subplots_adjust(left=0.035, right=0.99, top=0.875, bottom=0.225)
     return Drawn(figure, data)
+
+
+def _title(areas: dict[str, float]) -> str:
+    best, least = (chosen(areas, key=lambda r: areas[r]) for chosen in (max, min))
+    told = f"AUC {number(areas[best], 2)}, chance .50"
+    if best == least:
+        return f"{best} tells own pairs from others with {told}"
+    return (
+        f"Own pairs are told from others best by {best} ({told}), least by {least} "
+        f"({number(areas[least], 2)})"
+    )
 
 
 def _map(axis: Any, values: np.ndarray, normal: int) -> None:

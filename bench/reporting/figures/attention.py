@@ -36,11 +36,11 @@ def draw(suite: Summary) -> Drawn | None:
     maps: list[tuple[str, str]] = [
         (row, kind) for row, a in found.items() for kind in ("attention", "free") if kind in a
     ]
-    height = 1.75 + 0.2 * len(rows) + 1.1
+    height = 2.75 + 0.2 * len(rows)
     figure = pyplot().figure(figsize=(TWO, height))
     first = 0.62 / height
-    below = figure.add_axes((0.125, first, 0.86, 0.2 * len(rows) / height))
-    _shares(below, suite, rows)
+    for left, width, shown in ((0.125, 0.54, _shares), (0.7, 0.285, _gains)):
+        shown(figure.add_axes((left, first, width, 0.2 * len(rows) / height)), suite, rows)
     phrase = _films(figure, suite, found, maps, height)
     figure.legend(
         handles=[dot_handle("attention"), dot_handle("without the mask", ORANGE, True),
@@ -63,7 +63,7 @@ def _title(suite: Summary, rows: list[str]) -> str:
     beyond = {row: gain for row, gain in gains.items() if gain.low > 0}
     shown = beyond or gains
     top = max(shown, key=lambda row: shown[row].value)
-    said = f"{top}, {number(shown[top].value)} {interval(shown[top].low, shown[top].high)}"
+    said = f"{top}, {number(shown[top].value, 4)} {interval(shown[top].low, shown[top].high, 4)}"
     if not beyond:
         return (
             f"No row's words look at the boxes more than their position alone would (most: {said})"
@@ -82,7 +82,17 @@ def _shares(axis: Any, suite: Summary, rows: list[str]) -> None:
         if abs(free - own) > 1e-9:
             axis.plot(free, i + 0.22, "o", color=ORANGE, markerfacecolor="white", markersize=3.6)
     row_axis(axis, labels(suite, rows))
-    axis.set_xlabel("share of a phrase's attention inside the boxes of its finding, 95 % intervals")
+    axis.set_xlabel("share of a phrase's attention inside the boxes of its finding")
+
+
+def _gains(axis: Any, suite: Summary, rows: list[str]) -> None:
+    """What is beyond position, paired by study: its interval is the claim's."""
+    axis.axvline(0, color=SKY, linewidth=1.0)
+    gains = [suite.figure(r, GAIN, FEATURES) for r in rows]
+    dots(axis, gains, [INK if g.low > 0 else GREY for g in gains])
+    row_axis(axis, rows, named=False)
+    axis.locator_params(axis="x", nbins=4)
+    axis.set_xlabel("attention less position alone, 95 %")
 
 
 def _films(
@@ -108,7 +118,7 @@ def _films(
             grid = a[kind][at].astype(float).reshape(a["grid"])[0]
             axis.imshow(grid, cmap="inferno", alpha=0.55, extent=(0, 1, 1, 0), vmin=0)
             share = a["shares"][at][SHARES.index("own" if kind == "attention" else "free")]
-            without = " without" if kind == "free" else ""
+            without = ", no mask" if kind == "free" else ""
             axis.set_xlabel(f"inside {number(float(share), 2)}", labelpad=2)
             axis.set_title(f"{label(suite, row).split(':')[0]}{without}", pad=2)
         else:

@@ -6,7 +6,7 @@ from collections import Counter
 from math import exp
 from typing import TYPE_CHECKING, Any
 
-from bench.figures import BLUE, GREY, INK, ORANGE, PALE, SKY, TWO, pyplot
+from bench.figures import BLUE, GREY, INK, ORANGE, SKY, TWO, pyplot
 from bench.reporting.claims import Entry, ledger
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.parts import dot_handle, row_axis
@@ -23,13 +23,13 @@ from bench.stats.verdicts import (
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
-COLOURS = {
-    CONFIRMED: BLUE,
-    REVERSED: ORANGE,
-    EXCLUDED: INK,
-    NO_EFFECT: SKY,
-    UNRESOLVED: GREY,
-    ONE_TRAINING: PALE,
+STYLES = {  # of a verdict: colour, marker, filled
+    CONFIRMED: (BLUE, "o", True),
+    REVERSED: (ORANGE, "v", True),
+    EXCLUDED: (INK, "s", True),
+    NO_EFFECT: (SKY, "s", False),
+    UNRESOLVED: (GREY, "o", False),
+    ONE_TRAINING: (GREY, "x", True),
 }
 TITLES = {"alignment": "alignment score", "attention-box-gain": "attention in boxes"}
 PANELS = ("BLEU-4", "CIDEr", "alignment", "attention-box-gain")
@@ -55,8 +55,8 @@ def draw(suite: Summary) -> Drawn | None:
     counts = Counter(e.verdict.kind for e in entries)
     handles = [dot_handle("paper, one run", GREY, True, "D")]
     handles += [
-        dot_handle(f"{kind} ({counts[kind]})", colour, kind == UNRESOLVED)
-        for kind, colour in COLOURS.items()
+        dot_handle(f"{kind} ({counts[kind]})", colour, not filled, marker)
+        for kind, (colour, marker, filled) in STYLES.items()
         if counts[kind]
     ]
     figure.legend(handles=handles, loc="lower center", ncols=6, columnspacing=1.0,
@@ -75,18 +75,20 @@ def _title(counts: Counter[str]) -> str:
 
 
 def _short(rows: str) -> str:
-    return rows.removeprefix("(").replace(") / 2", " (mean)").replace(" - ", " − ")
+    """a − BASE, or of a mean of two: a − BASE, e − d (mean)."""
+    inner = rows.removeprefix("(").removesuffix(") / 2").replace(" + ", ", ").replace(" - ", " − ")
+    return f"{inner} (mean)" if rows.startswith("(") else inner
 
 
 def _panel(axis: Any, entries: list[Entry], rows: list[str]) -> None:
     axis.axvline(0, color=INK, linewidth=0.6)
     for entry in entries:
-        place, colour = rows.index(entry.claim.rows), COLOURS.get(entry.verdict.kind, GREY)
+        place = rows.index(entry.claim.rows)
+        colour, marker, filled = STYLES[entry.verdict.kind]
         value, low, high = _scaled(entry)
-        hollow = entry.verdict.kind == UNRESOLVED
         axis.hlines(place, low, high, color=colour, linewidth=1.1)
-        axis.plot(value, place, "o", color=colour, markersize=3.4,
-                  markerfacecolor="white" if hollow else colour)  # fmt: skip
+        axis.plot(value, place, marker, color=colour, markersize=3.6,
+                  markerfacecolor=colour if filled else "white")  # fmt: skip
         if entry.claimed is not None:
             axis.plot(_points(entry, entry.claimed), place, "D", color=GREY, markersize=3.2,
                       markerfacecolor="white", markeredgewidth=0.8)  # fmt: skip

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
 SCORES = {WORDED: TREATMENT, F1: RAW}
+SIDES = (  # of a dot, where its name may stand: alignment, and points away
+    ("left", "center", 4, 0), ("right", "center", -4, 0), ("center", "bottom", 0, 4),
+    ("center", "top", 0, -4), ("left", "bottom", 3, 2), ("right", "bottom", -3, 2),
+    ("left", "top", 3, -2), ("right", "top", -3, -2),
+)  # fmt: skip
 NAMES = {WORDED: WORDED, F1: "findings F1"}
 
 
@@ -54,6 +59,10 @@ def draw(suite: Summary) -> Drawn | None:
     )  # fmt: skip
     figure.suptitle(_title(flops, kinds), x=0.01, y=0.985, ha="left", va="top")
     figure.subplots_adjust(left=0.075, right=0.985, top=0.92, bottom=0.17)
+    for line, (score, text) in zip(axes, SCORES.items(), strict=True):
+        heights = {r: suite.figure(r, score, text).value for r in rows}
+        for axis, values in zip(line, axes_of.values(), strict=True):
+            _names(axis, {r: (values[r], heights[r]) for r in rows})
     data = [
         {"row": r, "FLOPs": flops[r], "parameters": sizes[r],
          **{NAMES[s]: suite.figure(r, s, t).value for s, t in SCORES.items()}}
@@ -96,20 +105,29 @@ def _panel(
         axis.plot(values[row], found.value, "o", color=colour, markersize=3.2)
     axis.set_xscale("log")
     plain_numbers(axis.xaxis)
-    axis.margins(x=0.12)
-    _names(axis, {r: (values[r], suite.figure(r, score, text).value) for r in rows})
+    low, high = min(values.values()), max(values.values())
+    apart = max((high / low) ** 0.12, 1.1)  # also of one row alone
+    axis.set_xlim(low / apart, high * apart)
     return shown
 
 
 def _names(axis: Any, places: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside the dots, but for those that would lie on a dot or another name."""
+    """Names beside the dots, on the first side where they lie on no dot and no other name."""
+    axis.autoscale_view()
     points = {r: axis.transData.transform(p) * 72 / axis.figure.dpi for r, p in places.items()}
+    frame = [x * 72 / axis.figure.dpi for x in axis.bbox.extents]
     taken = [(x - 2, y - 2, x + 2, y + 2) for x, y in points.values()]
     for row, (x, y) in points.items():
-        box = (x + 3, y, x + 5 + 4.6 * len(row), y + 8)
-        if not any(_overlap(box, other) for other in taken):
-            axis.annotate(row, places[row], (4, 1), textcoords="offset points")
-            taken.append(box)
+        wide = 4.9 * len(row)
+        for ha, va, dx, dy in SIDES:
+            left = x + dx - {"left": 0.0, "right": wide, "center": wide / 2}[ha]
+            low = y + dy - {"bottom": 0.0, "top": 7.0, "center": 3.5}[va]
+            box = (left, low, left + wide, low + 7)
+            inside = frame[0] <= box[0] and box[2] <= frame[2] + 6
+            if inside and not any(_overlap(box, other) for other in taken):
+                axis.annotate(row, places[row], (dx, dy), ha=ha, va=va, textcoords="offset points")
+                taken.append(box)
+                break
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:

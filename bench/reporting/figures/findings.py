@@ -11,7 +11,7 @@ from bench.figures import DIVERGING, TWO, pyplot
 from bench.metrics.clinical.f1 import findings
 from bench.metrics.clinical.observations import NO_FINDING, OBSERVATIONS
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import labels
+from bench.reporting.figures.parts import labels, letters_on
 from bench.suites.suite import floor_title
 from bench.terminal import number
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bench.reporting.summary import Summary
 
 FAMILY, TEXT, FLOOR = "chexpert-rules", "raw", "nearest"
+WIDE = 0.82 * TWO * 72  # pt across the map
+FLAT, TALL = 0.8, 1.25  # inches above the map for names that lie, and for slanted ones
 FEWEST = 3  # references with a finding that is shown
 
 
@@ -47,21 +49,25 @@ def draw(suite: Summary) -> Drawn | None:
     if not found or not chosen:
         return None
     gaps = np.array([s.f1[chosen] - floor.f1[chosen] for s in found.values()])
-    height = 0.185 * len(found) + 1.2
+    height = 0.185 * len(found) + 1.2 + (TALL - FLAT if _slanted(chosen) else 0)
     figure, axis = pyplot().subplots(figsize=(TWO, height))
     reach = max(float(np.abs(gaps).max()), 0.05)
-    axis.imshow(gaps, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
+    drawn = axis.imshow(gaps, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
     for (i, j), gap in np.ndenumerate(gaps):
         text = ("+" if gap > 0 else "") + number(gap, 2)
-        dark = abs(gap) > 0.6 * reach
-        axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
-    _heads(axis, suite, list(found), chosen, floor)
+        axis.text(j, i, text, ha="center", va="center", color=letters_on(drawn.to_rgba(gap)))
+    top = _heads(axis, suite, list(found), chosen, floor)
     figure.suptitle(
         _title(list(found), chosen, gaps),
         x=0.01, y=1 - 0.06 / height, ha="left", va="top",
     )  # fmt: skip
     axis.set_xlabel(f"F1 by finding ({FAMILY}), less the F1 of the {floor_title(FLOOR)}")
-    figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.8 / height, bottom=0.32 / height)
+    figure.subplots_adjust(
+        left=0.125,
+        right=0.94 if _slanted(chosen) else 0.985,
+        top=1 - top / height,
+        bottom=0.32 / height,
+    )
     data = [
         {"row": row, "finding": OBSERVATIONS[i], "F1": s.f1[i], "floor F1": floor.f1[i],
          "difference": s.f1[i] - floor.f1[i], "references": int(s.support[i])}
@@ -82,16 +88,31 @@ def _title(rows: list[str], chosen: list[int], gaps: np.ndarray) -> str:
     return f"{text}; most: {rows[i]}, {name}, +{number(float(gaps[i, ill[j]]), 2)}"
 
 
-def _heads(axis: Any, suite: Summary, rows: list[str], chosen: list[int], floor: Scores) -> None:
-    names = [
-        f"{OBSERVATIONS[i].replace(' ', chr(10), 1)}\n{number(floor.f1[i], 2)} · "
-        f"n {int(floor.support[i])}"
-        for i in chosen
-    ]
+def _slanted(chosen: list[int]) -> bool:
+    """Whether the longest word is wider than a column."""
+    longest = max(len(word) for i in chosen for word in OBSERVATIONS[i].split())
+    return 3.9 * longest > WIDE / len(chosen)
+
+
+def _heads(axis: Any, suite: Summary, rows: list[str], chosen: list[int], floor: Scores) -> float:
+    """Names of findings with the floor's F1 and the support; the inches that they take."""
+    slanted = _slanted(chosen)
+    facts = [(number(floor.f1[i], 2), f"n {int(floor.support[i])}") for i in chosen]
     axis.xaxis.tick_top()
-    axis.set_xticks(range(len(chosen)), names, linespacing=1.15)
+    if slanted:
+        axis.set_xticks(range(len(chosen)), [OBSERVATIONS[i] for i in chosen],
+                        rotation=30, ha="left", rotation_mode="anchor")  # fmt: skip
+        axis.tick_params(axis="x", pad=19)
+        for j, fact in enumerate(facts):
+            axis.annotate("\n".join(fact), (j, -0.5), (0, 2), textcoords="offset points",
+                          ha="center", va="bottom", linespacing=1.1)  # fmt: skip
+    else:
+        names = [f"{OBSERVATIONS[i].replace(' ', chr(10), 1)}\n{' · '.join(fact)}"
+                 for i, fact in zip(chosen, facts, strict=True)]  # fmt: skip
+        axis.set_xticks(range(len(chosen)), names, linespacing=1.15)
     axis.set_yticks(range(len(rows)), labels(suite, rows))
     axis.tick_params(length=0)
     axis.xaxis.set_label_position("bottom")
     for side in axis.spines.values():
         side.set_visible(False)
+    return TALL if slanted else FLAT

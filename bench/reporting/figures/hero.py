@@ -13,6 +13,7 @@ from bench.reporting.conclusions import (
     WORDED,
     Reading,
     above_floors,
+    higher,
     readings,
     studies,
 )
@@ -63,8 +64,7 @@ def _wording(axis: Any, suite: Summary, rows: list[str], found: dict[str, Readin
             axis.hlines(i, other, found[row].own, color=PALE, linewidth=0.8, zorder=0)
             axis.plot(other, i, "o", color=ORANGE, markerfacecolor="white", markersize=3.6)
     dots(axis, [suite.figure(r, WORDED, TREATMENT) for r in rows], [INK] * len(rows))
-    beaten = above_floors(suite, WORDED, TREATMENT).values()
-    count = sum(c.distinguishable and c.difference > 0 for c in beaten)
+    count = sum(map(higher, above_floors(suite, WORDED, TREATMENT).values()))
     axis.set_title(f"{count} of {len(rows)} rows beat every floor in {WORDED} …")
     axis.set_xlabel(f"{WORDED}, 95 % intervals")
     return shown

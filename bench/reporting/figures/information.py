@@ -9,7 +9,7 @@ import numpy as np
 from bench.data.registry import EMBEDDED
 from bench.figures import BLUE, GREEN, GREY, INK, SEQUENTIAL, TWO, pyplot
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import dot_handle, dots, labels, row_axis
+from bench.reporting.figures.parts import dot_handle, dots, labels, letters_on, row_axis
 from bench.reporting.image_information import CLASSES, ideal
 from bench.runs.features import FEATURES
 from bench.terminal import number
@@ -63,7 +63,7 @@ def _bounds(axis: Any, suite: Summary, rows: list[str], best: float | None) -> N
         dots(axis, found, [colour] * len(rows), shift)
     row_axis(axis, labels(suite, rows))
     axis.set_ylim(len(rows) - 0.5, -0.5)  # as the map beside it
-    axis.set_xlabel("bound, nats a report")
+    axis.set_xlabel("read from images (lower bound), nats a report")
 
 
 def _words(axis: Any, suite: Summary, rows: list[str]) -> list[dict[str, object]]:
@@ -72,10 +72,9 @@ def _words(axis: Any, suite: Summary, rows: list[str]) -> list[dict[str, object]
         axis.set_visible(False)
         return []
     values = np.array([[suite.figure(r, s, FEATURES).value for s in scores] for r in rows])
-    axis.imshow(values, cmap=SEQUENTIAL, aspect="auto", vmin=0)
-    middle = values.max() / 2
+    drawn = axis.imshow(values, cmap=SEQUENTIAL, aspect="auto", vmin=0)
     for (i, j), value in np.ndenumerate(values):
-        colour = "black" if value > middle else "white"
+        colour = letters_on(drawn.to_rgba(value))
         axis.text(j, i, number(value, 2), ha="center", va="center", color=colour)
     axis.xaxis.tick_top()
     axis.set_xticks(range(len(scores)), [CLASSES[s] for s in scores])

@@ -86,6 +86,13 @@ def dot_handle(text: str, colour: str = INK, hollow: bool = False, marker: str =
                   markersize=4, label=text)  # fmt: skip
 
 
+def letters_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever contrasts more with a colour (red, green, blue from 0 to 1)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    light = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "black" if (light + 0.05) ** 2 > 0.05 * 1.05 else "white"
+
+
 def plain_numbers(axis: Any, most: int = 4) -> None:
     """Ticks of a logarithmic axis as numbers: exponents would be smaller than other letters."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator

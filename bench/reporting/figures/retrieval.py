@@ -10,7 +10,7 @@ import numpy as np
 from bench.figures import BLUE, GREY, INK, ORANGE, TWO, pyplot
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.parts import label
-from bench.reporting.figures.sealed import OURS, PAPER_ROWS, cosines, film, holding, ranks
+from bench.reporting.figures.sealed import OURS, PAPER_ROWS, cosines, film, ranks, shown
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 SHOWN = (*PAPER_ROWS, OURS)
 TOP = 2  # reports a row
 LETTERS = 44  # of a line
-LINES = 9  # of a report
+MOST = 9  # lines of a report
+LINES = ((GREY, "-"), (ORANGE, "-."), (BLUE, "--"), (INK, "-"))  # of a row: colour, dashes
 
 
 def draw(suite: Summary) -> Drawn | None:
     """The film of one study, its nearest reports in each row, and all own reports' ranks."""
-    found = holding(suite, "images", SHOWN)
+    found = shown(suite, "images", SHOWN)
     if not found:
         return None
     studies = suite.data.split("test")
     similar = {row: cosines(arrays) for row, arrays in found.items()}
     places = {row: ranks(x) for row, x in similar.items()}
     study = _example(studies, places)
-    height = 1.5 + 1.28 * len(found)
+    height = max(1.5 + 1.28 * len(found), 4.2)  # the own report needs its room, too
     figure = pyplot().figure(figsize=(TWO, height))
     left = figure.add_axes((0.01, 1 - 1.95 / height, 0.2, 1.5 / height))
     left.imshow(film(suite, studies[study]), cmap="gray")
@@ -52,17 +53,20 @@ def draw(suite: Summary) -> Drawn | None:
         )
     axis = figure.add_axes((0.56, 0.4 / height, 0.42, 0.72 / height))
     _ranks(axis, suite, places, len(studies))
-    middle = {row: float(np.median(x)) for row, x in places.items()}
-    best = min(middle, key=lambda r: middle[r])
-    figure.suptitle(
-        f"The own report stands at rank {middle[best]:.0f} of {len(studies)} in {best}, at "
-        f"{middle[max(middle, key=lambda r: middle[r])]:.0f} in "
-        f"{max(middle, key=lambda r: middle[r])} (medians; chance {(len(studies) + 1) / 2:.0f})",
-        x=0.01, y=1 - 0.05 / height, ha="left", va="top",
-    )  # fmt: skip
+    figure.suptitle(_title(places, len(studies)), x=0.01, y=1 - 0.05 / height, ha="left", va="top")
     data = [{"row": row, "study": studies[i].id, "rank": float(r)}
             for row, x in places.items() for i, r in enumerate(x)]  # fmt: skip
     return Drawn(figure, data)
+
+
+def _title(places: dict[str, np.ndarray], count: int) -> str:
+    middle = {row: float(np.median(x)) for row, x in places.items()}
+    best, worst = (chosen(middle, key=lambda r: middle[r]) for chosen in (min, max))
+    others = "" if best == worst else f", at {middle[worst]:.0f} in {worst}"
+    return (
+        f"The own report stands at rank {middle[best]:.0f} of {count} in {best}{others} "
+        f"(median; chance {(count + 1) / 2:.0f})"
+    )
 
 
 def _example(studies: tuple[Study, ...], places: dict[str, np.ndarray]) -> int:
@@ -98,7 +102,7 @@ def _row(
         for sentence in _sentences(studies[other].report):
             for line in wrap(sentence, LETTERS):
                 count += 1
-                if count <= LINES - 1:
+                if count <= MOST - 1:
                     colour = BLUE if sentence in own else INK
                     figure.text(x, y - 0.115 * count / tall, line, va="top", color=colour)
 
@@ -110,11 +114,10 @@ def _sentences(report: str) -> list[str]:
 def _ranks(axis: Any, suite: Summary, places: dict[str, np.ndarray], count: int) -> None:
     """How many studies have their own report among the first so many."""
     shares = np.arange(1, count + 1) / count
-    axis.plot(np.arange(1, count + 1), shares, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-    colours = dict(zip(SHOWN, (GREY, ORANGE, BLUE, INK), strict=True))
-    for row, x in places.items():
-        axis.step(np.sort(x), shares, color=colours[row], linewidth=1.0, where="post",
+    axis.plot(np.arange(1, count + 1), shares, color=GREY, linewidth=0.8, linestyle=":")
+    for (row, x), (colour, dashes) in zip(places.items(), LINES, strict=False):
+        axis.step(np.sort(x), shares, color=colour, linestyle=dashes, linewidth=1.0, where="post",
                   label=label(suite, row))  # fmt: skip
-    axis.set(xscale="log", xlabel="rank of the own report (dashes: chance)", ylabel="share")
+    axis.set(xscale="log", xlabel="rank of the own report (dots: chance)", ylabel="share")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axis.legend(loc="center right", bbox_to_anchor=(-0.16, 0.5))

@@ -36,6 +36,12 @@ def holding(suite: Summary, name: str, rows: tuple[str, ...] = ()) -> dict[str, 
     return {row: a for row, a in found.items() if name in a}
 
 
+def shown(suite: Summary, name: str, rows: tuple[str, ...]) -> dict[str, Arrays]:
+    """`holding` of these rows, or of the suite's first few where it has fewer than two of them."""
+    found = holding(suite, name, rows)
+    return found if len(found) > 1 else dict(list(holding(suite, name).items())[: len(rows)])
+
+
 def cosines(found: Arrays) -> np.ndarray:
     """(n, n) of each film with each report; equal reports get equal cosines, so that they tie."""
     images, reports = (found[k].astype(np.int64) for k in ("images", "reports"))

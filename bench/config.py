@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.settings import refuse_other_types
+from bench.settings import of_several, refuse_odd_parameters, refuse_other_types
 
 CONF = Path(__file__).parent / "conf"
+OWN = ("bench", "baselines", "uar", "mgca")  # the project's packages
+# Where parameters of its models are, those first that others are made of.
+OF_MODELS = ("size", "images", "backbone_params", "model.params")
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 GIVEN: set[str] = set()  # import paths in the overrides that this process was given
 # What damaged YAML, and overrides that are none, raise beside their readers' own errors.
@@ -125,6 +128,17 @@ def _refuse_odd(
     chosen = tuple(o for o in overrides if o.partition("=")[0] in _groups())
     before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
     refuse_other_types(found, before)
+    if str(found["model"].get("_target_")).partition(".")[0] in OWN:
+        for part in OF_MODELS:
+            refuse_odd_parameters(_at(found, part), _at(before, part), part)
+
+
+def _at(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What is at a dotted name, {} where that is not several values."""
+    found: Any = config
+    for key in name.split("."):
+        found = (found.get(key) if isinstance(found, Mapping) else None) or {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
@@ -136,8 +150,11 @@ def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
         if key in _groups() and value not in names(key):
             return unknown(key, value, names(key))
     chosen = [o for o in overrides if o.partition("=")[0] in _groups()]
-    known = _keys(compose(chosen)) if len(chosen) < len(overrides) else []
-    for key in (o.partition("=")[0] for o in overrides if o not in chosen):
+    whole = compose(chosen) if len(chosen) < len(overrides) else {}
+    known = _keys(whole)
+    for key, _, value in (o.partition("=") for o in overrides if o not in chosen):
+        if (several := _at(whole, key)) and not value.startswith(("{", "$", "null")):
+            return of_several(key, value, several)
         if key.lstrip("+~") == key and key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             nearest = f"did you mean {near[0]!r}? " if near else ""

@@ -22,7 +22,8 @@ from bench.settings import of_several, refuse_odd_parameters, refuse_other_types
 CONF = Path(__file__).parent / "conf"
 OWN = ("bench", "baselines", "uar", "mgca")  # the project's packages
 # Where parameters of its models are, those first that others are made of.
-OF_MODELS = ("size", "images", "backbone_params", "model.params")
+OF_MODELS = ("size", "images", "backbone_params", "model.params", "model.train.rates")
+VIEWS = "image_views"  # of a dataset, that its models see
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 GIVEN: set[str] = set()  # import paths in the overrides that this process was given
 # What damaged YAML, and overrides that are none, raise beside their readers' own errors.
@@ -129,6 +130,8 @@ def _refuse_odd(
     before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
     refuse_other_types(found, before)
     if str(found["model"].get("_target_")).partition(".")[0] in OWN:
+        of_data, known = ({VIEWS: _at(c, "dataset").get(VIEWS)} for c in (found, before))
+        refuse_odd_parameters(of_data, known, "dataset")
         for part in OF_MODELS:
             refuse_odd_parameters(_at(found, part), _at(before, part), part)
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 
 RANGE = "range"
 SCALARS = (bool, int, float, str)
+OF_FIELDS: Mapping[str, tuple[float, float]] = {"rates": (0.0, 1e3)}  # that hold several numbers
 
 
 def within(low: float, high: float, default: Any = MISSING, more: Mapping[str, Any] = {}) -> Any:
@@ -36,7 +37,7 @@ def refuse_odd(value: Any, where: str = "") -> None:
                 refuse_odd(item, name)
             elif isinstance(item, SCALARS):
                 _refuse_type(name, item, hints[one.name])
-                _refuse_range(name, item, one.metadata.get(RANGE))
+                _refuse_range(name, item, one.metadata.get(RANGE, OF_FIELDS.get(one.name)))
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -127,7 +128,7 @@ def _is_number(value: Any) -> bool:
 
 # By the last name of a setting; a whole number where both ends are whole, else any.
 Range = tuple[float, float]
-SIDE, WIDTH = (1, 8192), (1, 65536)
+SIDE, WIDTH = (1, 8192), (1, 16384)
 SHARE = (0.0, 1.0)
 DROPPED = (0.0, 0.99)  # 1 would leave nothing
 PARAMETERS: Mapping[str, Range] = {
@@ -138,13 +139,18 @@ PARAMETERS: Mapping[str, Range] = {
     **dict.fromkeys(("flip", "kl_ramp"), SHARE),
     **dict.fromkeys(("kl_weight", "usage_weight", "sharpness", "k"), (0.0, 1e6)),
     "rate": (0.0, 1e3),
-    "views": (1, 64),
+    **dict.fromkeys(("views", "image_views"), (1, 64)),
     "topk": (1, 65536),
     "rank": (1, 65536),
     "codebook_size": (2, 2**20),
     "prototypes": (2, 65536),
     "pieces": (8, 2**20),
     "max_pieces": (2, 65536),
+}
+CHOICES: Mapping[str, tuple[str, ...]] = {  # of how an image is prepared
+    "mode": ("squash", "short", "pad"),
+    "evaluate": ("squash", "center"),
+    "filter": ("lanczos", "bilinear"),
 }
 SPLIT = ("d", "width")  # what is divided among `heads` that are named beside it
 
@@ -158,8 +164,10 @@ def refuse_odd_parameters(given: Mapping[str, Any], known: Mapping[str, Any], wh
         name, before = f"{where}.{key}", known.get(key)
         if isinstance(value, Mapping):
             refuse_odd_parameters(value, before if isinstance(before, Mapping) else {}, name)
-        elif key in PARAMETERS and value != before and is_a(value, int, float):
-            _refuse_parameter(name, value, PARAMETERS[key])
+        elif key in CHOICES and value not in CHOICES[key]:
+            raise unknown(name, str(value), CHOICES[key])
+        elif (ends := _ends(where, key)) and value != before and is_a(value, int, float):
+            _refuse_parameter(name, value, ends)
     for key in SPLIT:
         if _wholes(given, key, "heads") and given[key] % given["heads"]:
             raise BenchError(
@@ -171,6 +179,10 @@ def refuse_odd_parameters(given: Mapping[str, Any], known: Mapping[str, Any], wh
             f"{where}.size={given['size']} is more than {where}.resize={given['resize']}",
             "images are resized first, and squares of `size` pixels are cut out of them",
         )
+
+
+def _ends(where: str, key: str) -> Range | None:
+    return OF_FIELDS.get(where.rpartition(".")[2]) or PARAMETERS.get(key)
 
 
 def _wholes(given: Mapping[str, Any], *keys: str) -> bool:

@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     known = _rows(arguments.board) if arguments.board else {}
     work = Workspace(out, arguments.cache)
     sides = [_named(text, out, known) for text in (arguments.a, arguments.b)]
+    _refuse_twice(sides)
     specs = {n: load_spec(f) for side in sides for n, f in side.items() if f}
     if len({fold_of(spec) for spec in specs.values()} - {None}) > 1:
         rows = dict(zip((arguments.a, arguments.b), sides, strict=True))
@@ -106,7 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
         for text, side in zip((arguments.a, arguments.b), sides, strict=True)
     )
     _refuse_mixed((a, b))
-    _refuse_twice(sides)
     found = corrected([_compare(a, b, m, arguments.treatment, dataset) for m in names])
     said = list(_conditions(found, a, b))
     if arguments.json:
@@ -196,15 +196,17 @@ def _rows(board: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _refuse_twice(sides: Sequence[Mapping[str, RunFolder | None]]) -> None:
-    """Several trainings a side are independent: the same one under two names is refused."""
-    if all(len(side) == 1 for side in sides):
-        return
+    """Nothing is compared with itself, and trainings of a side are independent: the same one under
+    two names is refused."""
     seen: dict[str, str] = {}
     for name, folder in (item for side in sides for item in side.items()):
         content = folder.run_id if folder else file_digest(Path(name))
         if content in seen:
             raise BenchError(
-                f"{name} and {seen[content]} are the same reports", "give each training once"
+                f"{name} and {seen[content]} are the same reports"
+                if name != seen[content]
+                else f"{name} was given twice: it differs from itself by nothing",
+                "give each training once, and another system to compare with",
             )
         seen[content] = name
 

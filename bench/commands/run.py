@@ -111,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         _help(job, planner, arguments.until)
         return 0
     ready = planner(pretrain=None)
+    _refuse_unfit(*(p.spec for p in ready.distinct()), work=work)
     if arguments.dry_run:
         from bench.perf.cost import told
 
@@ -123,7 +124,8 @@ def run(arguments: argparse.Namespace) -> int:
         _launch(arguments, ready, work)
     here = 1 if arguments.launcher != "local" else arguments.jobs
     with workers(_command(arguments, os.getpid()), here, ready, work):
-        plan = planner(pretrain=job.pretrain)
+        plan = planner(pretrain=partial(_pretrain, job))
+        _refuse_unfit(*(p.spec for p in plan.distinct()), work=work)
         print(describe(plan, work))
         job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
     if arguments.until == "tables":
@@ -134,6 +136,17 @@ def run(arguments: argparse.Namespace) -> int:
         for path in paths:
             print(f"wrote {path}")
     return 0
+
+
+def _refuse_unfit(*specs: RunSpec, work: Workspace) -> None:
+    from bench.perf.trial import refuse_unfit
+
+    refuse_unfit(specs, work)
+
+
+def _pretrain(job: Job, *specs: RunSpec) -> None:
+    _refuse_unfit(*specs, work=job.work)
+    job.pretrain(*specs)
 
 
 def _found(summary: Summary) -> str:

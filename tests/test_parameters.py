@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from bench.__main__ import main
 from bench.canonical import to_dict
 from bench.config import compose, names
@@ -102,7 +103,6 @@ def test_what_only_the_model_knows_is_said_before_the_plan(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("mgca +model.params.terms=[x]", "unknown terms"),
         ("dvae size.image.size=5", "DVAE takes no training step"),
         ("dvae +model.params.unknown=0", "unexpected keyword"),
     ],

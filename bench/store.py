@@ -311,7 +311,8 @@ def find_run(out: Path, prefix: str, kind: str = "run", others: Iterable[str] = 
 
 def load_spec(folder: RunFolder) -> RunSpec:
     """The spec of a run; one whose content is not that of the folder's name is refused."""
-    spec = from_dict(RunSpec, read_json(folder / "spec.json"), "spec.json")
+    path = folder / "spec.json"
+    spec = from_dict(RunSpec, read_json(path), str(path))
     if spec.run_id != folder.run_id:
         raise BenchError(
             f"{folder.path}/spec.json is the spec of {spec.run_id}", "the folder was altered"

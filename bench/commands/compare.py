@@ -86,6 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not names:
         raise BenchError("--metric names no score", f"known: {', '.join(registry.compared())}, ...")
     families = registry.families(names)
+    valid = {t for family in registry.families(registry.compared()) for t in _texts(family)}
+    if arguments.treatment not in {*valid, *(t for f in families for t in _texts(f))}:
+        raise unknown("treatment", arguments.treatment, valid)
     out = arguments.board / "runs" if arguments.board else arguments.out
     known = _rows(arguments.board) if arguments.board else {}
     work = Workspace(out, arguments.cache)
@@ -275,8 +278,12 @@ def _system(side: _Side, family: str, text: str, dataset: Dataset) -> System:
     return System(side.name, runs, ids, tuple(patients[i] for i in ids), side.seeded)
 
 
+def _texts(family: str) -> tuple[str, ...]:
+    return tuple(registry.load(family).treatments)
+
+
 def _table(training: _Training, family: str, text: str) -> np.ndarray:
-    known = registry.load(family).treatments
+    known = _texts(family)
     text = (
         text if text in known else known[0]
     )  # what is not made of text has a treatment of its own

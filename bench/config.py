@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.settings import of_several, refuse_odd_parameters, refuse_other_types
+from bench.settings import (
+    of_several,
+    refuse_no_name,
+    refuse_odd_parameters,
+    refuse_other_types,
+)
 
 CONF = Path(__file__).parent / "conf"
 OWN = ("bench", "baselines", "uar", "mgca")  # the project's packages
@@ -126,9 +131,13 @@ def _refuse_odd(
     for key in (o.partition("=")[0].lstrip("+~") for o in overrides):
         if re.split(r"[./@]", key)[0] == "hydra":
             raise BenchError(f"{key} is not a setting", "it is of Hydra's own programs")
+    for key in (o[1:] for o in overrides if o.startswith("~")):
+        if "." not in key:
+            raise BenchError(f"~{key} removes what every run needs", f"give {key} another value")
     chosen = tuple(o for o in overrides if o.partition("=")[0] in _groups())
     before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
     refuse_other_types(found, before)
+    refuse_no_name("dataset.name", found["dataset"].get("name"))
     if str(found["model"].get("_target_")).partition(".")[0] in OWN:
         of_data, known = ({VIEWS: _at(c, "dataset").get(VIEWS)} for c in (found, before))
         refuse_odd_parameters(of_data, known, "dataset")
@@ -186,6 +195,14 @@ def _groups() -> list[str]:
 
 def _shown_folders() -> str:
     return " and ".join(["bench/conf", *(str(p) for p in folders()[1:])])
+
+
+def refuse_repeated(overrides: Sequence[str]) -> None:
+    """BenchError for a setting that is given twice: which of its values is meant?"""
+    keys = [o.partition("=")[0].lstrip("+") for o in overrides]
+    for key in dict.fromkeys(k for k in keys if keys.count(k) > 1):
+        given = ", ".join(o for o, k in zip(overrides, keys, strict=True) if k == key)
+        raise BenchError(f"{key} is given twice: {given}", "give it once")
 
 
 def tokenizer_name(config: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
@@ -19,6 +20,7 @@ from bench.errors import BenchError, unknown
 
 RANGE = "range"
 SCALARS = (bool, int, float, str)
+NEEDED = ("", "dataset.", "budget.", "model.")  # where no setting may be null that has a value
 OF_FIELDS: Mapping[str, tuple[float, float]] = {"rates": (0.0, 1e3)}  # that hold several numbers
 
 
@@ -37,6 +39,8 @@ def refuse_odd(value: Any, where: str = "") -> None:
                 refuse_odd(item, name)
             elif isinstance(item, SCALARS):
                 _refuse_type(name, item, hints[one.name])
+                if one.name == "name":
+                    refuse_no_name(name, item)
                 _refuse_range(name, item, one.metadata.get(RANGE, OF_FIELDS.get(one.name)))
 
 
@@ -66,6 +70,12 @@ def is_a(value: Any, *kinds: type) -> bool:
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 
+def refuse_no_name(key: str, name: object) -> None:
+    """BenchError for what cannot be a folder's name: files are named after it."""
+    if not re.fullmatch(r"[\w][\w .+()@-]*", str(name)):
+        raise BenchError(f"{key}={name} is no name", "give letters, digits, dots, - and _")
+
+
 def _refuse_range(name: str, value: Any, ends: tuple[float, float] | None) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise BenchError(f"{name}={value:g}", "give a finite number")
@@ -86,13 +96,19 @@ def refuse_other_types(given: Mapping[str, Any], known: Mapping[str, Any], where
     """BenchError for a plain value where `known`, the YAML files' own, has one of another type."""
     for key, value in given.items():
         name, before = f"{where}{key}", known.get(key)
+        if isinstance(value, Mapping) and is_a(before, bool, int, float):
+            raise expected(name, type(before), value)
         if isinstance(value, Mapping):
             inner = before if isinstance(before, Mapping) else {}
             refuse_other_types(value, inner, f"{name}.")
         elif isinstance(before, Mapping) and before and value is not None:
             raise of_several(name, value, before)
+        elif value is None and before is not None and where in NEEDED:
+            raise BenchError(f"{name}=null: {name} is needed", "leave it out, or give a value")
         elif isinstance(value, float) and not math.isfinite(value):
             raise BenchError(f"{name}={value:g}", "give a finite number")
+        elif isinstance(value, list) and is_a(before, bool, int, float):
+            raise expected(name, type(before), value)
         elif isinstance(value, SCALARS) and isinstance(before, SCALARS):
             _refuse_other(name, value, type(before))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.config import refuse_repeated
 from bench.pretraining.appraise import RESULTS, render
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import RunSpec
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    refuse_repeated(arguments.overrides)
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
     job = Job(work, progress, metrics=())

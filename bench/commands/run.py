@@ -21,6 +21,7 @@ from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import suite_rows
+from bench.config import refuse_repeated
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
 from bench.runs.renditions import gather
@@ -89,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    refuse_repeated(arguments.overrides)
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
     # A wrong name is refused before hours of training; a score stands for its family.

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(parser().format_help())
         return 0
-    from bench.errors import BenchError
+    from bench.errors import BenchError, printable
 
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     except BenchError as error:
         if debug:
             raise
-        print(painted(f"error: {error}", sys.stderr), file=sys.stderr)
+        print(painted(f"error: {printable(str(error))}", sys.stderr), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         ended = "terminated" if stop.args == (signal.SIGTERM,) else "interrupted"
@@ -121,7 +121,9 @@ def _mute() -> None:
 
 def _refused(error: OSError) -> int:
     """What the system refused, in a line: 1 for a disk that is full or fails, 2 for the rest."""
-    what = str(error.filename or "the output")
+    from bench.errors import printable
+
+    what = printable(str(error.filename or "the output"))
     print(painted(f"error: {what}: {error.strerror or error}", sys.stderr), file=sys.stderr)
     print("  fix: see that it is there, of the right kind, and open to you", file=sys.stderr)
     if not error.filename:

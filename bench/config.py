@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.settings import refuse_other_types
+from bench.settings import (
+    of_several,
+    refuse_no_name,
+    refuse_odd_parameters,
+    refuse_other_types,
+)
 
 CONF = Path(__file__).parent / "conf"
+OWN = ("bench", "baselines", "uar", "mgca")  # the project's packages
+# Where parameters of its models are, those first that others are made of.
+OF_MODELS = ("size", "images", "backbone_params", "model.params", "model.train.rates")
+VIEWS = "image_views"  # of a dataset, that its models see
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 GIVEN: set[str] = set()  # import paths in the overrides that this process was given
 # What damaged YAML, and overrides that are none, raise beside their readers' own errors.
@@ -122,9 +131,26 @@ def _refuse_odd(
     for key in (o.partition("=")[0].lstrip("+~") for o in overrides):
         if re.split(r"[./@]", key)[0] == "hydra":
             raise BenchError(f"{key} is not a setting", "it is of Hydra's own programs")
+    for key in (o[1:] for o in overrides if o.startswith("~")):
+        if "." not in key:
+            raise BenchError(f"~{key} removes what every run needs", f"give {key} another value")
     chosen = tuple(o for o in overrides if o.partition("=")[0] in _groups())
     before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
     refuse_other_types(found, before)
+    refuse_no_name("dataset.name", found["dataset"].get("name"))
+    if str(found["model"].get("_target_")).partition(".")[0] in OWN:
+        of_data, known = ({VIEWS: _at(c, "dataset").get(VIEWS)} for c in (found, before))
+        refuse_odd_parameters(of_data, known, "dataset")
+        for part in OF_MODELS:
+            refuse_odd_parameters(_at(found, part), _at(before, part), part)
+
+
+def _at(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What is at a dotted name, {} where that is not several values."""
+    found: Any = config
+    for key in name.split("."):
+        found = (found.get(key) if isinstance(found, Mapping) else None) or {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
@@ -136,8 +162,11 @@ def _explained(error: Exception, overrides: Sequence[str]) -> BenchError:
         if key in _groups() and value not in names(key):
             return unknown(key, value, names(key))
     chosen = [o for o in overrides if o.partition("=")[0] in _groups()]
-    known = _keys(compose(chosen)) if len(chosen) < len(overrides) else []
-    for key in (o.partition("=")[0] for o in overrides if o not in chosen):
+    whole = compose(chosen) if len(chosen) < len(overrides) else {}
+    known = _keys(whole)
+    for key, _, value in (o.partition("=") for o in overrides if o not in chosen):
+        if (several := _at(whole, key)) and not value.startswith(("{", "$", "null")):
+            return of_several(key, value, several)
         if key.lstrip("+~") == key and key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             nearest = f"did you mean {near[0]!r}? " if near else ""
@@ -166,6 +195,14 @@ def _groups() -> list[str]:
 
 def _shown_folders() -> str:
     return " and ".join(["bench/conf", *(str(p) for p in folders()[1:])])
+
+
+def refuse_repeated(overrides: Sequence[str]) -> None:
+    """BenchError for a setting that is given twice: which of its values is meant?"""
+    keys = [o.partition("=")[0].lstrip("+") for o in overrides]
+    for key in dict.fromkeys(k for k in keys if keys.count(k) > 1):
+        given = ", ".join(o for o, k in zip(overrides, keys, strict=True) if k == key)
+        raise BenchError(f"{key} is given twice: {given}", "give it once")
 
 
 def tokenizer_name(config: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -40,6 +41,18 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> BenchError:
     near = difflib.get_close_matches(name, names, n=1)
     nearest = f"did you mean {near[0]!r}? " if near else ""
     return BenchError(f"unknown {kind} {name!r}", f"{nearest}known: {', '.join(names) or 'none'}")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what would move its cursor, colour or turn what follows is written out.
+
+    Names in errors are other people's. Line breaks stay.
+    """
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else _told(c) for c in text)
+
+
+def _told(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def some(items: Iterable[str], limit: int = 5) -> str:

@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+from zipfile import BadZipFile
 
 from bench.canonical import digest, from_dict
 from bench.errors import BenchError, DataError, some, unknown
 from bench.files import file_digest, locked, unwritable, write_atomic
 from bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MANIFEST = "manifest.json"
 SEAL = "seal"
@@ -46,6 +51,30 @@ def read_json(path: Path) -> Any:
         raise DataError(f"cannot read {path}: {error.strerror}", PUT_BACK) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested too deeply
         raise DataError(f"{path} is not valid JSON: {error}", PUT_BACK) from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file, out of a sealed run only as they were sealed; else a DataError.
+
+    Numbers and texts: pickled objects, which numpy would offer to execute, are damage.
+    """
+    import numpy as np
+
+    try:
+        with np.load(sealed(path), allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except OSError as error:
+        raise damaged(path, error.strerror or "it ends early or is no such file") from error
+    except (AttributeError, *DAMAGE) as error:
+        raise damaged(path, "it is not an npz file of numbers and texts") from error
+
+
+# What readers of npz files raise for one that is none (an array alone has no `files`).
+DAMAGE = (EOFError, ValueError, LookupError, TypeError, NotImplementedError, BadZipFile, zlib.error)
+
+
+def damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is damaged: {why}", PUT_BACK)
 
 
 def _no_number(name: str) -> Any:
@@ -282,7 +311,8 @@ def find_run(out: Path, prefix: str, kind: str = "run", others: Iterable[str] = 
 
 def load_spec(folder: RunFolder) -> RunSpec:
     """The spec of a run; one whose content is not that of the folder's name is refused."""
-    spec = from_dict(RunSpec, read_json(folder / "spec.json"), "spec.json")
+    path = folder / "spec.json"
+    spec = from_dict(RunSpec, read_json(path), str(path))
     if spec.run_id != folder.run_id:
         raise BenchError(
             f"{folder.path}/spec.json is the spec of {spec.run_id}", "the folder was altered"

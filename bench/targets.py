@@ -22,7 +22,7 @@ from bench.settings import leaves
 PACKAGES = "BENCH_PACKAGES"  # names of packages whose code is trusted, by commas
 PARTS = ("model", "floor", "image_tokenizer", "encoder")  # groups whose `_target_` is a part
 IN_PARAMETERS = (*PARTS, "size", "suite")  # groups whose values may name a part's own parts
-OWN = ("bench", "baselines", "uar", "mgca")
+OWN = config.OWN
 _TARGET = re.compile(rf"\b_target_\s*:\s*[\"']?({config.IMPORT_PATH.pattern})")
 
 

@@ -111,3 +111,21 @@ def test_wrong_sides(made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture
     for a, words in ((f"{one},{base}", "trainings of 2 specs"), (f"{two},{two}", "given twice")):
         assert main(compared(made, a, "constant")) == 2
         assert words in capsys.readouterr().err
+
+
+def test_nothing_is_compared_with_itself(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(compared(made, "good", "good")) == 2
+    assert "was given twice: it differs from itself by nothing" in capsys.readouterr().err
+    plan, work = made
+    same = str(work.out / plan.runs[0].spec.run_id / "predictions.csv")
+    assert main(compared(made, same, same)) == 2
+    assert "was given twice" in capsys.readouterr().err
+
+
+def test_an_unknown_treatment_is_no_other_one(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(compared(made, "good", "BASE", "--treatment", "nonsense")) == 2
+    assert "unknown treatment 'nonsense'" in capsys.readouterr().err

@@ -243,6 +243,30 @@ def test_no_verb_opens_a_socket_or_unpickles(
     assert Workspace(work.out).out
 
 
+def test_names_in_errors_do_nothing_to_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "\x1b[31m\u202ered\x07"
+    (tmp_path / "p.csv").write_text(f"study_id,report\n{odd},clear\n", encoding="utf-8")
+    small = ["dataset.train=4", "dataset.val=2", "dataset.test=2"]
+    assert main(["score", str(tmp_path / "p.csv"), *small, "--metrics=BLEU"]) == 2
+    assert main(["score", str(tmp_path / odd), *small, "--metrics=BLEU"]) == 2
+    said = capsys.readouterr().err
+    assert said.count(r"\x1b[31m\u202ered\x07") == 2
+    assert not set(said) & {"\x1b", "\u202e", "\x07"}
+
+
+def test_a_setting_given_twice_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.csv").write_text("study_id,report\n1,clear\n")
+    twice = ["dataset.test=2", "dataset.test=3"]
+    assert main(["score", str(tmp_path / "p.csv"), *twice, "--metrics=BLEU"]) == 2
+    assert main(["pretrain", "dvae", *twice, f"--out={tmp_path / 'runs'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("dataset.test is given twice: dataset.test=2, dataset.test=3") == 2
+
+
 # --- the table in docs -------------------------------------------------------------------------
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made import METRICS, SUITE, make
 
@@ -14,6 +16,7 @@ from bench.boards.publish import publish
 from bench.boards.rows import suite_rows
 from bench.boards.validate import validate
 from bench.errors import BenchError, DataError
+from bench.metrics.scoring import Scored
 from bench.reporting.summary import Summary
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
@@ -159,3 +162,49 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
         read_json(tmp_path / "x.json")
     with pytest.raises(BenchError, match="cannot read"):
         read_json(tmp_path)
+
+
+def of_objects(path: Path) -> None:
+    np.savez(path, facts=np.array([{"a": 1}], dtype=object))
+
+
+def of_one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array([{}], dtype=object))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        of_objects,
+        of_one_array,
+        lambda path: np.savez(path, facts=np.array("[]")),
+        lambda path: np.savez(path, other=np.ones(2)),
+        lambda path: path.write_bytes(b"PK\3\4junk"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink() or path.mkdir(),
+    ],
+)
+def test_statistics_that_are_none_are_called_damaged(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.npz"
+    path.touch()
+    write(path)
+    with pytest.raises(DataError, match=r"scores\.npz is damaged") as caught:
+        Scored.load(path)
+    assert "put the file back" in caught.value.hint
+    assert "pickle" not in str(caught.value)
+
+
+def test_a_sealed_spec_that_is_none_is_named_and_the_others_are_verified(
+    made: tuple[Plan, Workspace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, work = made
+    [base] = folders(plan, work, "BASE")
+    (base / "spec.json").write_text("[]")
+    base.seal(status="scored", scoring="x")
+    assert main(["verify", f"--out={work.out}", f"--cache={work.cache}"]) == 3
+    out = capsys.readouterr().out
+    assert f"{base / 'spec.json'}: expected a mapping" in out
+    assert out.count("ok  ") == 3

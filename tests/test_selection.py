@@ -40,7 +40,6 @@ def test_each_selection_has_a_folder_of_its_own() -> None:
     ("one", "other"),
     [
         (("a=b", "c=d"), ("c=d", "a=b")),
-        (("a=x", "a=b", "c=d"), ("a=b", "c=d")),
         (("dataset=synthetic", "a=b"), ("a=b",)),
     ],
 )

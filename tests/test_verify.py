@@ -16,6 +16,7 @@ from test_execute import SPEC
 from bench.__main__ import main
 from bench.errors import DataError
 from bench.metrics import ptb
+from bench.metrics.scoring import Scored
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
@@ -242,3 +243,17 @@ def test_unknown_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{SPEC.run_id}" in capsys.readouterr().err
     assert main(["verify", "--out", str(place / "none")]) == 2
     assert "no sealed run in" in capsys.readouterr().err
+
+
+def test_statistics_that_are_not_those_of_the_reports_are_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sealed by whoever made them up: the scores are right, and what is compared is not."""
+    folder = trained(place)
+    scored = Scored.load(folder / "scores.npz")
+    wrong = {key: table + 1 for key, table in scored.statistics.items()}
+    replace(scored, statistics=wrong).save(folder / "scores.npz")
+    folder.seal(**{k: (folder.manifest or {})[k] for k in ("status", "scoring")})
+    assert verify(place) == 0
+    assert verify(place, "--rescore") == 3
+    assert "scores.npz: r2gen@1 BLEU: other statistics than now" in capsys.readouterr().out

@@ -86,10 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not names:
         raise BenchError("--metric names no score", f"known: {', '.join(registry.compared())}, ...")
     families = registry.families(names)
+    valid = {t for family in registry.families(registry.compared()) for t in _texts(family)}
+    if arguments.treatment not in {*valid, *(t for f in families for t in _texts(f))}:
+        raise unknown("treatment", arguments.treatment, valid)
     out = arguments.board / "runs" if arguments.board else arguments.out
     known = _rows(arguments.board) if arguments.board else {}
     work = Workspace(out, arguments.cache)
     sides = [_named(text, out, known) for text in (arguments.a, arguments.b)]
+    _refuse_twice(sides)
     specs = {n: load_spec(f) for side in sides for n, f in side.items() if f}
     if len({fold_of(spec) for spec in specs.values()} - {None}) > 1:
         rows = dict(zip((arguments.a, arguments.b), sides, strict=True))
@@ -106,7 +110,6 @@ def run(arguments: argparse.Namespace) -> int:
         for text, side in zip((arguments.a, arguments.b), sides, strict=True)
     )
     _refuse_mixed((a, b))
-    _refuse_twice(sides)
     found = corrected([_compare(a, b, m, arguments.treatment, dataset) for m in names])
     said = list(_conditions(found, a, b))
     if arguments.json:
@@ -196,15 +199,17 @@ def _rows(board: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _refuse_twice(sides: Sequence[Mapping[str, RunFolder | None]]) -> None:
-    """Several trainings a side are independent: the same one under two names is refused."""
-    if all(len(side) == 1 for side in sides):
-        return
+    """Nothing is compared with itself, and trainings of a side are independent: the same one under
+    two names is refused."""
     seen: dict[str, str] = {}
     for name, folder in (item for side in sides for item in side.items()):
         content = folder.run_id if folder else file_digest(Path(name))
         if content in seen:
             raise BenchError(
-                f"{name} and {seen[content]} are the same reports", "give each training once"
+                f"{name} and {seen[content]} are the same reports"
+                if name != seen[content]
+                else f"{name} was given twice: it differs from itself by nothing",
+                "give each training once, and another system to compare with",
             )
         seen[content] = name
 
@@ -273,8 +278,12 @@ def _system(side: _Side, family: str, text: str, dataset: Dataset) -> System:
     return System(side.name, runs, ids, tuple(patients[i] for i in ids), side.seeded)
 
 
+def _texts(family: str) -> tuple[str, ...]:
+    return tuple(registry.load(family).treatments)
+
+
 def _table(training: _Training, family: str, text: str) -> np.ndarray:
-    known = registry.load(family).treatments
+    known = _texts(family)
     text = (
         text if text in known else known[0]
     )  # what is not made of text has a treatment of its own

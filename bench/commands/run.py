@@ -21,6 +21,7 @@ from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import suite_rows
+from bench.config import refuse_repeated
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
 from bench.runs.renditions import gather
@@ -89,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    refuse_repeated(arguments.overrides)
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
     # A wrong name is refused before hours of training; a score stands for its family.
@@ -111,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         _help(job, planner, arguments.until)
         return 0
     ready = planner(pretrain=None)
+    _refuse_unfit(*(p.spec for p in ready.distinct()), work=work)
     if arguments.dry_run:
         from bench.perf.cost import told
 
@@ -123,7 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
         _launch(arguments, ready, work)
     here = 1 if arguments.launcher != "local" else arguments.jobs
     with workers(_command(arguments, os.getpid()), here, ready, work):
-        plan = planner(pretrain=job.pretrain)
+        plan = planner(pretrain=partial(_pretrain, job))
+        _refuse_unfit(*(p.spec for p in plan.distinct()), work=work)
         print(describe(plan, work))
         job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
     if arguments.until == "tables":
@@ -134,6 +138,17 @@ def run(arguments: argparse.Namespace) -> int:
         for path in paths:
             print(f"wrote {path}")
     return 0
+
+
+def _refuse_unfit(*specs: RunSpec, work: Workspace) -> None:
+    from bench.perf.trial import refuse_unfit
+
+    refuse_unfit(specs, work)
+
+
+def _pretrain(job: Job, *specs: RunSpec) -> None:
+    _refuse_unfit(*specs, work=job.work)
+    job.pretrain(*specs)
 
 
 def _found(summary: Summary) -> str:

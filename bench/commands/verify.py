@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from bench.canonical import digest
 from bench.data.images import altered
@@ -25,7 +27,7 @@ from bench.identity import code_of
 from bench.metrics import predictions, registry
 from bench.metrics.cache import keep
 from bench.metrics.predictions import PREDICTIONS
-from bench.metrics.scoring import read_scores
+from bench.metrics.scoring import Scored, read_scores
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace, default_cache, default_out
@@ -99,6 +101,7 @@ def examine(
     if problems:
         return problems, said
     try:
+        load_spec(folder)
         if rescore:
             problems += _rescored(folder, work, said)
         if steps:
@@ -127,7 +130,7 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     """Differences between the sealed scores and those computed now."""
     from bench.metrics.available import absence
     from bench.runs.features import FEATURES
-    from bench.runs.score import rows_of
+    from bench.runs.score import assessed
 
     if not (folder / "scores.json").exists():
         said.append("not scored")
@@ -139,7 +142,9 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
     if absent:
         said.append(f"not scored again because weights are missing: {', '.join(absent)}")
         sealed = {key: row for key, row in sealed.items() if row["family"] not in absent}
-    rows = rows_of(load_spec(folder), work, folder, [f for f in families if f not in absent])
+    rows, tables = assessed(
+        load_spec(folder), work, folder, [f for f in families if f not in absent]
+    )
     now = {_key(row): row for row in rows}
     said.append(f"{len(sealed)} scores")
     return [
@@ -147,7 +152,16 @@ def _rescored(folder: RunFolder, work: Workspace, said: list[str]) -> list[str]:
         f"sealed {_figures(sealed.get(key))}, now {_figures(now.get(key))}"
         for key in dict.fromkeys([*sealed, *now])
         if _figures(sealed.get(key)) != _figures(now.get(key))
-    ]
+    ] + [problem for name, scored in tables.items() for problem in _others(folder, name, scored)]
+
+
+def _others(folder: RunFolder, name: str, now: Scored) -> Iterator[str]:
+    """Statistics in a sealed file, of which comparisons are made, that are not those of now."""
+    before = Scored.load(folder / name)
+    for key, table in now.statistics.items():
+        sealed = before.statistics.get(key)
+        if before.ids != now.ids or sealed is None or not np.array_equal(sealed, table, True):
+            yield f"{folder.run_id}/{name}: {' '.join(key)}: other statistics than now"
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bench.config import load_yaml
+from bench.config import load_yaml, refuse_repeated
 from bench.data import data_root, load
 from bench.data.check import Report, check
 from bench.data.study import Dataset
@@ -134,6 +134,7 @@ def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, A
 
 def split_overrides(overrides: Sequence[str]) -> dict[str, str]:
     """["dataset=iu_xray", ...] as a dict; anything without `=` is an error."""
+    refuse_repeated(overrides)
     pairs = {}
     for text in overrides:
         key, sign, value = text.partition("=")

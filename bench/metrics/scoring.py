@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -27,7 +25,7 @@ from bench.metrics import registry
 from bench.metrics.base import Metric
 from bench.metrics.measuring import Partial, Progress, measure
 from bench.metrics.references import COCO, KNOWN, RAW, ReferenceSet, studies
-from bench.store import PUT_BACK, read_json, sealed
+from bench.store import PUT_BACK, damaged, read_arrays, read_json
 
 
 def ids_digest(ids: Iterable[str]) -> str:
@@ -140,11 +138,11 @@ class Scored:
     @classmethod
     def load(cls, path: Path) -> Scored:
         """Read what `save` wrote; a damaged file, or an altered one of a run, is a DataError."""
+        saved = read_arrays(path)
         try:
-            with np.load(sealed(path), allow_pickle=False) as saved:
-                facts = json.loads(str(saved["facts"]))
-                keys = [(treatment, family) for treatment, family in facts["tables"]]
-                tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
+            facts = json.loads(str(saved["facts"]))
+            keys = [(treatment, family) for treatment, family in facts["tables"]]
+            tables = {key: saved[f"table{i}"] for i, key in enumerate(keys)}
             return cls(
                 facts["dataset"],
                 facts["split"],
@@ -154,8 +152,8 @@ class Scored:
                 tables,
                 facts.get("section", ""),
             )
-        except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as e:
-            raise DataError(f"{path} is damaged: {e}", PUT_BACK) from e
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise damaged(path, "it does not hold scores and their statistics") from error
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:

@@ -22,9 +22,10 @@ from bench.engine.flops import FlopCounter
 from bench.engine.objective import Objective
 from bench.engine.stages import switch
 from bench.engine.validation import EVALUATION_BATCH
-from bench.model import Batch, build_model, image_spec
+from bench.model import Batch
 from bench.perf.elsewhere import Trace, there
 from bench.perf.models import matmul_rate
+from bench.perf.trial import built, named, shaped
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec, RunSpec
 from bench.store import RunFolder, read_json
@@ -72,13 +73,12 @@ class Cost:
 def cost_of(spec: RunSpec, work: Workspace) -> Cost:
     """The cost of a training from its spec alone; nothing is computed."""
     opened = work.open(spec)
-    ids = len(opened.vocabulary) + 1
-    weights = dict.fromkeys(spec.model.weights)
-    model: Any = build_model(spec.model, weights, ids, spec.data.max_length, opened.tokenizer)
+    with named(spec):
+        model = built(spec, len(opened.vocabulary) + 1, opened.tokenizer)
     switch(model, spec.stages[-1])
-    batch = _batch(model, spec, opened.tokenizer)
+    batch = shaped(model, spec.train.batch, spec.data.max_length, opened.tokenizer)
     parameters = sum(p.numel() for p in model.parameters())
-    with there(model):
+    with there(model), named(spec):
         flops, saved = _step(model, batch, spec)
         report = _report(model, batch, spec.decode)
     examples = _examples(spec, flops / spec.train.batch)
@@ -98,20 +98,6 @@ def _examples(spec: RunSpec, flops: float) -> float:
     """Examples that a budget pays for; device-seconds pay for themselves (0)."""
     of = {"examples": 1.0, "steps": float(spec.train.batch), "flops": 1 / flops}
     return spec.budget.amount * of.get(spec.budget.unit, 0.0)
-
-
-def _batch(model: Any, spec: RunSpec, tokenizer: Any) -> Batch:
-    """Of a training step's shapes, on the meta device."""
-    image, count = image_spec(model), spec.train.batch
-    tokens = torch.empty(count, spec.data.max_length, dtype=torch.long, device="meta")
-    shape: tuple[int, ...] = (image.channels, image.size, image.size)
-    kind = torch.long if image.kind == "codes" else torch.float32
-    if image.kind == "codes":
-        shape = ((image.size // tokenizer.factor) ** 2,)
-    elif image.kind == "features":
-        shape = tokenizer.feature_shape
-    images = torch.empty(count, image.views, *shape, dtype=kind, device="meta")
-    return Batch(images, tokens, tokens[:, 0], ["no report"] * count, 0.5)
 
 
 def _step(model: Any, batch: Batch, spec: RunSpec) -> tuple[float, float]:

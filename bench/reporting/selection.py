@@ -46,7 +46,7 @@ class Selection:
         return whole.with_name(f"{whole.name},{name}") if parts else whole
 
     def _settings(self) -> list[str]:
-        """Overrides in one order, the last of each key; the dataset is told by itself."""
+        """Overrides in one order; the dataset is told by itself."""
         pairs = split_overrides([o for o in self.overrides if not o.startswith("~")])
         removed = [o for o in self.overrides if o.startswith("~")]
         return sorted([*removed, *(f"{k}={v}" for k, v in pairs.items() if k != "dataset")])

@@ -7,6 +7,7 @@ out: a run has them or not.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from bench.runs.prediction import ALIGNMENT
 from bench.runs.representations import REPRESENTATIONS
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, sealed
+from bench.store import RunFolder, damaged, read_arrays, sealed
 
 FEATURES = "features"  # the pseudo-treatment of scores that do not read text
 SMALLEST_PART = 10  # studies; an interval over fewer says nothing
@@ -49,21 +50,29 @@ def _tables(spec: RunSpec, work: Workspace, folder: RunFolder) -> dict[str, np.n
     """Family -> statistics per study, in manifest order."""
     found = {}
     if (folder / ALIGNMENT).exists():
-        columns = np.loadtxt(sealed(folder / ALIGNMENT), ndmin=2)
+        columns = _columns(folder / ALIGNMENT)
         found["alignment"] = columns[:, :1]
         if columns.shape[1] > 1:  # runs from before the control have the marks alone
             found["alignment-control"] = columns[:, 1:]
     if (folder / LIKELIHOODS).exists():
-        with np.load(sealed(folder / LIKELIHOODS), allow_pickle=False) as arrays:
-            found |= image_information.tables(arrays)
-            found[ATTRIBUTION] = _attribution(arrays["own"] - arrays["mean"], spec, work)
+        arrays = read_arrays(folder / LIKELIHOODS)
+        found |= image_information.tables(arrays)
+        found[ATTRIBUTION] = _attribution(arrays["own"] - arrays["mean"], spec, work)
     if (folder / REPRESENTATIONS).exists():
         count = len(work.open(spec).dataset.split("test"))
-        with np.load(folder / REPRESENTATIONS, allow_pickle=False) as arrays:
-            if "shares" in arrays:
-                found[BOX] = attention.table(arrays["shares"], arrays["study"], count)
+        arrays = read_arrays(folder / REPRESENTATIONS)
+        if "shares" in arrays:
+            found[BOX] = attention.table(arrays["shares"], arrays["study"], count)
     few = [x for x in (WITHIN, BOX) if x in found and _count(x, found[x]) < SMALLEST_PART]
     return {family: table for family, table in found.items() if family not in few}
+
+
+def _columns(path: Path) -> np.ndarray:
+    """(n, 1 or 2): the marks of studies, and those of their control."""
+    try:
+        return np.loadtxt(sealed(path), ndmin=2)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
 
 
 def _scores(family: str, table: np.ndarray, digest: str) -> list[Score]:

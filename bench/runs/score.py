@@ -80,7 +80,7 @@ def assess(spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[
     """
     folder.sweep()
     folder.refuse_altered(TABLES, *CONTROLS.values(), SCORES)
-    rows, tables = _assessed(spec, work, folder, metrics)
+    rows, tables = assessed(spec, work, folder, metrics)
     rows, tables[TABLES] = _with_earlier(rows, tables[TABLES], folder)
     if (manifest := folder.manifest) and manifest["status"] == "scored":
         folder.seal(status="predicted")  # a kill from here on must not leave half of new scores
@@ -111,17 +111,11 @@ def _with_earlier(
     return [r for r in rows if r["family"] not in lost] + kept, whole
 
 
-def rows_of(
-    spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
-) -> list[dict[str, Any]]:
-    """All scores of a run: whole split, strata, controls."""
-    return _assessed(spec, work, folder, metrics)[0]
-
-
-def _assessed(
+def assessed(
     spec: RunSpec, work: Workspace, folder: RunFolder, metrics: Sequence[str]
 ) -> tuple[list[dict[str, Any]], dict[str, Scored]]:
-    """The rows, and the statistics behind them by the names of their files."""
+    """All scores of a run (whole split, strata, controls) as rows, and the statistics behind them
+    by the names of their files."""
     dataset = work.open(spec).dataset
     patients = tuple(s.patient for s in dataset.split(SPLIT))
     own = files.read(sealed(folder / PREDICTIONS))

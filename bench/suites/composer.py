@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,15 @@ from bench.suites.tuning import alternatives, grid, shortened, tried
 OF_MODEL = re.compile(r"[+~]*(model|encoder)[.=@]")
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2
+# Fields of a spec as they are called in a configuration: what an error says is what one types.
+TYPED = (
+    (r"(?<![\w.])(?:model\.)?train\.(batch|precision|crops|threads)\b", r"budget.\1"),
+    (r"(?<![\w.])train\.(?=optimizer|schedule|clip|accumulate)", "model.train."),
+    (r"(?<![\w.])selection\.", "budget.selection."),
+    (r"(?<![\w.])stages\.", "model.stages."),
+)
+# What a size preset may set for every model alike, instead of what is said of the model.
+COMMON = ("rates", "schedule")
 
 
 class NotPretrainedError(BenchError):
@@ -166,7 +176,12 @@ class Composer:
     # --- parts ----------------------------------------------------------------------------------
 
     def spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
+        with as_typed():
+            return self._spec(config, seed)
+
+    def _spec(self, config: Mapping[str, Any], seed: int) -> RunSpec:
         model, budget = config["model"], config["budget"]
+        self._refuse_idle(config)
         # What needs no weights comes first: a wrong value is told before a pretraining is missed.
         train = _train(model, budget, config["size"], config.get("rate_factor", 1.0))
         part = self._part(model, seed)
@@ -194,6 +209,19 @@ class Composer:
             images=config["images"]["name"] if kind == "train" else "",
             seed=seed,
         )
+
+    def _refuse_idle(self, config: Mapping[str, Any]) -> None:
+        """BenchError for a setting that would do nothing here, or name nothing."""
+        if (name := config["tokenizer"]) and name not in names("image_tokenizer"):
+            raise unknown("image_tokenizer", str(name), names("image_tokenizer"))
+        given = [o.partition("=")[0].lstrip("+~") for o in self.overrides]
+        for part in COMMON if config["model"].get("kind") != "pretrain" else ():
+            own = f"model.train.{part}"
+            if config["size"].get(part) and any(f"{k}.".startswith(f"{own}.") for k in given):
+                raise BenchError(
+                    f"{own} does nothing here: the size preset has {part} for every model",
+                    f"set size.{part}, or size.{part}=null to train with those of the model",
+                )
 
     def _code_of(self, kind: str, *parts: PartSpec, data: str) -> str:
         key = digest([kind, data, *([part.target, part.params] for part in parts)])
@@ -266,6 +294,23 @@ class Composer:
             train = self.work.dataset(entry["_target_"], parameters(dict(entry))).split("train")
             given = {"unit": "examples", "amount": given["amount"] * len(train)}
         return from_dict(BudgetSpec, given, "budget")
+
+
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """Errors about fields of a spec name the settings that they are made of."""
+    try:
+        yield
+    except BenchError as error:
+        error.message, error.hint = _typed(error.message), _typed(error.hint)
+        error.args = (error.message,)
+        raise
+
+
+def _typed(text: str) -> str:
+    for field, setting in TYPED:
+        text = re.sub(field, setting, text)
+    return text
 
 
 def _stages(given: Any, budget: Mapping[str, Any]) -> list[dict[str, Any]]:

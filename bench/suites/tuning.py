@@ -17,13 +17,14 @@ from bench.errors import BenchError
 from bench.spec import RunSpec
 
 RATE = "rate"  # multiplies the rates of all parameter groups
+MOST = 100  # trials of a row: further ones would try rates beyond all numbers
 NEAR = 3  # rate multipliers that come before everything else
 
 
 def grid(trials: int, tunable: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """What each of `trials` trials changes: dotted names below `model`, or `RATE`."""
-    if not isinstance(trials, int) or trials < 0:
-        raise BenchError(f"tune={trials}", "give a number of trials, 0 for none")
+    if not isinstance(trials, int) or not 0 <= trials <= MOST:
+        raise BenchError(f"tune={trials}", f"give a number of trials, 0 for none, at most {MOST}")
     return list(islice(_all(tunable), trials))
 
 

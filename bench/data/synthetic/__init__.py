@@ -31,7 +31,10 @@ from bench.errors import DataError
 __all__ = ["CHEXPERT", "FINDINGS", "VERSION", "Box", "Finding", "chexpert", "load", "read", "truth"]
 
 SIZE = 128  # pixels along a side
-MIN_SIZE = 32  # below this a rib is thinner than a pixel
+SIZES = (32, 2048)  # below, a rib is thinner than a pixel; above, a film takes seconds
+MOST = 10**6  # studies of a split
+STUDY = 3e3  # bytes that a study takes in memory
+SEEDS = (0, 2**53)
 
 
 def load(
@@ -83,10 +86,24 @@ def chexpert(study: Study) -> frozenset[str]:
 
 
 def _check(seed: int, counts: dict[str, int], size: int) -> None:
-    if seed < 0 or size < MIN_SIZE or min(counts.values()) < 1:
+    _within("seed", seed, SEEDS)
+    _within("size", size, SIZES, "pixels along a side")
+    for split, count in counts.items():
+        if count > MOST:
+            raise DataError(
+                f"dataset.{split}={count} synthetic studies would take "
+                f"{count * STUDY / 1e9:,.0f} GB of memory, and their films "
+                f"{count * len(VIEWS) * size**2 / 1e9:,.0f} GB of cache",
+                f"give from 1 to {MOST} studies",
+            )
+        _within(split, count, (1, MOST), "studies")
+
+
+def _within(name: str, value: int, ends: tuple[int, int], unit: str = "") -> None:
+    if not ends[0] <= value <= ends[1]:
         raise DataError(
-            f"synthetic data cannot have seed={seed}, size={size}, {counts}",
-            f"seed >= 0, size >= {MIN_SIZE}, and at least one study in each split",
+            f"synthetic data cannot have dataset.{name}={value}",
+            f"give from {ends[0]} to {ends[1]} {unit}".rstrip(),
         )
 
 

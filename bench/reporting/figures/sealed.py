@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.runs.representations import REPRESENTATIONS
-from bench.store import RunFolder
+from bench.store import RunFolder, read_arrays
 
 if TYPE_CHECKING:
     from bench.data.study import Study
@@ -26,8 +26,7 @@ def arrays(suite: Summary, row: str, training: int = 0) -> Arrays:
     path = RunFolder(suite.contrasts.out, runs[training]) / REPRESENTATIONS
     if not path.exists():
         return {}
-    with np.load(path, allow_pickle=False) as found:
-        return {name: found[name] for name in found}
+    return read_arrays(path)
 
 
 def holding(suite: Summary, name: str, rows: tuple[str, ...] = ()) -> dict[str, Arrays]:

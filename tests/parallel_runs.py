@@ -44,7 +44,8 @@ ROWS = {
 def spec_of(name: str, steps: int, work: Workspace) -> RunSpec:
     composer = Composer(work, None, list(COMMON))
     spec = composer.row(ROWS[name]) if name in ROWS else composer.pretraining(name)
-    train = replace(spec.train, batch=8)
+    optimizer = replace(spec.train.optimizer, eps=float(os.environ.get("EPS", 1e-3)))
+    train = replace(spec.train, batch=8, optimizer=optimizer)
     selection = SelectionSpec("last", evaluations=1)
     budget = BudgetSpec("steps", float(steps))
     return replace(spec, train=train, budget=budget, selection=selection)

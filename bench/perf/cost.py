@@ -18,13 +18,13 @@ from torch import Tensor
 
 from bench.data.study import Dataset
 from bench.engine.decode import generate
-from bench.engine.flops import FlopCounter
 from bench.engine.objective import Objective
 from bench.engine.stages import switch
 from bench.engine.validation import EVALUATION_BATCH
 from bench.model import Batch, build_model, image_spec
-from bench.perf.elsewhere import Trace, there
+from bench.perf.elsewhere import there
 from bench.perf.models import matmul_rate
+from bench.perf.shapes import Shapes
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec, RunSpec
 from bench.store import RunFolder, read_json
@@ -123,7 +123,7 @@ def _step(model: Any, batch: Batch, spec: RunSpec) -> tuple[float, float]:
         return x
 
     model.train()
-    with Trace(), FlopCounter() as counter:
+    with Shapes() as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             loss, _ = Objective(model)(batch, spec.stages[-1])
         loss.backward()
@@ -139,7 +139,7 @@ def _report(model: Any, batch: Batch, decode: DecodeSpec) -> float:
     for length in SHORT:
         how = replace(decode, max_length=length)
         # Not in inference mode, where products do not come apart into what is counted.
-        with torch.no_grad(), Trace(), FlopCounter() as counter:
+        with torch.no_grad(), Shapes() as counter:
             generate.__wrapped__(model, batch.images[:2], how)  # type: ignore[attr-defined]
         found.append(counter.total / 2)
     word = (found[1] - found[0]) / (SHORT[1] - SHORT[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,16 +25,19 @@ PLAIN = (bool, int, float, str, torch.dtype, torch.device, torch.layout, torch.m
 class Shapes(TorchDispatchMode):
     """`total`: FLOPs of what runs inside, by torch's formulas as `bench.engine.flops` has them."""
 
+    known: ClassVar[dict[Any, tuple[Any, int]]] = {}  # what results look like, and their FLOPs
+
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
-        self.known: dict[Any, tuple[Any, int]] = {}  # what results look like, and their FLOPs
         self.trace = Trace()  # answers what asks a tensor for its value
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func.is_view:  # cheap as it is
+            return func(*args, **kwargs)
         key = _key(func, args, kwargs)
         if key in self.known:
             form, flops = self.known[key]

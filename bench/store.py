@@ -189,6 +189,10 @@ class RunFolder:
         text = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
         write_atomic(self.path / FAILED, text)
 
+    def begins(self) -> None:
+        """Forget why the run was left undone before; only with the lock held."""
+        (self.path / FAILED).unlink(missing_ok=True)
+
     @property
     def failure(self) -> str | None:
         """Why the run was left undone last time; None where it was not, or is sealed since."""

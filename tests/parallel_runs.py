@@ -3,12 +3,20 @@
     torchrun --nproc-per-node 2 tests/parallel_runs.py OUT STEPS base uar r2gen mgca
     python tests/parallel_runs.py OUT STEPS base uar r2gen mgca
     python tests/parallel_runs.py OUT compare
+    torchrun --nproc-per-node 2 tests/parallel_runs.py OUT whole STEPS uar
 
 leaves losses and weights in OUT/<processes>/<model>; `compare` says how far each number of
-processes is from one. Small presets, embedded radiographs, no dropout anywhere. PRECISION=double
-in the environment computes all in float64: Adam divides a gradient that is zero but for rounding
-(of a key's bias, which softmax ignores) by its own size, and batch norm of eight studies amplifies
-rounding, so that in float32 only losses tell.
+processes is from one. `whole` leaves a whole training in OUT/<model>, or goes on with one. Small
+presets, embedded radiographs, published rates, no dropout anywhere. PRECISION=double in the
+environment computes all in float64.
+
+What makes float32's rounding larger than it is has been taken out. Adam divides a gradient that is
+zero but for rounding (of a key's bias, which softmax ignores) by its own size: `EPS` is above that.
+Torch's batch norm adds up in float32 where images lie channels last, so that one process is 1e-6
+from double and several are 1e-7 from it: its inputs are contiguous here. R2Gen's statistics of one
+view, of eight images, double any difference each step, in one process too: here it has both views.
+And a BERT at its first weights gives all reports nearly the same vector, 140 times as long as it
+differs, which batch norm takes apart: its maps are `SPREAD` times as large here.
 """
 
 from __future__ import annotations
@@ -18,12 +26,15 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.engine.parallel import ALONE, World, joined
+from bench.engine.train import Training
 from bench.runs.together import processes
 from bench.runs.training import initial_model, open_training
 from bench.runs.workspace import Workspace
@@ -33,48 +44,66 @@ from bench.suites.composer import Composer
 from bench.suites.suite import Row
 
 COMMON = ("dataset=synthetic", "dataset.sample=32", "size=tiny", "budget=tiny",
-          "budget.precision=fp32")  # fmt: skip
+          "budget.precision=fp32", "size.rates=null", "size.schedule=null")  # fmt: skip
+EPS = 1e-3
+SPREAD = 4.0
+MGCA_RATES = {"rest": 2e-5}  # published
 ROWS = {
     "base": Row("base", "base"),
     "uar": Row("uar", "uar", ("model.params.lsu=false",)),
-    "r2gen": Row("r2gen", "r2gen"),
+    "r2gen": Row("r2gen", "r2gen", ("model.params.apart=false",)),
 }
 
 
 def spec_of(name: str, steps: int, work: Workspace) -> RunSpec:
     composer = Composer(work, None, list(COMMON))
     spec = composer.row(ROWS[name]) if name in ROWS else composer.pretraining(name)
-    train = replace(spec.train, batch=8)
-    selection = SelectionSpec("last", evaluations=1)
+    rates = spec.train.optimizer.rates if name in ROWS else MGCA_RATES
+    optimizer = replace(spec.train.optimizer, eps=EPS, rates=rates)
+    train = replace(spec.train, batch=8, optimizer=optimizer)
+    selection = SelectionSpec("last", evaluations=5)
     budget = BudgetSpec("steps", float(steps))
     return replace(spec, train=train, budget=budget, selection=selection)
 
 
 def silence(model: nn.Module) -> None:
-    """No dropout, nor that which no setting reaches (R2Gen's memory)."""
+    """No dropout, nor that which no setting reaches (R2Gen's memory); batch norm's exact sums."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         elif isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0  # type: ignore[assignment]
+        elif isinstance(module, _BatchNorm):
+            module.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
 
 
-def train(name: str, steps: int, out: Path, work: Workspace, world: World) -> None:
+def spread(model: Any) -> None:
+    """Make a BERT's class token tell reports apart from the first step on."""
+    for module in model.text_encoder.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data *= SPREAD
+
+
+def opened(name: str, steps: int, path: Path, work: Workspace, world: World) -> Training:
     spec = spec_of(name, steps, work)
     model = initial_model(spec, work)
     silence(model)
     model.to(torch.get_default_dtype())
-    folder = RunFolder(out / str(world.size), name)
-    training = open_training(spec, model, work, folder, world)
-    losses = training.first_losses(steps)
-    flops = training.meter.flops
-    if world.leads:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        (folder / "losses.json").write_text(json.dumps({"losses": losses, "flops": flops}))
-        save_file(
-            {k: v.contiguous() for k, v in model.state_dict().items()},
-            folder / "weights.safetensors",
-        )
+    path.mkdir(parents=True, exist_ok=True)
+    training = open_training(spec, model, work, RunFolder(path.parent, name), world)
+    if name == "mgca":
+        spread(model)
+    return training
+
+
+def first(training: Training, steps: int) -> None:
+    """Leave the losses and weights after so many steps."""
+    losses, folder = training.first_losses(steps), training.folder
+    if training.world.leads:
+        written = {"losses": losses, "flops": training.meter.flops}
+        (folder / "losses.json").write_text(json.dumps(written))
+        values = {k: v.contiguous() for k, v in training.model.state_dict().items()}
+        save_file(values, folder / "weights.safetensors")
 
 
 def double() -> None:
@@ -83,10 +112,15 @@ def double() -> None:
     Tensor.float = Tensor.double  # type: ignore[method-assign]
 
 
-def work_off(names: list[str], steps: int, out: Path, world: World) -> None:
+def work_off(names: list[str], steps: int, out: Path, world: World, whole: bool = False) -> None:
     work = Workspace(out / "runs", out / "cache")
     for name in names:
-        train(name, steps, out, work, world)
+        path = out / name if whole else out / str(world.size) / name
+        training = opened(name, steps, path, work, world)
+        if whole:
+            training.run()
+        else:
+            first(training, steps)
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
@@ -131,15 +165,16 @@ def main() -> None:
     if sys.argv[2] == "compare":
         compare(out)
         return
-    steps, names = int(sys.argv[2]), sys.argv[3:]
+    whole = sys.argv[2] == "whole"
+    steps, *names = sys.argv[3:] if whole else sys.argv[2:]
     torch.set_num_threads(1)
     if os.environ.get("PRECISION") == "double":
         double()
     if processes() == 1:
-        work_off(names, steps, out, ALONE)
+        work_off(names, int(steps), out, ALONE, whole)
         return
     with joined("cpu") as world:
-        work_off(names, steps, out, world)
+        work_off(names, int(steps), out, world, whole)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from bench.perf.cost import Cost, _time, cost_of
+from bench.perf.elsewhere import there
+from bench.perf.shapes import Shapes
 from bench.runs.training import initial_model, open_training
 from bench.runs.workspace import Workspace
 from bench.store import RunFolder
@@ -31,6 +35,31 @@ def test_flops_are_those_of_a_real_step(tmp_path: Path) -> None:
     assert cost.report > 0
     assert cost.memory > 16 * sum(p.numel() for p in training.model.parameters())
     assert cost.examples == spec.budget.amount
+
+
+def test_shapes_that_are_remembered_give_the_figures_of_shapes_that_are_not() -> None:
+    class Fresh(dict[Any, Any]):
+        """Remembers nothing."""
+
+        def __setitem__(self, key: Any, value: Any) -> None:
+            pass
+
+    def counted(shapes: Shapes) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        torch.manual_seed(0)
+        layer = torch.nn.LSTMCell(6, 5)
+        with there(layer), shapes:
+            x, state = torch.empty(3, 6, device="meta"), None
+            for _ in range(4):
+                state = layer(x, state)
+            both = torch.stack((state[0], state[1].double().float()))
+            both.sum().backward()
+            return shapes.total, tuple(both.shape), both.stride()
+
+    fresh = Shapes()
+    fresh.known = Fresh()  # type: ignore[misc]
+    assert counted(Shapes()) == counted(Shapes()) == counted(fresh)
+    assert Shapes.known
+    assert fresh.total > 0
 
 
 def test_seconds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from bench.commands.run import _check_launcher
 from bench.commands.status import state_of
 from bench.errors import BenchError
 from bench.files import keeps_locks_to_itself
 from bench.spec import BudgetSpec
 from bench.store import FAILED, RunFolder
 from bench.suites import launch
-from bench.suites.work import is_left
+from bench.suites.work import _failing, is_left
 
 
 class Processes:
@@ -86,6 +88,23 @@ def test_an_engine_that_is_not_installed(
         launch.ENGINES[name](tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    ("launcher", "options", "processes", "said"),
+    [("local", ["a=1"], 1, "a=1 without --launcher"), ("ray", [], 2, "ray under torchrun"),
+     ("ray", ["a"], 1, "--launcher-option 'a'")],
+)  # fmt: skip
+def test_what_a_launcher_would_not_look_at_is_refused(
+    launcher: str,
+    options: list[str],
+    processes: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    with pytest.raises(BenchError, match=said):
+        _check_launcher(argparse.Namespace(launcher=launcher, launcher_option=options))
+
+
 # --- locks ---------------------------------------------------------------------------------------
 
 MOUNTS = """/dev/sda1 / ext4 rw,relatime 0 0
@@ -135,6 +154,10 @@ def test_states_of_a_run(tmp_path: Path) -> None:
     assert state_of(SPEC, folder) == ("waiting", "")
     folder.failed(ValueError("no room"))
     assert state_of(SPEC, folder) == ("failed", "ValueError: no room (at its beginning)")
+    with folder.lock(), _failing(folder):
+        pass  # tried again
+    assert state_of(SPEC, folder) == ("waiting", "")
+    folder.failed(ValueError("no room"))
     folder.seal(status="predicted")
     assert state_of(SPEC, folder) == ("done", "predicted")
     assert FAILED not in folder.files()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -197,6 +198,32 @@ def test_fifty_steps_in_two_and_four_processes(tmp_path: Path) -> None:
             one, several = tmp_path / "1" / name, tmp_path / count / name
             assert distance(one, several) < 1e-5, (name, count)
             assert max(apart(one, several).values()) < 1e-5, (name, count)
+
+
+@pytest.mark.slow
+def test_killed_in_two_processes_one_or_four_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    def script(folder: str, count: int) -> subprocess.Popen[str]:
+        arguments = ("tests/parallel_runs.py", str(tmp_path / folder), "whole", "20", "uar")
+        return launched(count, *arguments, PRECISION="double")
+
+    def ended(run: subprocess.Popen[str]) -> None:
+        said, _ = run.communicate()
+        assert run.returncode == 0, said
+
+    ended(script("uninterrupted", 1))
+    run = script("1", 2)
+    while not (tmp_path / "1" / "uar" / "checkpoints" / "last.safetensors").exists():
+        assert run.poll() is None
+        time.sleep(0.02)
+    os.kill(rank_of(run.pid, 1), signal.SIGKILL)
+    run.communicate()
+    assert run.returncode != 0
+    assert not (tmp_path / "1" / "uar" / "train.json").exists()
+    shutil.copytree(tmp_path / "1", tmp_path / "4")
+    for count in (1, 4):
+        ended(script(str(count), count))
+        one, several = tmp_path / "uninterrupted" / "uar", tmp_path / str(count) / "uar"
+        assert max(apart(one, several).values()) < 1e-7, count
 
 
 @pytest.mark.slow

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING
 
 from bench.boards.rows import suite_rows
 from bench.config import refuse_repeated
+from bench.errors import BenchError
 from bench.metrics import available, registry
 from bench.reporting.selection import REPORTS, Selection
 from bench.runs.renditions import gather
+from bench.runs.together import processes
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
 from bench.settings import ranged
 from bench.spec import RunSpec
@@ -106,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         smoke=arguments.smoke,
     )
+    _check_launcher(arguments)
     signal.signal(signal.SIGTERM, _terminated)  # so that children end with it
     if arguments.worker < 0:
         launch.sees_locks(work.out)
@@ -197,6 +200,21 @@ def _help(job: Job, planner: Planner, until: str) -> None:
     job.help(planner(pretrain=None), score, wait=False)
     plan = planner(pretrain=job.pretrain)
     job.help(plan, score, wait=True, idle=_rehearsal(plan, job.work, until))
+
+
+def _check_launcher(arguments: argparse.Namespace) -> None:
+    """BenchError for what a launcher would not look at."""
+    if arguments.launcher == "local" and arguments.launcher_option:
+        raise BenchError(
+            f"--launcher-option {arguments.launcher_option[0]} without --launcher",
+            "give --launcher submitit or ray, or leave it out",
+        )
+    if arguments.launcher != "local" and processes() > 1:
+        raise BenchError(
+            f"--launcher {arguments.launcher} under torchrun",
+            "start bench without torchrun: each of the launcher's helpers trains by itself",
+        )
+    launch.options_of(arguments.launcher_option)
 
 
 def _launch(arguments: argparse.Namespace, plan: Plan, work: Workspace) -> None:

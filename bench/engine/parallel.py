@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -199,18 +200,6 @@ class _Gather(torch.autograd.Function):
         return total.narrow(0, *ctx.place), None, None
 
 
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Sum.forward(ctx, gradients[0])
-
-
 # --- batch norm --------------------------------------------------------------------------------
 
 
@@ -228,17 +217,13 @@ class BatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.processes == 1:
             return super().forward(input)
-        x = input.to(torch.promote_types(input.dtype, torch.float32))
-        axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
-        count = x.numel() // x.shape[1] * self.processes
-        mean = _Sum.apply(x.sum(axes)) / count
-        centred = x - mean.view(shape)
-        variance = _Sum.apply(centred.square().sum(axes)) / count
-        self._track(mean.detach(), variance.detach() * count / (count - 1))
-        output = centred * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            output = output * self.weight.view(shape) + self.bias.view(shape)
-        return output.to(input.dtype)
+        count = input.numel() // input.shape[1] * self.processes
+        mean, variance = _statistics(input.detach(), count)
+        self._track(mean, variance * count / (count - 1))
+        output: Tensor = _Normalise.apply(
+            input, self.weight, self.bias, mean, variance, self.eps, count
+        )
+        return output
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.momentum is None:
@@ -247,6 +232,74 @@ class BatchNorm(_BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
+
+
+def _axes(x: Tensor) -> list[int]:
+    """All but the channels (B, C, ...)."""
+    return [0, *range(2, x.dim())]
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """In which torch's batch norm adds up: float64 on a CPU."""
+    return torch.float64 if x.device.type == "cpu" else torch.promote_types(x.dtype, torch.float32)
+
+
+def _along(x: Tensor, values: Tensor) -> Tensor:
+    """Values (C,) as they broadcast to x (B, C, ...)."""
+    return values.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _statistics(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance (C,) of the `count` values of all processes."""
+    mean = x.sum(_axes(x), dtype=_wide(x))
+    dist.all_reduce(mean)
+    mean /= count
+    variance = (x - _along(x, mean)).square_().sum(_axes(x))
+    dist.all_reduce(variance)
+    return mean, variance / count
+
+
+class _Normalise(torch.autograd.Function):
+    """Torch's kernel, and the gradient that it has with these statistics.
+
+    Not (x - mean) / std written out: where a mean is a thousand times the deviation, the last bits
+    of either way are a thousandth of what comes out, and others than those of one process.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        eps: float,
+        count: int,
+    ) -> Tensor:
+        kept = torch.promote_types(x.dtype, torch.float32)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.count = count
+        low, spread = mean.to(kept), variance.to(kept)
+        return F.batch_norm(x, low, spread, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale = ctx.saved_tensors
+        given, wide = gradients[0], _wide(x)
+        centred = (x - _along(x, mean)).to(torch.promote_types(x.dtype, torch.float32))
+        own = given.sum(_axes(x), dtype=wide), (given * centred).sum(_axes(x), dtype=wide)
+        total, product = torch.stack(own)
+        sums = torch.stack(own)
+        dist.all_reduce(sums)
+        slope = _along(x, (sums[1] / ctx.count * scale**2).to(centred.dtype))
+        level = _along(x, (sums[0] / ctx.count).to(centred.dtype))
+        factor = scale if weight is None else scale * weight
+        back = (given - level - centred * slope) * _along(x, factor.to(centred.dtype))
+        if weight is None:
+            return back.to(x.dtype), *[None] * 6
+        d_weight, d_bias = (product * scale).to(weight.dtype), total.to(weight.dtype)
+        return back.to(x.dtype), d_weight, d_bias, *[None] * 4
 
 
 def share_statistics(module: nn.Module, processes: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from bench.data.study import Dataset
 from bench.engine.decode import generate
-from bench.engine.flops import FlopCounter
 from bench.engine.objective import Objective
 from bench.engine.stages import switch
 from bench.engine.validation import EVALUATION_BATCH
 from bench.model import Batch
-from bench.perf.elsewhere import Trace, there
+from bench.perf.elsewhere import there
 from bench.perf.models import matmul_rate
+from bench.perf.shapes import Shapes
 from bench.perf.trial import built, named, shaped
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec, RunSpec
@@ -109,7 +109,7 @@ def _step(model: Any, batch: Batch, spec: RunSpec) -> tuple[float, float]:
         return x
 
     model.train()
-    with Trace(), FlopCounter() as counter:
+    with Shapes() as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             loss, _ = Objective(model)(batch, spec.stages[-1])
         loss.backward()
@@ -121,15 +121,34 @@ def _step(model: Any, batch: Batch, spec: RunSpec) -> tuple[float, float]:
 def _report(model: Any, batch: Batch, decode: DecodeSpec) -> float:
     """FLOPs of one study's report, of the greatest length: a word more costs what a word costs."""
     model.eval()
-    found = []
-    for length in SHORT:
-        how = replace(decode, max_length=length)
-        # Not in inference mode, where products do not come apart into what is counted.
-        with torch.no_grad(), Trace(), FlopCounter() as counter:
-            generate.__wrapped__(model, batch.images[:2], how)  # type: ignore[attr-defined]
-        found.append(counter.total / 2)
+    totals: list[int] = []
+    # Not in inference mode, where products do not come apart into what is counted.
+    with torch.no_grad(), Shapes() as counter:
+        watched = _Watched(model, lambda: totals.append(counter.total))
+        how = replace(decode, max_length=SHORT[1])
+        generate.__wrapped__(watched, batch.images[:2], how)  # type: ignore[attr-defined]
+    found = [totals[length - 1] / 2 for length in SHORT]
     word = (found[1] - found[0]) / (SHORT[1] - SHORT[0])
     return found[1] + word * (decode.max_length - SHORT[1])
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A model in decoding; `after` is called with every word."""
+
+    model: Any
+    after: Callable[[], None]
+
+    def encode(self, images: Tensor) -> Any:
+        return self.model.encode(images)
+
+    def step(self, tokens: Tensor, state: Any) -> Any:
+        out = self.model.step(tokens, state)
+        self.after()
+        return out
+
+    def reorder(self, *given: Any) -> Any:
+        return self.model.reorder(*given)
 
 
 def rate_here(plan: Plan, work: Workspace, precision: str) -> tuple[float, str]:

@@ -61,6 +61,8 @@ def _explained(error: BaseException, world: World) -> BaseException:
     lost = isinstance(error, (RuntimeError, SystemExit))
     word = "" if lost else f"{type(error).__name__}: {error}"
     others = [found for found in ended(world, word) if found[0] != world.rank]
+    if not world.leads and (0, word) in others:
+        sys.exit(1)  # the first process tells
     if not lost or not others:
         return error
     if not world.leads:

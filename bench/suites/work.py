@@ -146,7 +146,8 @@ class Job:
 
 @contextmanager
 def _failing(folder: RunFolder) -> Iterator[None]:
-    """Keep in the folder why its work failed."""
+    """Keep in the folder why its work failed, this time."""
+    folder.begins()
     try:
         yield
     except Exception as error:

@@ -187,11 +187,16 @@ def launched(count: int, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 @pytest.mark.slow
-def test_fifty_steps_in_two_and_four_processes(tmp_path: Path) -> None:
-    names = ("base", "uar", "r2gen", "mgca")
+@pytest.mark.parametrize(
+    ("precision", "names"),
+    [("single", ("base", "uar")), ("double", ("base", "uar", "mgca"))],
+)
+def test_fifty_steps_in_two_and_four_processes(
+    precision: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
     for count in (1, 2, 4):
         script = ("tests/parallel_runs.py", str(tmp_path), "50", *names)
-        said, _ = (run := launched(count, *script, PRECISION="double")).communicate()
+        said, _ = (run := launched(count, *script, PRECISION=precision)).communicate()
         assert run.returncode == 0, said
     for name in names:
         for count in ("2", "4"):

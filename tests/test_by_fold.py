@@ -224,7 +224,7 @@ def test_compare_refuses_what_is_not_in_all_folds(
     for other, said in {
         runs["poor", 0, 0]: "has no run in each of 3 folds",
         f"{runs['poor', 0, 0]},{runs['constant', 1, 0]}": "so they are not seeds of the same row",
-        good: "runs in folds are compared with runs in folds",
+        good: "was given twice",
     }.items():
         assert main(["compare", good, other, *argv]) == 2
         assert said in capsys.readouterr().err

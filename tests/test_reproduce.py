@@ -106,7 +106,7 @@ def test_names_out_of_a_run_are_quoted() -> None:
     weights = {"visual": f"{COMMAND}@12", "x": f"run:{COMMAND}-s0@3"}
     spec = RunSpec(
         "train",
-        data=DataSpec(f"iu {COMMAND}\ntouch y", "a.b\ntouch z.load", "m"),
+        data=DataSpec("iu", "a.b\ntouch z.load", "m", {COMMAND: COMMAND}),
         model=PartSpec("uar.model.UAR", {}, weights),
         code="",
         budget=BudgetSpec("steps", 1.0),

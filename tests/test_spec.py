@@ -65,7 +65,7 @@ OTHER: dict[type, dict[str, Any]] = {
     ClipSpec: {"kind": "value", "amount": 0.1},
     BudgetSpec: {"unit": "examples", "amount": 200.0},
     SelectionSpec: {"metric": "loss", "evaluations": 6, "studies": 3, "beam_size": 2,
-                    "every_epochs": 0.5},
+                    "every_epochs": 0.5, "share": 0.25},
     DecodeSpec: {
         "method": "sample", "beam_size": 4, "max_length": 61, "length_penalty": 0.5,
         "no_repeat_ngram": 3, "temperature": 0.7, "top_k": 5, "early_stop": False,

@@ -33,6 +33,7 @@ TENSORS = (
     "bench.metrics.clinical.chexbert_model", "bench.metrics.clinical.tensors",
     "bench.perf.models", "bench.perf.oracle", "bench.perf.mgca", "bench.perf.elsewhere",
     "bench.perf.selftest", "bench.perf.cost", "bench.perf.pipeline", "bench.perf.trial",
+    "bench.perf.shapes",
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "transformers", "pandas", "matplotlib", "pycocoevalcap")
 

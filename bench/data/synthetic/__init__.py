@@ -32,9 +32,9 @@ __all__ = ["CHEXPERT", "FINDINGS", "VERSION", "Box", "Finding", "chexpert", "loa
 
 SIZE = 128  # pixels along a side
 SIZES = (32, 2048)  # below, a rib is thinner than a pixel; above, a film takes seconds
-MOST = 10**6  # studies of a split
+MOST = 1_000_000  # studies of a split
 STUDY = 3e3  # bytes that a study takes in memory
-SEEDS = (0, 2**53)
+SEEDS = (0, 1 << 53)
 
 
 def load(
@@ -93,7 +93,7 @@ def _check(seed: int, counts: dict[str, int], size: int) -> None:
             raise DataError(
                 f"dataset.{split}={count} synthetic studies would take "
                 f"{count * STUDY / 1e9:,.0f} GB of memory, and their films "
-                f"{count * len(VIEWS) * size**2 / 1e9:,.0f} GB of cache",
+                f"{count * len(VIEWS) * size * size / 1e9:,.0f} GB of cache",
                 f"give from 1 to {MOST} studies",
             )
         _within(split, count, (1, MOST), "studies")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from bench.data.batches import Codes, views_of
 from bench.data.codes import open_codes
 from bench.data.images import open_store
 from bench.model import Batch, ImageSpec, image_spec
+from bench.reporting.summary import _seen
 from bench.runs.workspace import Workspace
+from bench.spec import DataSpec, PartSpec, RunSpec
 from bench.suites.composer import Composer
 from bench.suites.suite import Row
 from bench.targets import resolve
 
 SPEC = ImageSpec(size=8, resize=8, filter="bilinear", kind="features", views=2)
 DATASET = load(train=5)
+DATA = DataSpec("made", "toy.load", "made")
 SMALL = {"d": 16, "heads": 2, "d_ff": 16, "layers": 1}
 GENERATORS: dict[str, dict[str, Any]] = {
     "baselines.base.Base": SMALL,
@@ -132,3 +136,13 @@ def test_the_encoder_is_a_choice_of_any_row(tmp_path: Path) -> None:
     lsu = compose(["model=uar", "encoder=efficientnet_lite0_frozen"])
     assert tokenizer_name(lsu) == "harness"
     assert tokenizer_name(compose(["model=base"])) is None
+
+
+def test_a_table_says_what_each_row_reads_of_the_images() -> None:
+    pixels = RunSpec("train", DATA, PartSpec("a.B", {"image": {"size": 64}}), code="")
+    features = PartSpec("a.Extractor", {"name": "efficientnet_lite0"})
+    large = replace(pixels, model=PartSpec("a.B", {"image": {"size": 224}}), tokenizer=features)
+    assert _seen(pixels) == "64 x 64 pixels"
+    assert _seen(large) == "what efficientnet_lite0 makes of 224 x 224 pixels"
+    assert _seen(replace(pixels, tokenizer=PartSpec("uar.dvae.DVAE"))).startswith("what DVAE makes")
+    assert _seen(replace(pixels, model=PartSpec("a.Floor"))) == ""

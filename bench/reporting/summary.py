@@ -32,6 +32,18 @@ IMAGES = {
 }
 
 
+def _seen(spec: RunSpec) -> str:
+    """What a model reads of an image; "" of a floor."""
+    image = spec.model.params.get("image")
+    if not image:
+        return ""
+    pixels = f"{image['size']} x {image['size']} pixels"
+    if spec.tokenizer is None:
+        return pixels
+    reader = spec.tokenizer.params.get("name") or spec.tokenizer.target.rpartition(".")[2]
+    return f"what {reader} makes of {pixels}"
+
+
 @dataclass
 class Summary:
     """The scored rows of a suite on a dataset, and what can be said about them."""
@@ -170,6 +182,13 @@ class Summary:
         runs = [run for row in rows for run in self.keys.get(row, ())[:1]]
         specs = [load_spec(RunFolder(self.contrasts.out, run)) for run in runs]
         notes = [IMAGES[name] for name in dict.fromkeys(s.images for s in specs) if name]
+        seen: dict[str, list[str]] = {}
+        for row, spec in zip((r for r in rows if self.keys.get(r)), specs, strict=True):
+            seen.setdefault(_seen(spec), []).append(row)
+        sizes = {w.rpartition(" makes of ")[2] for w in seen if w}
+        if len(sizes) > 1:  # an encoder brings its own preparation
+            each = "; ".join(f"{', '.join(names)}: {what}" for what, names in seen.items() if what)
+            notes.append(f"What their models read of the images: {each}.")
         trials = {s.tuning.trials if s.tuning else 0 for s in specs}
         if trials - {0}:
             each = " or ".join(map(str, sorted(trials)))

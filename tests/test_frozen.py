@@ -19,7 +19,7 @@ from bench.data.images import open_store
 from bench.model import Batch, ImageSpec, image_spec
 from bench.reporting.summary import _seen
 from bench.runs.workspace import Workspace
-from bench.spec import DataSpec, PartSpec, RunSpec
+from bench.spec import BudgetSpec, DataSpec, PartSpec, RunSpec
 from bench.suites.composer import Composer
 from bench.suites.suite import Row
 from bench.targets import resolve
@@ -139,7 +139,13 @@ def test_the_encoder_is_a_choice_of_any_row(tmp_path: Path) -> None:
 
 
 def test_a_table_says_what_each_row_reads_of_the_images() -> None:
-    pixels = RunSpec("train", DATA, PartSpec("a.B", {"image": {"size": 64}}), code="")
+    pixels = RunSpec(
+        "train",
+        DATA,
+        PartSpec("a.B", {"image": {"size": 64}}),
+        code="",
+        budget=BudgetSpec("steps", 1.0),
+    )
     features = PartSpec("a.Extractor", {"name": "efficientnet_lite0"})
     large = replace(pixels, model=PartSpec("a.B", {"image": {"size": 224}}), tokenizer=features)
     assert _seen(pixels) == "64 x 64 pixels"

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from bench import score
 from bench.__main__ import main
 from bench.errors import BenchError, DataError
 from bench.formats.reports import Pairs, read_pairs, read_predictions, read_references, read_reports
 from bench.formats.roles import RECOGNISED, Columns
 from bench.formats.vocabulary import read_vocabulary
 from bench.metrics import ptb
+from bench.metrics.scoring import Scored
 
 TEXTS = {"1": "Lungs are clear.", "2": "Heart is normal.", "3": "Small, left effusion."}
 PLAIN = 'study_id,report\n1,Lungs are clear.\n2,Heart is normal.\n3,"Small, left effusion."\n'
@@ -52,6 +54,10 @@ READ: dict[str, tuple[str, str | bytes]] = {
                           dict(enumerate(TEXTS.values()))}),
     ),
     "captions": ("p.json", dumped({i: [{"caption": t}] for i, t in TEXTS.items()})),
+    "COCO's annotations alone, as XrayGPT has them": (
+        "p.json", dumped({"annotations": [{"image_id": i, "caption": t}
+                                          for i, t in TEXTS.items()]}),
+    ),
     "lists in lists": ("p.json", dumped({i: [[t]] for i, t in TEXTS.items()})),
     "further fields": (
         "p.jsonl", "\n".join(dumped({"uid": i, "pred": t, "ids": None, "meta": {"a": [1]}}
@@ -108,6 +114,18 @@ REFUSED: dict[str, tuple[str, str | bytes, list[str]]] = {
     "two of many": (
         "p.json", dumped({str(i): ["a", "b"] for i in range(9)}), ["key '0': 2 texts in"],
     ),
+    "a list of objects beside others": (
+        "p.json", '{"scores": {"a": 1}, "results": [{"id": 1, "hyp": "a"}, {"id": 2, "hyp": "b"}]}',
+        ["lists of objects under results", "alone into a file"],
+    ),
+    "two lists of objects": (
+        "p.json", '{"predictions": [{"id": 1}, {"id": 2}], "references": [{"id": 1}, {"id": 2}]}',
+        ["lists of objects under predictions, references"],
+    ),
+    "an index that is no count": (
+        "p.csv", "index,hyp\n2,a\n1,b\n", ["'index' is another one", "--in-order"],
+    ),
+    "an index of names": ("p.csv", "index,hyp\ns1,a\ns2,b\n", ["'index' is another one"]),
     "other ids": (
         "p.json", '{"gts": {"1": "a"}, "res": {"2": "a"}}', ["that res or gts alone has: 1, 2"],
     ),
@@ -274,6 +292,50 @@ def test_signatures_tell_a_section_that_is_not_the_findings(
     assert "section" not in signatures["findings"]
     assert "|section:impression|" in signatures["impression"]
     assert "|section:both|" in signatures["both"]
+
+
+def test_signatures_tell_references_of_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other texts, another vocabulary or another cleaning are no set that a score compares with."""
+    write("p.csv", PLAIN)
+    write("a.txt", "lungs\nclear\n")
+    write("b.txt", "heart\nnormal\n")
+    found = []
+    for refs in (PLAIN, PLAIN.replace("clear", "dark")):
+        write("r.csv", refs)
+        for options in (["--vocabulary=a.txt"], ["--vocabulary=b.txt"], ["cleaning=mimic"]):
+            scores = json.loads(scored(capsys, *options))["scores"]
+            found.append({s["treatment"]: s["signature"] for s in scores if "signature" in s})
+    assert len({f["coco@1"] for f in found}) == 2
+    assert len({f["full@1"] for f in found}) == 4
+    # With the second vocabulary "clear" and "dark" are both <unk>: the same references.
+    assert len({f["r2gen@1"] for f in found if "r2gen@1" in f}) == 3
+
+
+def test_a_subset_and_a_saved_file_have_the_signatures_of_their_references(tmp_path: Path) -> None:
+    found = score(TEXTS, TEXTS, metrics=["BLEU"])
+    assert "|texts:" in found.scores[0].signature
+    assert found.subset(TEXTS) == found.scores
+    found.save(tmp_path / "s.npz")
+    assert Scored.load(tmp_path / "s.npz").subset(TEXTS) == found.scores
+
+
+def test_one_file_without_ids_is_paired_in_order_where_that_is_said() -> None:
+    lines = write("p.txt", "".join(f"{t}\n" for t in TEXTS.values()))
+    found = read_pairs(lines, write("r.csv", PLAIN), Columns(in_order=True))
+    assert found.predictions == found.references == TEXTS
+    with pytest.raises(DataError, match="--in-order"):
+        read_pairs(lines, write("r.csv", PLAIN))
+    with pytest.raises(DataError, match=r"1 reports in p\.txt and 3 in r\.csv"):
+        read_pairs(write("p.txt", "Clear.\n"), Path("r.csv"), Columns(in_order=True))
+
+
+def test_a_field_in_two_orders_is_asked_about() -> None:
+    """Files without ids are in one order only where nothing that they share says otherwise."""
+    made = write("p.csv", "patient,hyp\n7,a\n7,b\n8,c\n")
+    truth = write("r.csv", "patient,ref\n8,c\n7,a\n7,b\n")
+    with pytest.raises(DataError, match="patient is in two orders"):
+        read_pairs(made, truth)
+    assert read_pairs(made, truth, Columns(in_order=True)).predictions["1"] == "a"
 
 
 def test_words_of_a_vocabulary_may_come_in_any_order() -> None:

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from shlex import quote
 
 from bench.data.study import SECTIONS
 from bench.errors import DataError, unknown
@@ -84,7 +85,7 @@ def id_of(rows: Rows, columns: Columns, texts: Sequence[str] = (), asking: bool 
     if asking and not found and not columns.in_order and (maybe := _like_ids(rows, texts)):
         raise DataError(
             f"{rows.path}: no known name of an id, but {maybe!r} is another one in each row",
-            f"ids: --id-column {maybe}; none, reports paired by their place: --in-order",
+            f"ids: --id-column {quote(maybe)}; none, reports paired by their place: --in-order",
         )
     return found
 

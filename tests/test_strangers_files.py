@@ -52,6 +52,10 @@ READ: dict[str, tuple[str, str | bytes]] = {
                           dict(enumerate(TEXTS.values()))}),
     ),
     "captions": ("p.json", dumped({i: [{"caption": t}] for i, t in TEXTS.items()})),
+    "COCO's annotations alone, as XrayGPT has them": (
+        "p.json", dumped({"annotations": [{"image_id": i, "caption": t}
+                                          for i, t in TEXTS.items()]}),
+    ),
     "lists in lists": ("p.json", dumped({i: [[t]] for i, t in TEXTS.items()})),
     "further fields": (
         "p.jsonl", "\n".join(dumped({"uid": i, "pred": t, "ids": None, "meta": {"a": [1]}}
@@ -108,6 +112,18 @@ REFUSED: dict[str, tuple[str, str | bytes, list[str]]] = {
     "two of many": (
         "p.json", dumped({str(i): ["a", "b"] for i in range(9)}), ["key '0': 2 texts in"],
     ),
+    "a list of objects beside others": (
+        "p.json", '{"scores": {"a": 1}, "results": [{"id": 1, "hyp": "a"}, {"id": 2, "hyp": "b"}]}',
+        ["lists of objects under results", "alone into a file"],
+    ),
+    "two lists of objects": (
+        "p.json", '{"predictions": [{"id": 1}, {"id": 2}], "references": [{"id": 1}, {"id": 2}]}',
+        ["lists of objects under predictions, references"],
+    ),
+    "an index that is no count": (
+        "p.csv", "Unnamed: 0,hyp\n2,a\n1,b\n", ["--id-column 'Unnamed: 0'", "--in-order"],
+    ),
+    "an index of names": ("p.csv", "index,hyp\ns1,a\ns2,b\n", ["'index' is another one"]),
     "other ids": (
         "p.json", '{"gts": {"1": "a"}, "res": {"2": "a"}}', ["that res or gts alone has: 1, 2"],
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,25 @@ def _mapped(path: Path, found: dict[str, Any]) -> Rows:
         return _within(path, *named.items())
     if len(named) > 1 and all(isinstance(value, dict) for value in named.values()):
         return _side_by_side(path, named)
-    if lists and len(lists) == len(found) and _are_columns(lists):
+    long = {name: value for name, value in lists.items() if len(value) > 1}
+    tables = bool(long) and len(found) <= _FEW and _are_entries(long) and not _has_digit(long)
+    if not tables and lists and len(lists) == len(found) and _are_columns(lists):
         return _columns(path, lists)
     if named and not any(isinstance(value, (list, dict)) for value in found.values()):
         return Rows(path, "one JSON object", (Row("the object", found),))
     if len(found) <= len(lists) + 3 and (inner := lists.get("annotations")):  # COCO's captions
         return Rows(path, "COCO's annotations", tuple(_listed(path, inner)))
+    if tables:
+        raise DataError(
+            f"{path}: lists of objects under {some(long)}",
+            "write the list that is meant alone into a file: [{...}, ...]",
+        )
     return Rows(path, "a JSON map of ids", tuple(_keyed(path, found)))
+
+
+def _has_digit(names: Iterable[str]) -> bool:
+    """Whether one of the names is rather an id."""
+    return any(letter.isdigit() for name in names for letter in name)
 
 
 def _are_entries(lists: Mapping[str, list[Any]]) -> bool:

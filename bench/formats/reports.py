@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.errors import DataError, some, unknown
 from bench.formats import roles
+from bench.formats.names import is_text
 from bench.formats.oddities import noticed
 from bench.formats.reading import read
 from bench.formats.roles import RECOGNISED, Columns, shown
@@ -108,14 +109,17 @@ def read_pairs(
     if not rows.splits:
         refuse_split(truth_rows, split)
     made, truth = _of_two(rows, truth_rows, columns)
+    if made.named != truth.named and columns.in_order and not truth.left_out:
+        made, truth = _by_place(made, truth)
     if made.named != truth.named:
         without, having = (truth, made) if made.named else (made, truth)
         raise DataError(
             f"{without.path} has no ids, {having.path} has",
-            "give both with ids (study_id), or both without, line by line",
+            "give both with ids (study_id), or both without; in one order: --in-order",
         )
     if not made.named:
         _same_length(made, truth)
+        _same_order(rows, truth_rows, columns)
     return _paired(made, truth, (made.said, truth.said))
 
 
@@ -127,6 +131,12 @@ def _of_two(rows: Rows, truth_rows: Rows, columns: Columns) -> tuple[Reports, Re
         columns if columns.id in side.names else replace(columns, id="")
         for side in (rows, truth_rows)
     ]
+    if columns.in_order:  # one file's ids are both's; ids of both leave nothing to be told
+        apart = [replace(side, in_order=False) for side in sides]
+        files = zip((rows, truth_rows), apart, strict=True)
+        having = [bool(roles.id_of(*file, asking=False)) for file in files]
+        if having[0] != having[1]:
+            sides = [replace(s, in_order=not has) for s, has in zip(sides, having, strict=True)]
     # A section is of the references; of predictions only where they come in sections, too.
     made = _predictions(rows, sides[0])
     own = replace(sides[1], report="")
@@ -277,9 +287,32 @@ def _same_length(made: Reports, truth: Reports) -> None:
     counts = len(made.ids), len(truth.ids) + len(truth.left_out)
     if counts[0] != counts[1]:
         raise DataError(
-            f"{counts[0]} reports in {made.path} and {counts[1]} in {truth.path}, both without ids",
-            "give ids (study_id), or one line per study in both",
+            f"{counts[0]} reports in {made.path} and {counts[1]} in {truth.path}",
+            "give ids (study_id) in both, or one line per study",
         )
+
+
+def _by_place(made: Reports, truth: Reports) -> tuple[Reports, Reports]:
+    """Both with the ids of the one that has them."""
+    _same_length(made, truth)
+    ids = made.ids if made.named else truth.ids
+    return replace(made, ids=ids, named=True), replace(truth, ids=ids, named=True)
+
+
+def _same_order(rows: Rows, truth_rows: Rows, columns: Columns) -> None:
+    """A field of both files whose values stand in another order: so may the reports."""
+    if columns.in_order:
+        return
+    given = (columns.report, columns.reference)
+    for name in rows.names:
+        if name in given or is_text(name) or roles.section_of((name,)):
+            continue
+        sides = [[str(row.fields.get(name)) for row in side.rows] for side in (rows, truth_rows)]
+        if sides[0] != sides[1] and sorted(sides[0]) == sorted(sides[1]):
+            raise DataError(
+                f"{rows.path} and {truth_rows.path} have no ids, and their {name} is in two orders",
+                f"ids: --id-column {name}; reports are in one order all the same: --in-order",
+            )
 
 
 def refers(path: Path, columns: Columns = RECOGNISED, split: str = "") -> bool:

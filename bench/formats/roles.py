@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from shlex import quote
 
 from bench.data.study import SECTIONS
 from bench.errors import DataError, unknown
@@ -83,15 +85,25 @@ def id_of(rows: Rows, columns: Columns, texts: Sequence[str] = (), asking: bool 
     if asking and not found and not columns.in_order and (maybe := _like_ids(rows, texts)):
         raise DataError(
             f"{rows.path}: no known name of an id, but {maybe!r} is another one in each row",
-            f"ids: --id-column {maybe}; none, reports paired by their place: --in-order",
+            f"ids: --id-column {quote(maybe)}; none, reports paired by their place: --in-order",
         )
     return found
 
 
 def _like_ids(rows: Rows, texts: Sequence[str]) -> str:
     """A field that could name the studies: other short words or whole numbers in every row."""
-    others = (n for n in rows.names if n not in texts and plain(n) not in _BLANK)
+    others = (n for n in rows.names if n not in texts and not _numbers_rows(rows, n))
     return next((name for name in others if _could_be_ids(rows, name)), "")
+
+
+def _numbers_rows(rows: Rows, name: str) -> bool:
+    """Whether it is a split, or a count of the rows as pandas writes it: numbers that rise."""
+    if plain(name) not in _BLANK or plain(name) == SPLIT:
+        return plain(name) == SPLIT
+    values = [str(row.fields.get(name)).strip() for row in rows.rows]
+    if not all(value.isdecimal() for value in values):
+        return not any(values)
+    return all(int(a) < int(b) for a, b in pairwise(values))
 
 
 def _could_be_ids(rows: Rows, name: str) -> bool:

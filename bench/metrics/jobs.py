@@ -119,7 +119,10 @@ def _of(files: Files, settings: dict[str, str], say: Say) -> Job:
     made = read_predictions(files.predictions, files.columns, settings.get("split", ""))
     say(made.said)
     if "dataset" not in settings and files.references is None:
-        say(f"no references given: scored against dataset={EMBEDDED}")
+        say(
+            f"no references given (--references FILE, or --reference-column NAME of this file): "
+            f"scored against dataset={EMBEDDED}"
+        )
     given = _in_order(made, dataset, split, lacking) if files.columns.in_order else _by_id(made)
     given = {i: text for i, text in given.items() if i not in lacking}
     for line in noticed("predictions", given.values()):

@@ -124,7 +124,7 @@ def score(
     try:
         found = score_dataset(
             made, source, SPLIT, wanted, names,
-            missing=missing, words=words, progress=progress,
+            missing=missing, words=words, telling=True, progress=progress,
         )  # fmt: skip
     finally:
         if before is None:

@@ -59,6 +59,12 @@ class ReferenceSet:
         words = self._vocabulary(rule)
         return [rule.reference(report, words) for report in raw]
 
+    def digest(self) -> str:
+        """6 hex digits that tell these treated texts, and the cleaning of reports, from others."""
+        cleaning = "" if self.treatment in _UNTOUCHED else self.dataset.cleaning
+        texts = b"".join(map(_digest, self.references()))
+        return hashlib.sha256(cleaning.encode() + texts).hexdigest()[:6]
+
     def _vocabulary(self, rule: Treatment) -> Vocabulary:
         """The words that the treatment needs: none, where it cuts nothing to them."""
         if rule.limit is None:

@@ -33,9 +33,11 @@ def ids_digest(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]
 
 
-def texts_digest(ids: Iterable[str], section: str = "") -> str:
-    """`ids_digest`, and the section that the references are, where it is not the findings."""
-    return ids_digest(ids) + (f"|section:{section}" if section not in ("", FINDINGS) else "")
+def texts_digest(ids: Iterable[str], section: str = "", texts: str = "") -> str:
+    """`ids_digest`, the section that the references are, where it is not the findings, and what
+    tells them from others of the same ids, where there is something."""
+    part = f"|section:{section}" if section not in ("", FINDINGS) else ""
+    return ids_digest(ids) + part + (f"|texts:{texts}" if texts else "")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Scored:
     """All scores of one prediction file, with the statistics they are computed from.
 
     Iterates over `scores`. `statistics[treatment, family]` is (n, k), rows in the order of `ids`.
-    `section`: as in `bench.data.study.Dataset`.
+    `section`: as in `bench.data.study.Dataset`. `texts`: treatment -> digest of the references,
+    where signatures name them.
     """
 
     dataset: str
@@ -74,6 +77,7 @@ class Scored:
     scores: tuple[Score, ...]
     statistics: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
     section: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Score]:
         return iter(self.scores)
@@ -110,7 +114,8 @@ class Scored:
         for (treatment, family), table in self.statistics.items():
             metric = registry.load(family)
             origin = f"{metric.context}:{len(self.ids)}-{ids_digest(self.ids)}"
-            digest = texts_digest(chosen, self.section) + (f"|{origin}" if metric.context else "")
+            digest = texts_digest(chosen, self.section, self.texts.get(treatment, ""))
+            digest += f"|{origin}" if metric.context else ""
             out += _scores(metric, treatment, table[rows], digest, n_missing)
         return tuple(out)
 
@@ -130,6 +135,7 @@ class Scored:
             "scores": [vars(score) for score in self.scores],
             "tables": list(self.statistics),
             **({"section": self.section} if self.section not in ("", FINDINGS) else {}),
+            **({"texts": dict(self.texts)} if self.texts else {}),
         }
         tables = {f"table{i}": table for i, table in enumerate(self.statistics.values())}
         with replacing(path) as part, part.open("wb") as file:
@@ -151,6 +157,7 @@ class Scored:
                 tuple(Score(**score) for score in _named_now(facts["scores"])),
                 tables,
                 facts.get("section", ""),
+                facts.get("texts", {}),
             )
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise damaged(path, "it does not hold scores and their statistics") from error
@@ -187,6 +194,7 @@ def score(
     *,
     missing: str = "error",
     words: Vocabulary | None = None,
+    telling: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Scored:
     """Score a CSV file (or id -> report) against a split.
@@ -194,8 +202,9 @@ def score(
     `metrics` are families or scores (a score stands for its family). `treatments`: those of each
     metric by default, which is also what a metric that reads only raw reports keeps. `missing`
     "empty" scores studies without a report as empty ones; otherwise they are refused. A metric
-    that cannot run here gives a row that says so, never a number. `progress` is told how many
-    families are done, of how many.
+    that cannot run here gives a row that says so, never a number. `telling`: signatures name the
+    references by a digest of their treated texts, as ids alone do not outside known datasets.
+    `progress` is told how many families are done, of how many.
     """
     given = files.read(predictions) if isinstance(predictions, Path) else predictions
     source = str(predictions) if isinstance(predictions, Path) else ""
@@ -207,7 +216,7 @@ def score(
     tables: dict[tuple[str, str], np.ndarray] = {}
     plan = _plan(metrics, treatments)
     sets = {name: ReferenceSet(dataset, split, name, words) for name in plan}
-    digest = texts_digest(ids, dataset.section)
+    known: dict[str, str] = {}
     for (treatment, name), result in measure(plan, sets, reports, progress).items():
         if isinstance(result, MissingError):
             reason = f"not available: {result.message}; {result.hint}".rstrip("; ")
@@ -215,10 +224,15 @@ def score(
             continue
         tables[treatment, name] = result
         metric = registry.load(name)
+        if telling and treatment not in known:
+            known[treatment] = sets[treatment].digest()
+        digest = texts_digest(ids, dataset.section, known.get(treatment, ""))
         mine = _scores(metric, treatment, result, digest, len(absent))
         without = metric.undefined(sets[treatment]) if isinstance(metric, Partial) else {}
         scores += [_undefined(s, without[s.metric]) if s.metric in without else s for s in mine]
-    return Scored(dataset.name, split, ids, tuple(absent), tuple(scores), tables, dataset.section)
+    return Scored(
+        dataset.name, split, ids, tuple(absent), tuple(scores), tables, dataset.section, known
+    )
 
 
 def refuse_idle(metrics: Sequence[str], treatments: Sequence[str]) -> None:

@@ -1,0 +1,81 @@
+"""Two files that do not say all: no ids, ids of one alone, other references of the same ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import score
+from bench.__main__ import main
+from bench.errors import DataError
+from bench.formats.reports import read_pairs
+from bench.formats.roles import Columns
+from bench.metrics import ptb
+from bench.metrics.scoring import Scored
+
+TEXTS = {"1": "Lungs are clear.", "2": "Heart is normal.", "3": "Small, left effusion."}
+PLAIN = 'study_id,report\n1,Lungs are clear.\n2,Heart is normal.\n3,"Small, left effusion."\n'
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ptb, "tokenize", lambda texts: [" ".join(t.lower().split()) for t in texts])
+
+
+def write(name: str, data: str) -> Path:
+    Path(name).write_text(data, encoding="utf-8")
+    return Path(name)
+
+
+def scored(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    code = main(["score", "p.csv", "--references", "r.csv", "--metrics", "BLEU", "--json", *argv])
+    found = capsys.readouterr()
+    assert code == 0, found.err
+    return found.out
+
+
+def test_signatures_tell_references_of_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other texts, another vocabulary or another cleaning are no set that a score compares with."""
+    write("p.csv", PLAIN)
+    write("a.txt", "lungs\nclear\n")
+    write("b.txt", "heart\nnormal\n")
+    found = []
+    for refs in (PLAIN, PLAIN.replace("clear", "dark")):
+        write("r.csv", refs)
+        for options in (["--vocabulary=a.txt"], ["--vocabulary=b.txt"], ["cleaning=mimic"]):
+            scores = json.loads(scored(capsys, *options))["scores"]
+            found.append({s["treatment"]: s["signature"] for s in scores if "signature" in s})
+    assert len({f["coco@1"] for f in found}) == 2
+    assert len({f["full@1"] for f in found}) == 4
+    # With the second vocabulary "clear" and "dark" are both <unk>: the same references.
+    assert len({f["r2gen@1"] for f in found if "r2gen@1" in f}) == 3
+
+
+def test_a_subset_and_a_saved_file_have_the_signatures_of_their_references(tmp_path: Path) -> None:
+    found = score(TEXTS, TEXTS, metrics=["BLEU"], treatments=["coco@1", "full@1"])
+    assert "|texts:" in found.scores[0].signature
+    assert found.subset(TEXTS) == found.scores
+    found.save(tmp_path / "s.npz")
+    assert Scored.load(tmp_path / "s.npz").subset(TEXTS) == found.scores
+
+
+def test_one_file_without_ids_is_paired_in_order_where_that_is_said() -> None:
+    lines = write("p.txt", "".join(f"{t}\n" for t in TEXTS.values()))
+    found = read_pairs(lines, write("r.csv", PLAIN), Columns(in_order=True))
+    assert found.predictions == found.references == TEXTS
+    with pytest.raises(DataError, match="--in-order"):
+        read_pairs(lines, write("r.csv", PLAIN))
+    with pytest.raises(DataError, match=r"1 reports in p\.txt and 3 in r\.csv"):
+        read_pairs(write("p.txt", "Clear.\n"), Path("r.csv"), Columns(in_order=True))
+
+
+def test_a_field_in_two_orders_is_asked_about() -> None:
+    """Files without ids are in one order only where nothing that they share says otherwise."""
+    made = write("p.csv", "patient,hyp\n7,a\n7,b\n8,c\n")
+    truth = write("r.csv", "patient,ref\n8,c\n7,a\n7,b\n")
+    with pytest.raises(DataError, match="patient is in two orders"):
+        read_pairs(made, truth)
+    assert read_pairs(made, truth, Columns(in_order=True)).predictions["1"] == "a"

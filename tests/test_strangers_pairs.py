@@ -79,3 +79,12 @@ def test_a_field_in_two_orders_is_asked_about() -> None:
     with pytest.raises(DataError, match="patient is in two orders"):
         read_pairs(made, truth)
     assert read_pairs(made, truth, Columns(in_order=True)).predictions["1"] == "a"
+
+
+def test_whole_numbers_that_a_program_made_floats_are_ids(tmp_path: Path) -> None:
+    """In JSON as in CSV."""
+    for name in ("pred.json", "ref.json"):
+        rows = [{"id": float(i), "report": text} for i, text in enumerate(("a b .", "c d ."), 50)]
+        (tmp_path / name).write_text(json.dumps(rows))
+    pairs = read_pairs(tmp_path / "pred.json", tmp_path / "ref.json")
+    assert list(pairs.predictions) == ["50", "51"]

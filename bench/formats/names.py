@@ -9,11 +9,12 @@ PREDICTIONS = (
     "prediction", "predictions", "predicted", "pred", "preds", "generated", "generated_report",
     "generated_reports", "predicted_report", "predicted_reports", "generated_text", "hyp", "hyps",
     "hypothesis", "hypotheses", "candidate", "candidates", "model_prediction", "res", "test_res",
+    "gen_report", "gen_reports",
 )  # fmt: skip
 REFERENCES = (
     "reference", "references", "ref", "refs", "gt", "gts", "test_gts", "ground_truth",
     "ground_truths", "groundtruth", "reference_report", "reference_reports", "ground_truth_report",
-    "ground_truth_reports",
+    "ground_truth_reports", "gt_report", "gt_reports", "gt_text", "reference_text",
 )  # fmt: skip
 EITHER = ("report", "reports", "text", "caption", TEXT)  # as the file is one or the other
 FINDINGS, IMPRESSION = ("section_findings", "findings"), ("section_impression", "impression")

@@ -246,6 +246,8 @@ def _both(first: str, second: str) -> str:
 
 def _id(rows: Rows, row: Row, key: str) -> str:
     value = row.fields.get(key)
+    if isinstance(value, float) and value.is_integer():  # as pandas writes numbers beside a blank
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         raise DataError(
             f"{rows.path}, {row.place}: no id in {shown(key)}: {value!r}",

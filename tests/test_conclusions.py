@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,15 @@ from bench.reporting.claims import Claim, Entry
 from bench.reporting.conclusions import FINDINGS, OPEN, WORDING, Reading, listed, span
 from bench.reporting.summary import Summary
 from bench.reporting.tables import Figure
-from bench.stats.verdicts import CONFIRMED, EXCLUDED, NOT_RUN, REVERSED, UNRESOLVED, Verdict
+from bench.stats.verdicts import (
+    CONFIRMED,
+    EXCLUDED,
+    NOT_RUN,
+    ONE_TRAINING,
+    REVERSED,
+    UNRESOLVED,
+    Verdict,
+)
 
 FLOOR = Figure(0.44, 0.39, 0.49)
 
@@ -43,7 +52,7 @@ def test_findings(suite: Any) -> None:
         "is the constant report's, and it writes 3 distinct reports of 300."
     )
     none = conclusions._findings(suite, {"BASE": rows[0]})
-    assert none.startswith("No row names findings beyond every floor (the best has micro-F1 .440")
+    assert none.startswith("No row is shown to name findings beyond every floor (the best has")
 
 
 def test_wording() -> None:
@@ -64,10 +73,35 @@ def test_claims() -> None:
     entries = [entry(CONFIRMED, "CRA aligns", star=True), entry(REVERSED), entry(EXCLUDED),
                entry(UNRESOLVED), entry(NOT_RUN)]  # fmt: skip
     assert conclusions._claims(entries) == (
-        "Of the UAR paper's claims, 4 in one metric each: 1 confirmed (after Holm: CRA aligns), 1 "
-        "reversed, 1 of excluded size or without practical effect, 1 open."
+        "Of the UAR paper's claims about these rows, 4 in one metric each: 1 confirmed (after "
+        "Holm: CRA aligns), 1 reversed, 1 of excluded size or without practical effect, 1 open."
     )
     assert conclusions._claims([entry(NOT_RUN)]) == ""
+    assert conclusions._claims([entry(REVERSED), entry(ONE_TRAINING)]).endswith(
+        "1 in one metric each: 1 reversed; 1 more wait for a second training."
+    )
+
+
+def test_rows_of_one_training_are_said_to_be_so(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R2Gen's .604 of one training is not "not above" a floor of .440: nothing is shown of it."""
+    several, single = reading("UAR", OPEN, 0.465), replace(reading("R2Gen", OPEN, 0.604), lone=True)
+    found = {r.row: r for r in (reading("BASE", FINDINGS, 0.69), several, single)}
+    why = " (one training: R2Gen)"
+    text = f"for UAR and R2Gen (.465 to .604) this is not shown{why}."
+    assert conclusions._findings(suite, found).endswith(text)
+    found["a"] = reading("a", WORDING, 0.4)
+    text = f"for UAR and R2Gen not even that is shown{why}."
+    assert conclusions._wording(found).endswith(text)
+    del found["UAR"]
+    assert conclusions._wording(found).endswith("not even that is shown (one training).")
+    tests = {
+        row: SimpleNamespace(distinguishable=True, difference=d, lone=lone)
+        for row, d, lone in (("BASE", 0.1, ()), ("UAR", -0.1, ()), ("R2Gen", 0.1, ("R2Gen",)))
+    }
+    monkeypatch.setattr(conclusions, "above_floors", lambda suite, metric, text: tests)
+    assert f"in CIDEr, not UAR and R2Gen{why}." in conclusions._floors(suite)
 
 
 def test_one_training_settles_nothing(suite: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,15 @@ from bench.reporting.tables import Figure
 from bench.runs.controls import SHUFFLED
 from bench.spec import TREATMENT
 from bench.stats.compare import Comparison, corrected
-from bench.stats.verdicts import CONFIRMED, EXCLUDED, NO_EFFECT, REVERSED, TESTED, UNRESOLVED
+from bench.stats.verdicts import (
+    CONFIRMED,
+    EXCLUDED,
+    NO_EFFECT,
+    ONE_TRAINING,
+    REVERSED,
+    TESTED,
+    UNRESOLVED,
+)
 from bench.store import RunFolder, load_spec
 from bench.suites.suite import floor_title
 from bench.terminal import number
@@ -56,7 +64,7 @@ class Reading:
 
     silent: each training scores the constant report's F1. distinct: different reports of all, the
     mean over trainings; None where it was not counted. own, other: CIDEr with the images of the
-    study and of others.
+    study and of others. lone: of one training, of which nothing is shown.
     """
 
     row: str
@@ -66,6 +74,7 @@ class Reading:
     distinct: float | None = None
     own: float | None = None
     other: float | None = None
+    lone: bool = False
 
 
 def readings(suite: Summary) -> dict[str, Reading]:
@@ -97,6 +106,7 @@ def _reading(
         distinct(suite, row),
         None if gain is None else gain.value_a,
         None if gain is None else gain.value_b,
+        suite.trainings(row) == 1,
     )
 
 
@@ -175,12 +185,15 @@ def _findings(suite: Summary, found: Mapping[str, Reading]) -> str:
             f"floor: micro-F1 {values}, the best floor's {against}"
         )
     else:
-        text = f"No row names findings beyond every floor (the best has micro-F1 {against})"
+        text = (
+            f"No row is shown to name findings beyond every floor (the best has micro-F1 {against})"
+        )
     if between:
         values = span(r.f1.value for r in between if r.f1)
         named = listed(r.row for r in between)
+        lone = _lone([r.row for r in between], [r.row for r in between if r.lone])
         text += (
-            f"; for {named} ({values}) this is not shown"
+            f"; for {named} ({values}) this is not shown{lone}"
             if readers
             else f"; {named} {verb(between, 'reaches')} {values}"
         )
@@ -213,7 +226,10 @@ def _wording(found: Mapping[str, Reading]) -> str:
         f"worded: {WORDED} {own}, but {other} with the images of other studies"
     )
     if rest:
-        text += f"; for {listed(r.row for r in rest)} not even that is shown"
+        text += (
+            f"; for {listed(r.row for r in rest)} not even that is shown"
+            f"{_lone([r.row for r in rest], [r.row for r in rest if r.lone])}"
+        )
     return text + "."
 
 
@@ -234,11 +250,20 @@ def _floors(suite: Summary) -> str:
         else:
             count = len(found) - len(not_above)
             parts.append(
-                f"{count} of {len(found)} rows are above {beaten} in {metric}, not "
-                f"{listed(not_above)}"
+                f"{count} of {len(found)} rows are shown to be above {beaten} in {metric}, not "
+                f"{listed(not_above)}{_lone(not_above, [r for r in not_above if found[r].lone])}"
             )
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _lone(rows: Sequence[str], lone: Sequence[str]) -> str:
+    """Which of some rows are of one training: nothing can be shown of them, however high."""
+    if not lone:
+        return ""
+    if len(lone) < len(rows):
+        return f" (one training: {listed(lone)})"
+    return " (one training)" if len(lone) == 1 else " (one training each)"
 
 
 def _claims(entries: Sequence[Entry]) -> str:
@@ -259,7 +284,12 @@ def _claims(entries: Sequence[Entry]) -> str:
         parts.append(f"{small} of excluded size or without practical effect")
     if counts[UNRESOLVED]:
         parts.append(f"{counts[UNRESOLVED]} open")
-    return f"Of the UAR paper's claims, {len(tested)} in one metric each: {', '.join(parts)}."
+    single = sum(bool(e.metric) and e.verdict.kind == ONE_TRAINING for e in entries)
+    more = f"; {single} more wait for a second training" if single else ""
+    return (
+        f"Of the UAR paper's claims about these rows, {len(tested)} in one metric each: "
+        f"{', '.join(parts)}{more}."
+    )
 
 
 def _named(texts: Sequence[str]) -> str:

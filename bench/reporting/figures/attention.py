@@ -68,7 +68,11 @@ def _title(suite: Summary, rows: list[str]) -> str:
         return (
             f"No row's words look at the boxes more than their position alone would (most: {said})"
         )
-    return f"{len(beyond)} of {len(several)} rows look at the boxes beyond position (most: {said})"
+    most = "most: " if len(beyond) > 1 else ""
+    return (
+        f"{len(beyond)} of {len(several)} rows look at the boxes beyond position, before any "
+        f"correction ({most}{said})"
+    )
 
 
 def _shares(axis: Any, suite: Summary, rows: list[str]) -> None:

@@ -47,8 +47,8 @@ def draw(suite: Summary) -> Drawn | None:
     figure.legend(handles=handles, loc="lower center", ncols=2)
     higher = sum(found[r, BRIEF[0], "seen"].low > found[r, BRIEF[0], "unseen"].high for r in rows)
     figure.suptitle(
-        f"{higher} of {len(rows)} rows score clearly higher in {BRIEF[0]} on reports that also "
-        "stand in train",
+        f"{higher} of {len(rows)} rows and floors score clearly higher in {BRIEF[0]} on reports "
+        "that also stand in train",
         x=0.01, y=1 - 0.06 / height, ha="left", va="top",
     )  # fmt: skip
     figure.subplots_adjust(left=0.185, right=0.985, top=1 - 0.32 / height, bottom=0.62 / height)

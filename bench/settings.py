@@ -180,6 +180,8 @@ def refuse_odd_parameters(given: Mapping[str, Any], known: Mapping[str, Any], wh
         name, before = f"{where}.{key}", known.get(key)
         if isinstance(value, Mapping):
             refuse_odd_parameters(value, before if isinstance(before, Mapping) else {}, name)
+        elif value is None and is_a(before, int, float) and _ends(where, key):
+            raise BenchError(f"{name}=null: {name} is needed", "leave it out, or give a value")
         elif key in CHOICES and value not in CHOICES[key]:
             raise unknown(name, str(value), CHOICES[key])
         elif (ends := _ends(where, key)) and value != before and is_a(value, int, float):

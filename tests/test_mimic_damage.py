@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,24 @@ def test_damage_is_named(tmp_path: Path, name: str) -> None:
     change(small_release(tmp_path))
     with pytest.raises(DataError, match=message):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [("x", "a line of more than"), ('"' + "x" * 1023 + "\n", "field larger")]
+)
+def test_a_table_that_unpacks_without_end_is_not_read_whole(
+    tmp_path: Path, more: str, said: str
+) -> None:
+    folder = small_release(tmp_path)
+    with gzip.open(folder / SPLIT_FILE, "at", encoding="utf-8") as file:
+        file.write(more + more.strip('"') * (2**25 // len(more)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=said):
+            load(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 # --- R2Gen's annotation --------------------------------------------------------------------------

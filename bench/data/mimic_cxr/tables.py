@@ -7,6 +7,7 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from bench.errors import DataError, unknown
 
@@ -16,6 +17,7 @@ SPLITS = {
     "validate": "val", "validation": "val", "valid": "val", "val": "val", "dev": "val",
     "test": "test",
 }  # fmt: skip
+LONGEST = 2**20  # characters of a line or a field: no row of the release is near it
 
 
 def rows(path: Path, *columns: str) -> Iterator[list[str]]:
@@ -24,10 +26,10 @@ def rows(path: Path, *columns: str) -> Iterator[list[str]]:
     A byte order mark and blanks around names are accepted. DataError for a file that cannot be
     read, lacks a column or has a row that ends early: it names file, line and column.
     """
-    csv.field_size_limit(2**31 - 1)
+    csv.field_size_limit(LONGEST)
     try:
         with _opened(path) as file:
-            reader = csv.reader(file)
+            reader = csv.reader(_lines(file))
             places = _places(path, next(reader, []), columns)
             longest = max(places)
             for row in reader:
@@ -41,6 +43,14 @@ def rows(path: Path, *columns: str) -> Iterator[list[str]]:
                     )
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}", f"get it again: {SOURCES}") from error
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    """Lines one by one, none of which fills the memory: gzip packs gigabytes into megabytes."""
+    while line := file.readline(LONGEST + 1):
+        if len(line) > LONGEST:
+            raise csv.Error(f"a line of more than {LONGEST} characters")
+        yield line
 
 
 def _opened(path: Path):  # type: ignore[no-untyped-def]

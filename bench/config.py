@@ -28,6 +28,7 @@ CONF = Path(__file__).parent / "conf"
 OWN = ("bench", "baselines", "uar", "mgca")  # the project's packages
 # Where parameters of its models are, those first that others are made of.
 OF_MODELS = ("size", "images", "backbone_params", "model.params", "model.train.rates")
+READ_WHOLE = ("dataset", "decode")  # each of whose settings its reader takes or refuses
 VIEWS = "image_views"  # of a dataset, that its models see
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 GIVEN: set[str] = set()  # import paths in the overrides that this process was given
@@ -132,10 +133,11 @@ def _refuse_odd(
         if re.split(r"[./@]", key)[0] == "hydra":
             raise BenchError(f"{key} is not a setting", "it is of Hydra's own programs")
     for key in (o[1:] for o in overrides if o.startswith("~")):
-        if "." not in key:
+        if "." not in key or key.startswith("dataset."):
             raise BenchError(f"~{key} removes what every run needs", f"give {key} another value")
     chosen = tuple(o for o in overrides if o.partition("=")[0] in _groups())
     before = _composed(chosen, searched) if len(chosen) < len(overrides) else {}
+    _refuse_unread([o.partition("=")[0].lstrip("+") for o in overrides if o[0] == "+"], before)
     refuse_other_types(found, before)
     refuse_no_name("dataset.name", found["dataset"].get("name"))
     if str(found["model"].get("_target_")).partition(".")[0] in OWN:
@@ -143,6 +145,21 @@ def _refuse_odd(
         refuse_odd_parameters(of_data, known, "dataset")
         for part in OF_MODELS:
             refuse_odd_parameters(_at(found, part), _at(before, part), part)
+
+
+def _refuse_unread(added: Sequence[str], before: Mapping[str, Any]) -> None:
+    """BenchError for a setting that nothing reads: no YAML of its group has one of its name."""
+    for name in added:
+        group, _, rest = name.partition(".")
+        if group in READ_WHOLE or name in _groups():
+            continue
+        every = (load_yaml(group, n) for n in names(group)) if group in _groups() else ()
+        known = {*_at(before, group), *(key for entry in every for key in entry)}
+        key = rest.partition(".")[0]
+        if key not in known if rest else group not in before:
+            near = difflib.get_close_matches(key or group, known or list(before), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise BenchError(f"unknown setting {name!r}", f"{hint}see the files under bench/conf")
 
 
 def _at(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -199,6 +199,14 @@ def test_pixels_lost_behind_their_rows_are_decoded_again(tmp_path: Path) -> None
     np.testing.assert_array_equal(store[15], Resize.of(SHORT, True)(pixels("15")))
 
 
+def test_a_death_between_marker_and_tidying_leaves_nothing(tmp_path: Path) -> None:
+    open_store(*made(3), SQUASH, True, tmp_path)
+    left = next(tmp_path.rglob("store.json")).parent / "rows.i64"
+    left.write_bytes(b"rows")
+    open_store(*made(3), SQUASH, True, tmp_path)
+    assert not left.exists()
+
+
 def test_two_processes_share_one_build(tmp_path: Path) -> None:
     both = [child(tmp_path / "a", None, 0.01) for _ in range(2)]
     for process in both:

@@ -19,7 +19,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -107,6 +107,8 @@ def open_stores(
             missing = {r.key: r for r in wanted if r.open() is None}
             if missing:
                 _fill(dataset, images, [*missing.values()], progress)
+    for rendition in wanted:
+        rendition.tidy()
     stores = [r.open() for r in wanted]
     assert all(stores)
     return [store for store in stores if store is not None]
@@ -263,6 +265,13 @@ class _Rendition:
         with replacing(self.folder / MARKER) as part:
             part.write_text(json.dumps(facts, indent=1) + "\n")
         self.rows.unlink()
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed as it finished."""
+        if self.rows.exists():
+            with suppress(OSError), exclusive(self.folder / "lock"):  # one that is only read stays
+                if self.open() is not None:
+                    self.rows.unlink()
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -128,6 +128,7 @@ def test_a_loss_that_is_not_finite_is_named_by_its_step(
 @pytest.fixture
 def double() -> Iterator[None]:
     single = torch.Tensor.float
+    batches._channels.cache_clear()  # what other tests made in float32
     yield parallel_runs.double()
     torch.Tensor.float = single  # type: ignore[method-assign]
     torch.set_default_dtype(torch.float32)

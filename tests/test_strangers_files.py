@@ -6,27 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+from strangers import PLAIN, TEXTS, apart, write
 
 from bench.__main__ import main
 from bench.errors import BenchError, DataError
 from bench.formats.reports import Pairs, read_pairs, read_predictions, read_references, read_reports
 from bench.formats.roles import RECOGNISED, Columns
 from bench.formats.vocabulary import read_vocabulary
-from bench.metrics import ptb
-
-TEXTS = {"1": "Lungs are clear.", "2": "Heart is normal.", "3": "Small, left effusion."}
-PLAIN = 'study_id,report\n1,Lungs are clear.\n2,Heart is normal.\n3,"Small, left effusion."\n'
 
 
 @pytest.fixture(autouse=True)
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ptb, "tokenize", lambda texts: [" ".join(t.lower().split()) for t in texts])
-
-
-def write(name: str, data: str | bytes) -> Path:
-    Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
-    return Path(name)
+    apart(tmp_path, monkeypatch)
 
 
 def dumped(value: object) -> str:

@@ -6,28 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from strangers import PLAIN, TEXTS, apart, write
 
 from bench import score
 from bench.__main__ import main
 from bench.errors import DataError
 from bench.formats.reports import read_pairs
 from bench.formats.roles import Columns
-from bench.metrics import ptb
 from bench.metrics.scoring import Scored
-
-TEXTS = {"1": "Lungs are clear.", "2": "Heart is normal.", "3": "Small, left effusion."}
-PLAIN = 'study_id,report\n1,Lungs are clear.\n2,Heart is normal.\n3,"Small, left effusion."\n'
 
 
 @pytest.fixture(autouse=True)
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ptb, "tokenize", lambda texts: [" ".join(t.lower().split()) for t in texts])
-
-
-def write(name: str, data: str) -> Path:
-    Path(name).write_text(data, encoding="utf-8")
-    return Path(name)
+    apart(tmp_path, monkeypatch)
 
 
 def scored(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -23,19 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from bench.perf.trial import refuse_unfit
+
     if not arguments.spec.is_file():
         raise BenchError(f"no file {arguments.spec}", "give the spec.json of a run's folder")
     spec = from_dict(RunSpec, read_json(arguments.spec), str(arguments.spec))
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
-    _refuse_unfit(spec, work)
+    refuse_unfit([spec], work)
     job = Job(work, progress, available.unasked())
     job.one(spec, arguments.until == "score" and spec.kind != "pretrain")
     print(f"sealed {arguments.out / spec.run_id}")
     return 0
-
-
-def _refuse_unfit(spec: RunSpec, work: Workspace) -> None:
-    from bench.perf.trial import refuse_unfit
-
-    refuse_unfit([spec], work)

@@ -12,7 +12,6 @@ from pathlib import Path
 from bench.config import refuse_repeated
 from bench.pretraining.appraise import RESULTS, render
 from bench.runs.workspace import Workspace, default_cache, default_out
-from bench.spec import RunSpec
 from bench.store import RunFolder, file_digest, read_json
 from bench.suites.composer import Composer
 from bench.suites.work import Job
@@ -27,13 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from bench.perf.trial import refuse_unfit
+
     refuse_repeated(arguments.overrides)
     progress = Progress()
     work = Workspace(arguments.out, arguments.cache, progress.say)
     job = Job(work, progress, metrics=())
     composer = Composer(work, job.pretrain, arguments.overrides)
     spec = composer.pretraining(arguments.model, asked=True)
-    _refuse_unfit(spec, work)
+    refuse_unfit([spec], work)
     job.pretrain(spec, appraised=True)
     folder = RunFolder(work.out, spec.run_id)
     train, timing = read_json(folder / "train.json"), read_json(folder / "timing.json")
@@ -45,9 +46,3 @@ def run(arguments: argparse.Namespace) -> int:
         if name.startswith("figures/") or name == RESULTS:
             print(f"see {folder / name}")
     return 0
-
-
-def _refuse_unfit(spec: RunSpec, work: Workspace) -> None:
-    from bench.perf.trial import refuse_unfit
-
-    refuse_unfit([spec], work)

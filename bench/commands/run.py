@@ -116,21 +116,23 @@ def run(arguments: argparse.Namespace) -> int:
         _help(job, planner, arguments.until)
         return 0
     ready = planner(pretrain=None)
-    _refuse_unfit(*(p.spec for p in ready.distinct()), work=work)
+    specs = [planned.spec for planned in ready.distinct()]
+    _refuse_unfit(*specs, work=work)
     if arguments.dry_run:
         from bench.perf.cost import told
 
         print(describe(ready, work))
         print("\n".join(fill(line, room()) for line in told(ready, work).splitlines()))
         return 0
-    specs = [planned.spec for planned in ready.distinct()]
     gather([s for s in specs if RunFolder(work.out, s.run_id).manifest is None], work)
     if arguments.launcher != "local":
         _launch(arguments, ready, work)
     here = 1 if arguments.launcher != "local" else arguments.jobs
     with workers(_command(arguments, os.getpid()), here, ready, work):
         plan = planner(pretrain=partial(_pretrain, job))
-        _refuse_unfit(*(p.spec for p in plan.distinct()), work=work)
+        tried = {spec.run_id for spec in specs}
+        waited = [p.spec for p in plan.distinct() if p.spec.run_id not in tried]
+        _refuse_unfit(*waited, work=work)
         print(describe(plan, work))
         job.run(plan, arguments.until != "train", _rehearsal(plan, work, arguments.until))
     if arguments.until == "tables":

@@ -51,16 +51,14 @@ def _try(spec: RunSpec, work: Workspace) -> None:
         model = built(spec, len(opened.vocabulary) + 1, opened.tokenizer)
         build_optimizer(model.groups(), spec.train.optimizer, getattr(model, "GROUPS", ()))
         model.train()
+        learns = hasattr(model, "prepare")  # a vocabulary of its own: lost on the meta device
+        if learns:
+            model.prepare(["no report ."])
         words = min(WORDS, spec.data.max_length)
+        batch = shaped(model, STUDIES, words, opened.tokenizer, "cpu" if learns else "meta")
         for stage in spec.stages:
             switch(model, stage)
-            if hasattr(model, "prepare"):  # a vocabulary of its own is lost on the meta device
-                model.prepare(["no report ."])
-                batch = shaped(model, STUDIES, words, opened.tokenizer, "cpu")
-                Objective(model)(batch, stage)[0].backward()
-                continue
-            batch = shaped(model, STUDIES, words, opened.tokenizer)
-            with there(model), Trace():
+            with nullcontext() if learns else there(model), nullcontext() if learns else Trace():
                 Objective(model)(batch, stage)[0].backward()
 
 

@@ -32,12 +32,18 @@ IMAGES = {
 }
 
 
+def _side(spec: RunSpec) -> int | None:
+    """Pixels along the images of a model; None of a floor."""
+    image = spec.model.params.get("image")
+    return int(image["size"]) if image else None
+
+
 def _seen(spec: RunSpec) -> str:
     """What a model reads of an image; "" of a floor."""
-    image = spec.model.params.get("image")
-    if not image:
+    side = _side(spec)
+    if side is None:
         return ""
-    pixels = f"{image['size']} x {image['size']} pixels"
+    pixels = f"{side} x {side} pixels"
     if spec.tokenizer is None:
         return pixels
     reader = spec.tokenizer.params.get("name") or spec.tokenizer.target.rpartition(".")[2]
@@ -179,14 +185,14 @@ class Summary:
 
     def protocol_notes(self, rows: Sequence[str]) -> list[str]:
         """Which images the rows saw, and how often each was tried before; "" is not stated."""
-        runs = [run for row in rows for run in self.keys.get(row, ())[:1]]
-        specs = [load_spec(RunFolder(self.contrasts.out, run)) for run in runs]
+        firsts = {row: runs[0] for row in rows if (runs := self.keys.get(row))}
+        found = {r: load_spec(RunFolder(self.contrasts.out, run)) for r, run in firsts.items()}
+        specs = found.values()
         notes = [IMAGES[name] for name in dict.fromkeys(s.images for s in specs) if name]
-        seen: dict[str, list[str]] = {}
-        for row, spec in zip((r for r in rows if self.keys.get(r)), specs, strict=True):
-            seen.setdefault(_seen(spec), []).append(row)
-        sizes = {w.rpartition(" makes of ")[2] for w in seen if w}
-        if len(sizes) > 1:  # an encoder brings its own preparation
+        if len({_side(s) for s in specs} - {None}) > 1:  # an encoder brings its own preparation
+            seen: dict[str, list[str]] = {}
+            for row, spec in found.items():
+                seen.setdefault(_seen(spec), []).append(row)
             each = "; ".join(f"{', '.join(names)}: {what}" for what, names in seen.items() if what)
             notes.append(f"What their models read of the images: {each}.")
         trials = {s.tuning.trials if s.tuning else 0 for s in specs}

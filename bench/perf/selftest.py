@@ -1,7 +1,7 @@
 """A device's self-test, of about a minute: does it compute what the CPU computes, and twice alike?
 
-Small models of every kind with random weights on random images: losses and greedy reports beside
-the CPU's, two trainings from one seed, bf16 beside fp32, memory, speed.
+Small models of every kind with random weights on random images: losses, their gradients and greedy
+reports beside the CPU's, two trainings from one seed, bf16 beside fp32, memory, speed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SPEED = ("model=base", "budget=medium", "budget.precision=fp32")
 STUDIES = 16
 STEPS = 5  # of each of two trainings
 LOSS, HALF = 1e-4, 5e-2  # relative differences from the CPU in fp32, and from fp32 in bf16
+GRADIENT = 1e-3  # of all gradients together; at first weights losses alone are nearly log(words)
 REPORTS = 0.9  # share of greedy reports equal word for word: random weights have near ties
 
 
@@ -93,13 +94,28 @@ def on(built: Built, device: str) -> Built:
 
 
 def parity(built: Built, device: str) -> tuple[bool, str]:
-    """Losses without dropout, and greedy reports, beside the CPU's."""
-    here, there = on(built, "cpu"), on(built, device)
-    losses, reports = [_losses(b) for b in (here, there)], [_greedy(b) for b in (here, there)]
+    """Losses without dropout, their gradients, and greedy reports, beside the CPU's."""
+    both = on(built, "cpu"), on(built, device)
+    losses, reports = [_losses(b) for b in both], [_greedy(b) for b in both]
     far = max(abs(a - b) / max(abs(a), 1e-6) for a, b in zip(*losses, strict=True))
+    here, there = (_gradient(b) for b in both)
+    apart = float((there - here).norm() / here.norm())
     equal = sum(a == b for a, b in zip(*reports, strict=True))
-    text = f"losses within {far:.1e} of the CPU's, {equal} of {STUDIES} greedy reports equal"
-    return far <= LOSS and equal >= REPORTS * STUDIES, text
+    text = (
+        f"losses within {far:.1e} of the CPU's, gradients {apart:.1e}, "
+        f"{equal} of {STUDIES} greedy reports equal"
+    )
+    return far <= LOSS and apart <= GRADIENT and equal >= REPORTS * STUDIES, text
+
+
+def _gradient(built: Built) -> Tensor:
+    """Of the sum of the losses, without dropout: every weight's, in one vector of doubles."""
+    built.model.eval()
+    built.model.zero_grad()
+    torch.stack(list(built.model.loss(built.batch).values())).sum().backward()
+    found = [p.grad.detach().cpu().double().flatten()
+             for p in built.model.parameters() if p.grad is not None]  # fmt: skip
+    return torch.cat(found)
 
 
 def _losses(built: Built) -> list[float]:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         **_accelerator(),
     }
+
+
+def made_elsewhere(made: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What keeps a repetition of a run from being equal bit for bit: "" where nothing does.
+
+    made, here: environments. Another device, processor or torch rounds otherwise.
+    """
+    pairs = {
+        "device": (made.get("device"), here["device"]),
+        "processor": (made.get("cpu"), here["cpu"]),
+        "torch": tuple(e.get("packages", {}).get("torch") for e in (made, here)),
+    }
+    told = [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a != b]
+    return "; ".join(told)
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,8 @@
 
 Files are of two kinds. `results` are determined by the spec (same machine, deterministic flag):
 predictions, curve, weights, scores. `records` tell about this execution (times, machine, log).
-The manifest holds the sha256 of each; a folder without it is unfinished work.
+The manifest holds the sha256 of each; a folder without it is unfinished work. Weights may be left
+behind when a sealed folder moves: they stay sealed, and what was made of them goes on being used.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 SEAL = "seal"
 LOCK, FAILED = ".lock", ".failed"
+WEIGHTS = "weights.safetensors"
 RECORDS = frozenset({"env.json", "timing.json", "run.log"})
 IGNORED = frozenset({MANIFEST, LOCK})
 FACTS = {"run_id": str, "status": str, "results": dict, "records": dict}
@@ -227,11 +229,18 @@ class RunFolder:
     def seal(self, **facts: Any) -> None:
         """Write the manifest: digests of every file, `facts` (status, digests of inputs), and
         last the digest of all that, so that a changed byte in the manifest is found, too."""
-        digests = {name: file_digest(self.path / name) for name in self.files()}
+        digests = {name: file_digest(self.path / name) for name in self.files()} | self.left_behind
         results = {k: v for k, v in digests.items() if k not in RECORDS}
         records = {k: v for k, v in digests.items() if k in RECORDS}
         content = {"run_id": self.run_id, **facts, "results": results, "records": records}
         write_json(self.path / MANIFEST, {**content, SEAL: digest(content)})
+
+    @property
+    def left_behind(self) -> dict[str, str]:
+        """The sealed weights and their sha256 where they are not here; empty where they are."""
+        manifest = None if (self / WEIGHTS).exists() else self.manifest
+        sealed = manifest["results"] if manifest else {}
+        return {WEIGHTS: sealed[WEIGHTS]} if WEIGHTS in sealed else {}
 
     def verify(self) -> list[str]:
         """What differs from what was sealed, one sentence a file; empty for an intact run."""
@@ -274,7 +283,7 @@ class RunFolder:
         manifest = read_json(self.path / MANIFEST)
         known = {**manifest["results"], **manifest["records"]}
         problems = {}
-        for name in sorted({*known, *self.files()}):
+        for name in sorted({*known, *self.files()} - self.left_behind.keys()):
             path = self.path / name
             if name not in known:
                 problems[name] = f"{self.run_id}/{name}: not in the manifest"

@@ -14,14 +14,16 @@ import toy
 from test_execute import SPEC
 
 from bench.__main__ import main
+from bench.commands import verify as verb
 from bench.errors import DataError
 from bench.metrics import ptb
 from bench.metrics.scoring import Scored
+from bench.provenance import environment
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
 from bench.spec import PartSpec, RunSpec
-from bench.store import MANIFEST, RunFolder
+from bench.store import MANIFEST, RunFolder, read_json
 
 METRICS = ["BLEU", "CIDEr"]
 FLOOR = RunSpec("floor", SPEC.data, PartSpec("baselines.floors.MostFrequent"), "")
@@ -257,3 +259,42 @@ def test_statistics_that_are_not_those_of_the_reports_are_named(
     assert verify(place) == 0
     assert verify(place, "--rescore") == 3
     assert "scores.npz: r2gen@1 BLEU: other statistics than now" in capsys.readouterr().out
+
+
+# --- runs of other machines ----------------------------------------------------------------------
+
+
+def test_weights_may_be_left_behind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was made of them is verified, scored and sealed again; their digest stays sealed."""
+    folder = trained(place)
+    before = read_json(folder / MANIFEST)["results"]["weights.safetensors"]
+    (folder / "weights.safetensors").unlink()
+    assert verify(place, "--rescore", "--rerun", "3") == 0
+    assert "its weights are not here" in capsys.readouterr().out
+    assess(SPEC, Workspace(place / "runs", place / "cache"), folder, METRICS)
+    assert read_json(folder / MANIFEST)["results"]["weights.safetensors"] == before
+    (folder / "weights.safetensors").write_bytes(b"others")
+    assert verify(place, SPEC.run_id) == 3
+    assert "weights.safetensors: altered" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changed", "code"), [(1e-6, 0), (1e-3, 3)])
+def test_another_kind_of_machine_repeats_losses_to_rounding(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    changed: float, code: int,
+) -> None:  # fmt: skip
+    folder = trained(place)
+    path = folder / "losses.csv"
+    head, first, *rest = path.read_text().splitlines()
+    cells = first.split(",")
+    cells[1:] = [repr(float(c) * (1 + changed)) if c else c for c in cells[1:]]
+    path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
+    folder.seal(status="predicted")
+    assert verify(place, SPEC.run_id, "--rerun", "5") == 3
+    here = environment()
+    monkeypatch.setattr(verb, "environment", lambda: {**here, "device": "a GPU"})
+    capsys.readouterr()
+    assert verify(place, SPEC.run_id, "--rerun", "5") == code
+    out = capsys.readouterr().out
+    said = "compared to rounding, since device was cpu, is a GPU" if not code else "step 1: "
+    assert said in out

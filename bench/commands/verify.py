@@ -2,7 +2,8 @@
 
 Without RUN every run of the folder is verified. `--rescore` computes the scores and intervals
 again from the predictions; `--rerun N` repeats the first N training steps and compares their
-losses bit for bit (a floor: writes its reports again). `--against FOLDER` compares results with
+losses, bit for bit, or to rounding where the run was made on another kind of machine (a floor:
+writes its reports again). `--against FOLDER` compares results with
 those of the same runs in another folder, or on a board. The image caches of the runs' datasets are
 compared with their digests; `--images` reads every image file again and compares it with what
 the caches were made of. Exit code 3 names what differs.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +30,7 @@ from bench.metrics import predictions, registry
 from bench.metrics.cache import keep
 from bench.metrics.predictions import PREDICTIONS
 from bench.metrics.scoring import Scored, read_scores
+from bench.provenance import environment, made_elsewhere
 from bench.runs.floors import floor_reports
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace, default_cache, default_out
@@ -35,6 +38,8 @@ from bench.settings import ranged
 from bench.spec import RunSpec
 from bench.store import MANIFEST, RunFolder, find_runs, load_spec, read_json
 from bench.terminal import painted
+
+ROUNDING, LARGEST = 1e-5, 1e-2  # of losses on another kind of machine: at the first step, at any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +105,8 @@ def examine(
     said = [f"{len(folder.files())} files"]
     if problems:
         return problems, said
+    if folder.left_behind:
+        said.append("its weights are not here")
     try:
         load_spec(folder)
         if rescore:
@@ -189,17 +196,29 @@ def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> l
         # A loss that only a later stage has is empty in the first steps.
         sealed = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     count = min(len(sealed), len(again))
-    said.append(f"losses of {count} steps compared bit for bit")
-    differ = [i for i in range(count) if sealed[i] != again[i]]
+    elsewhere = made_elsewhere(read_json(folder / "env.json"), environment())
+    how = f"to rounding, since {elsewhere}" if elsewhere else "bit for bit"
+    said.append(f"losses of {count} steps compared {how}")
+    differ = [i for i in range(count) if not _repeats(sealed[i], again[i], i, bool(elsewhere))]
     if not differ:
         return []
     i = differ[0]
-    names = [k for k in sealed[i] if sealed[i][k] != again[i].get(k)]
+    names = [k for k in sealed[i] if sealed[i][k] != again[i].get(k)] or list(again[i])
     found = ", ".join(f"{k} sealed {sealed[i][k]!r}, now {again[i].get(k)!r}" for k in names)
     return [
         f"{folder.run_id}/losses.csv, step {i + 1}: {found}; {len(differ)} of {count} steps differ"
         + _other_code(spec)
     ]
+
+
+def _repeats(sealed: dict[str, float], now: dict[str, float], step: int, elsewhere: bool) -> bool:
+    """Whether a step's losses are the sealed ones; of another kind of machine, to a rounding that
+    may double with every step, as it does in R2Gen (docs/many-processes.md)."""
+    if not elsewhere:
+        return sealed == now
+    allowed = min(ROUNDING * 2.0**step, LARGEST)
+    near = (math.isclose(sealed[k], now[k], rel_tol=allowed, abs_tol=allowed) for k in sealed)
+    return sealed.keys() == now.keys() and all(near)
 
 
 def _other_code(spec: RunSpec) -> str:

@@ -31,7 +31,8 @@ def test_the_cpu_passes(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("self-test of CPU, ")
     assert [line.split()[0] for line in out[1:]] == ["ok"] * 4
-    assert "losses within 0.0e+00 of the CPU's, gradients 0.0e+00, 4 of 4 greedy reports equal" in out[1]
+    assert "losses within 0.0e+00 of the CPU's, gradients 0.0e+00, " in out[1]
+    assert "4 of 4 greedy reports equal" in out[1]
     assert "tensors equal bit for bit" in out[2]
     assert "of the matmul rate" in out[4]
 

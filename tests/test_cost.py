@@ -63,9 +63,9 @@ def test_shapes_that_are_remembered_give_the_figures_of_shapes_that_are_not() ->
 
 
 def test_seconds() -> None:
-    cost = Cost(2e9, 1e9, 1e9, 1000, 64, 10, 50, "fp32")
+    cost = Cost(2e9, 1e9, 1e9, 400, 1000, 64, 10, 50, "fp32")
     assert cost.seconds(1e9) == pytest.approx(2000 + 64 / 0.2)
-    # On a fast device kernels have to be started: 100 steps, and 50 words of one batch.
+    # On a fast device kernels have to be started: 100 steps of 400, and 50 words of one batch.
     assert cost.seconds(1e18, launching=True) == pytest.approx(100 * 0.02 + 50 * 0.005)
     assert replace(cost, examples=2000).seconds(1e9) > cost.seconds(1e9)
 

@@ -23,13 +23,14 @@ PLAIN = (bool, int, float, str, torch.dtype, torch.device, torch.layout, torch.m
 
 
 class Shapes(TorchDispatchMode):
-    """`total`: FLOPs of what runs inside, by torch's formulas as `bench.engine.flops` has them."""
+    """`total`: FLOPs of what runs inside, by torch's formulas as `bench.engine.flops` has them.
+    `started`: operations that start a kernel on a GPU."""
 
     known: ClassVar[dict[Any, tuple[Any, int]]] = {}  # what results look like, and their FLOPs
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.total = self.started = 0
         self.trace = Trace()  # answers what asks a tensor for its value
 
     def __torch_dispatch__(
@@ -38,6 +39,7 @@ class Shapes(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.is_view:  # cheap as it is
             return func(*args, **kwargs)
+        self.started += 1
         key = _key(func, args, kwargs)
         if key in self.known:
             form, flops = self.known[key]

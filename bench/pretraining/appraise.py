@@ -53,6 +53,13 @@ def takes_part(spec: RunSpec) -> bool:
     return hasattr(part_class(spec.model), "encoder")
 
 
+def is_tokenizer(spec: RunSpec) -> bool:
+    """Whether a pretraining's model is an image tokenizer that paints its codes again."""
+    from bench.model import part_class
+
+    return spec.kind == "pretrain" and hasattr(part_class(spec.model), "reconstruct")
+
+
 def is_appraised(folder: RunFolder) -> bool:
     """Whether the figures of a sealed pretraining are those that would be measured now."""
     path = folder / RESULTS
@@ -65,7 +72,6 @@ def is_appraised(folder: RunFolder) -> bool:
 def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     """Measure a finished pretraining, draw its figures, seal anew; the caller holds the lock."""
     from bench.engine.validation import EVALUATION_BATCH
-    from bench.model import part_class
     from bench.pretraining import codes, curves, reconstructions
 
     folder.refuse_altered(RESULTS, "figures/")
@@ -74,7 +80,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         found["retrieval"] = retrieve(spec, work, folder)
         found["probe"] = probed(spec, work, folder / "weights.safetensors")
         curves.draw(folder, min(EVALUATION_BATCH, len(work.open(spec).dataset.split("val"))))
-    elif hasattr(part_class(spec.model), "reconstruct"):
+    elif is_tokenizer(spec):
         found["tokenizer"] = reconstructions.draw(spec, work, folder)
         found["probe"] = codes.probed(spec, work, folder)
     write_json(folder / RESULTS, found)

@@ -23,6 +23,7 @@ from bench.reporting import (
     sections,
     short_table,
     tables,
+    tokenizers,
 )
 from bench.reporting.conclusions import conclusions
 from bench.reporting.figures import FIGURES, FIRST, draw
@@ -65,6 +66,9 @@ def write_suite(
         costs.section(suite),
     ]
     write_atomic(folder / costs.FILE, costs.to_csv(costs.costs(suite)))
+    if kept := tokenizers.kept(suite):
+        parts.append(tokenizers.section(kept))
+        write_atomic(folder / tokenizers.FILE, tokenizers.to_csv(kept))
     others = [name for name in FIGURES if name not in FIRST]
     parts += _shown(figures(suite, folder, others))
     write_atomic(folder / "README.md", "\n".join(filter(None, parts)))

@@ -19,7 +19,7 @@ from bench.errors import BenchError, DataError
 from bench.metrics.cache import keep
 from bench.metrics.registry import BRIEF
 from bench.metrics.scoring import read_scores
-from bench.pretraining.appraise import appraise, is_appraised
+from bench.pretraining.appraise import appraise, is_appraised, is_tokenizer
 from bench.runs.execute import execute
 from bench.runs.representations import lacking
 from bench.runs.score import assess, is_scored
@@ -69,13 +69,15 @@ class Job:
         self._each([self._task(p, until_scored) for p in trained], idle, wait)
 
     def pretrain(self, *specs: RunSpec, appraised: bool = False) -> None:
-        """Run pretrainings or trials that are not sealed yet; `appraised`: with their figures."""
-        todo = [spec for spec in specs if not self._is_prepared(spec, appraised)]
+        """Run pretrainings or trials that are not sealed yet; `appraised`: with their figures,
+        which image tokenizers always get: they take seconds, an encoder's take longer."""
+        figures = {spec.run_id: appraised or is_tokenizer(spec) for spec in specs}
+        todo = [spec for spec in specs if not self._is_prepared(spec, figures[spec.run_id])]
         if not todo:
             return
         self.progress.start(len(todo))
-        work = self._train_and_appraise if appraised else self._train
-        self._each([(_preparation(spec), spec, work) for spec in todo])
+        works = {True: self._train_and_appraise, False: self._train}
+        self._each([(_preparation(spec), spec, works[figures[spec.run_id]]) for spec in todo])
 
     def one(self, spec: RunSpec, until_scored: bool) -> None:
         """One run by its spec alone."""

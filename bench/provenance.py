@@ -30,8 +30,11 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def environment() -> dict[str, Any]:
-    """Machine, packages and commit: goes to env.json, never into an identity."""
+def environment(device: str, processes: int = 1) -> dict[str, Any]:
+    """Machine, packages and commit: goes to env.json, never into an identity.
+
+    device: what computes, as `Workspace.device` names it; processes: that share a training.
+    """
     return {
         "commit": commit(),
         "python": platform.python_version(),
@@ -39,22 +42,33 @@ def environment() -> dict[str, Any]:
         "cpu": processor(),
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in PACKAGES},
-        **_accelerator(),
+        **_accelerator(device),
+        "processes": processes,
     }
 
 
 def made_elsewhere(made: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """What keeps a repetition of a run from being equal bit for bit: "" where nothing does.
 
-    made, here: environments. Another device, processor or torch rounds otherwise.
+    made, here: environments. Another device, processor, torch or number of threads or processes
+    rounds otherwise.
     """
     pairs = {
         "device": (made.get("device"), here["device"]),
         "processor": (made.get("cpu"), here["cpu"]),
         "torch": tuple(e.get("packages", {}).get("torch") for e in (made, here)),
+        "threads": (made.get("threads"), here["threads"]),
+        "processes": (made.get("processes", 1), here["processes"]),
     }
     told = [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a != b]
     return "; ".join(told)
+
+
+def draws_other_noise(made: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether dropout of a run differs here: a GPU and a CPU draw it by other generators, and
+    several processes draw each their own."""
+    kinds = {e.get("device") == "cpu" for e in (made, here)}
+    return len(kinds) > 1 or made.get("processes", 1) != here["processes"]
 
 
 def _version(package: str) -> str | None:
@@ -73,10 +87,10 @@ def processor() -> str:
     return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
 
 
-def _accelerator() -> dict[str, Any]:
+def _accelerator(device: str) -> dict[str, Any]:
     import torch
 
     threads = {"threads": torch.get_num_threads()}
-    if not torch.cuda.is_available():
+    if device == "cpu":
         return {"device": "cpu", **threads}
-    return {"device": torch.cuda.get_device_name(0), "cuda": torch.version.cuda, **threads}
+    return {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda, **threads}

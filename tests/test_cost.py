@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from bench.perf.cost import Cost, _time, cost_of
+from bench.engine.stages import can_be_kept
+from bench.engine.validation import Looks, Position
+from bench.perf.cost import Cost, _decoded, _rate, _time, cost_of
 from bench.perf.elsewhere import there
 from bench.perf.shapes import Shapes
+from bench.provenance import environment
 from bench.runs.training import initial_model, open_training
 from bench.runs.workspace import Workspace
-from bench.store import RunFolder
+from bench.spec import SelectionSpec
+from bench.store import RunFolder, write_json
 from bench.suites.composer import Composer
 from bench.suites.suite import Row
 
@@ -33,8 +38,36 @@ def test_flops_are_those_of_a_real_step(tmp_path: Path) -> None:
     real = training.meter.flops_per_step / spec.train.batch
     assert real <= cost.example < 2 * real
     assert cost.report > 0
-    assert cost.memory > 16 * sum(p.numel() for p in training.model.parameters())
+    parameters = sum(p.numel() for p in training.model.parameters())
+    assert cost.memory > 16 * parameters
+    assert cost.weights == 4 * parameters
+    assert 100 < cost.started < 2000
     assert cost.examples == spec.budget.amount
+
+
+def test_validations_that_write_nothing_cost_nothing(tmp_path: Path) -> None:
+    """Three looks of the preset small may be sealed; with "last" or a loss none is written."""
+    work = Workspace(tmp_path / "runs", tmp_path / "cache")
+    spec = Composer(work, None, ["budget=small", "budget.amount=24000"]).row(Row("base", "base"))
+    epoch = 1200
+    assert spec.selection.every_epochs == 2
+    due, now = Looks(spec, epoch), [Position(i / 1500, i * 16) for i in range(1501)]
+    looks = [b.progress for a, b in pairwise(now) if due.due(a, b)]
+    written = sum(can_be_kept(spec.stages, 0, spec.selection, share) for share in looks)
+    assert _decoded(spec, 24_000, epoch) == written == 3
+    assert _decoded(replace(spec, selection=SelectionSpec("loss")), 24_000, epoch) == 0
+
+
+def test_runs_of_another_machine_say_nothing_of_this_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "x-s0")
+    write_json(folder / "train.json", {"flops": 6e9})
+    write_json(folder / "timing.json", {"device_seconds": 2.0})
+    write_json(folder / "env.json", environment("cpu"))
+    folder.seal(status="predicted")
+    assert _rate(folder, "cpu") == 3e9
+    write_json(folder / "env.json", environment("cpu") | {"device": "NVIDIA H200"})
+    folder.seal(status="predicted")
+    assert _rate(folder, "cpu") == 0
 
 
 def test_shapes_that_are_remembered_give_the_figures_of_shapes_that_are_not() -> None:
@@ -63,7 +96,7 @@ def test_shapes_that_are_remembered_give_the_figures_of_shapes_that_are_not() ->
 
 
 def test_seconds() -> None:
-    cost = Cost(2e9, 1e9, 1e9, 400, 1000, 64, 10, 50, "fp32")
+    cost = Cost(2e9, 1e9, 1e9, 400, 4e6, 1000, 64, 10, 50, "fp32")
     assert cost.seconds(1e9) == pytest.approx(2000 + 64 / 0.2)
     # On a fast device kernels have to be started: 100 steps of 400, and 50 words of one batch.
     assert cost.seconds(1e18, launching=True) == pytest.approx(100 * 0.02 + 50 * 0.005)

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +143,34 @@ def test_a_helper_that_gets_the_probe_s_lock_stops(tmp_path: Path) -> None:
 # --- status --------------------------------------------------------------------------------------
 
 SPEC: Any = SimpleNamespace(run_id="a", budget=BudgetSpec("steps", 10))
+
+
+def test_a_second_command_has_the_probe_s_lock_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "LOOK", 0.02)
+    first, second = launch.probe(tmp_path), launch.probe(tmp_path)
+    first.__enter__()
+    second.__enter__()
+    launch.sees_locks(tmp_path)
+    first.__exit__(None, None, None)
+    time.sleep(0.2)
+    launch.sees_locks(tmp_path)  # the second's helpers are not refused
+    second.__exit__(None, None, None)
+    with pytest.raises(BenchError, match="is free"):
+        launch.sees_locks(tmp_path)
+
+
+def test_a_helper_has_the_settings_of_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a cluster whose workers were started without them."""
+    monkeypatch.setenv("BENCH_DATA", "/data/of/mine")
+    given = launch.settings()
+    monkeypatch.delenv("BENCH_DATA")
+    ask = "import os, sys; sys.exit(os.environ.get('BENCH_DATA') != '/data/of/mine')"
+    assert launch.assist([sys.executable, "-c", ask], str(tmp_path), given) == 0
+    assert launch.assist([sys.executable, "-c", ask], str(tmp_path), {}) == 1
 
 
 def test_states_of_a_run(tmp_path: Path) -> None:

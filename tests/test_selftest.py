@@ -74,3 +74,20 @@ def test_an_operation_that_is_refused_fails_its_check(
     monkeypatch.setattr(selftest, "twice", refused)
     assert main(["doctor", "--device", "cpu"]) == 1
     assert "r2gen determinism    histc_cuda does not have" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("low", "failed"), [(False, "parity"), (True, "bf16")])
+def test_gradients_that_are_wrong_fail_where_losses_are_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], low: bool, failed: str
+) -> None:
+    found, calls = selftest._gradients, iter(range(100))
+
+    def wrong(built: Built, half: bool = False) -> list[torch.Tensor]:
+        disturbed = half if low else not half and next(calls) == 1  # the device's, of parity
+        return [g * (1 + 0.5 * disturbed * torch.randn_like(g)) for g in found(built, half)]
+
+    monkeypatch.setattr(selftest, "_gradients", wrong)
+    assert main(["doctor", "--device", "cpu"]) == 1
+    shown = capsys.readouterr()
+    assert f"checks failed on this device: r2gen {failed}" in shown.err
+    assert "losses within 0.0e+00" in shown.out

@@ -18,7 +18,7 @@ from bench.commands import verify as verb
 from bench.errors import DataError
 from bench.metrics import ptb
 from bench.metrics.scoring import Scored
-from bench.provenance import environment
+from bench.provenance import draws_other_noise, environment, made_elsewhere
 from bench.runs.execute import execute
 from bench.runs.score import assess, is_scored
 from bench.runs.workspace import Workspace
@@ -291,10 +291,41 @@ def test_another_kind_of_machine_repeats_losses_to_rounding(
     path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
     folder.seal(status="predicted")
     assert verify(place, SPEC.run_id, "--rerun", "5") == 3
-    here = environment()
-    monkeypatch.setattr(verb, "environment", lambda: {**here, "device": "a GPU"})
+    here = environment("cpu")
+    monkeypatch.setattr(verb, "environment", lambda device: {**here, "cpu": "a Z80"})
     capsys.readouterr()
     assert verify(place, SPEC.run_id, "--rerun", "5") == code
     out = capsys.readouterr().out
-    said = "compared to rounding, since device was cpu, is a GPU" if not code else "step 1: "
+    said = "compared to rounding, since processor was " if not code else "step 1: "
     assert said in out
+
+
+def test_dropout_of_another_kind_of_device_is_not_compared(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = environment("cpu")
+    monkeypatch.setattr(verb, "environment", lambda device: {**here, "processes": 2})
+    monkeypatch.setattr(verb, "_drops", lambda model: True)
+    assert verify(place, SPEC.run_id, "--rerun", "5") == 0
+    assert "losses not compared: the dropout of a GPU" in capsys.readouterr().out
+
+
+def test_what_another_machine_is() -> None:
+    here = environment("cpu", 1)
+    assert made_elsewhere(here, here) == ""
+    assert not draws_other_noise(here, here)
+    for name, value in (("threads", 99), ("processes", 2), ("cpu", "Z80"), ("device", "GPU")):
+        assert name.replace("cpu", "processor") in made_elsewhere({**here, name: value}, here)
+    assert draws_other_noise({**here, "processes": 2}, here)
+    assert draws_other_noise({**here, "device": "a GPU"}, here)
+    assert not draws_other_noise({**here, "threads": 99}, here)
+
+
+def test_a_plan_needs_the_digest_of_weights_alone(place: Path) -> None:
+    work, folder = Workspace(place / "runs", place / "cache"), trained(place)
+    before = work.reference(f"run:{SPEC.run_id}")
+    assert work.path(before) == folder / "weights.safetensors"
+    (folder / "weights.safetensors").unlink()
+    assert work.reference(f"run:{SPEC.run_id}") == before
+    with pytest.raises(DataError, match="was left behind when this run's folder moved"):
+        work.path(before)

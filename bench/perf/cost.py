@@ -19,13 +19,14 @@ from torch import Tensor
 from bench.data.study import Dataset
 from bench.engine.decode import generate
 from bench.engine.objective import Objective
-from bench.engine.stages import switch
-from bench.engine.validation import EVALUATION_BATCH
+from bench.engine.stages import can_be_kept, stage_at, switch
+from bench.engine.validation import EVALUATION_BATCH, WRITTEN
 from bench.model import Batch
 from bench.perf.elsewhere import there
 from bench.perf.models import matmul_rate
 from bench.perf.shapes import Shapes
 from bench.perf.trial import built, named, shaped
+from bench.provenance import environment, made_elsewhere
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec, RunSpec
 from bench.store import RunFolder, read_json
@@ -42,7 +43,8 @@ H100_SHARE = {"fp32": 0.3, "bf16": 0.15}
 MIMIC = {"images": 377_110, "val": 2_130, "test": 3_858, "examples": 8_123_700, "evaluations": 30}
 STATE = 4 * 4  # bytes a parameter: weight, gradient, Adam's two moments
 # Seconds that starting an operation of a step takes, and all those of a word. On an H200 with torch
-# 2.11: 55e-6 in trainings, whose batches change their width, 20 to 28e-6 where they do not.
+# 2.11: 55e-6 in trainings, whose batches change their width; in `bench perf models`, whose do not,
+# 20 to 28e-6, so that its figures are better by half.
 START, WORD = 50e-6, 0.005
 CUDA_CONTEXT = 0.5e9
 
@@ -50,13 +52,14 @@ CUDA_CONTEXT = 0.5e9
 @dataclass(frozen=True)
 class Cost:
     """Of one run. example, report: FLOPs of an example in training, and of a study's report.
-    memory: bytes of a step, beside torch itself; started: its operations. reports: decoded in all
-    validations and the test, of `words` each at most."""
+    memory: bytes of a step, beside torch itself; started: its operations. weights: bytes of what is
+    kept. reports: decoded in validations and the test, of `words` each at most."""
 
     example: float
     report: float
     memory: float
     started: int
+    weights: float
     examples: float
     reports: float
     batch: int
@@ -85,16 +88,28 @@ def cost_of(spec: RunSpec, work: Workspace) -> Cost:
         flops, saved, started = _step(model, batch, spec)
         report = _report(model, batch, spec.decode)
     examples = _examples(spec, flops / spec.train.batch)
-    validations = max(spec.selection.evaluations, 1)
-    if spec.selection.every_epochs:
-        epoch = spec.selection.every_epochs * len(opened.dataset.split("train"))
-        validations += int(examples // epoch)
     studies = spec.selection.studies or len(opened.dataset.split("val"))
-    reports = validations * studies + len(opened.dataset.split("test"))
+    looks = _decoded(spec, examples, len(opened.dataset.split("train")))
+    reports = looks * studies + len(opened.dataset.split("test"))
     memory = parameters * STATE + saved
     each = flops / spec.train.batch
     size, words, precision = spec.train.batch, spec.decode.max_length, spec.train.precision
-    return Cost(each, report, memory, started, examples, reports, size, words, precision)
+    kept = 4.0 * parameters
+    return Cost(each, report, memory, started, kept, examples, reports, size, words, precision)
+
+
+def _decoded(spec: RunSpec, examples: float, epoch: int) -> int:
+    """Looks whose checkpoint may be sealed, so that validation reports are written."""
+    if spec.selection.metric not in WRITTEN:
+        return 0
+    count = max(spec.selection.evaluations, 1)
+    shares = {(i + 1) / count for i in range(count)}
+    if (each := spec.selection.every_epochs * epoch) and examples:
+        shares |= {i * each / examples for i in range(1, int(examples // each) + 1)}
+    return sum(
+        can_be_kept(spec.stages, stage_at(spec.stages, share), spec.selection, share)
+        for share in shares
+    )
 
 
 def _examples(spec: RunSpec, flops: float) -> float:
@@ -158,19 +173,24 @@ class _Watched:
 
 def rate_here(plan: Plan, work: Workspace, precision: str) -> tuple[float, str]:
     """FLOP/s of training steps on this machine, and where that is from."""
-    found = [
-        facts["flops"] / timing["device_seconds"]
-        for planned in plan.distinct()
-        if (folder := RunFolder(work.out, planned.spec.run_id)).manifest is not None
-        and (folder / "timing.json").exists()
-        and (facts := read_json(folder / "train.json"))["flops"]
-        and (timing := read_json(folder / "timing.json"))["device_seconds"]
-    ]
+    specs = [p.spec for p in plan.distinct() if p.spec.train.precision == precision]
+    found = [*filter(None, (_rate(RunFolder(work.out, s.run_id), work.device) for s in specs))]
     if found:
-        return statistics.median(found), f"median of {len(found)} finished runs"
+        return statistics.median(found), f"median of {len(found)} runs finished here"
     torch.set_num_threads(plan.threads or torch.get_num_threads())
     rate = matmul_rate(work.device, precision, 3) if work.device == "cuda" else _products()
     return rate * SHARE, f"{SHARE:.0%} of {rate / 1e9:,.0f} GFLOP/s of matrix products"
+
+
+def _rate(folder: RunFolder, device: str) -> float:
+    """FLOP/s of a finished training; 0 of what another kind of machine made, or of no training."""
+    if folder.manifest is None or not (folder / "timing.json").exists():
+        return 0.0
+    made = read_json(folder / "env.json")
+    here = environment(device) | {"threads": made.get("threads")}  # as many as its spec gives it
+    flops = read_json(folder / "train.json")["flops"]
+    seconds = read_json(folder / "timing.json")["device_seconds"]
+    return flops / seconds if seconds and not made_elsewhere(made, here) else 0.0
 
 
 def _products() -> float:
@@ -186,10 +206,11 @@ def _products() -> float:
 
 
 def disk(plan: Plan, dataset: Dataset, costs: Sequence[Cost]) -> dict[str, float]:
-    """Bytes of caches and of run folders, here and at MIMIC-CXR's size."""
+    """Bytes of caches and of the runs' weights, here and at MIMIC-CXR's size; while it runs, a
+    training keeps a checkpoint of four times its weights beside them."""
     images = len(dataset.studies) * 2
     each = sum({_pixels(p.spec) for p in plan.distinct() if p.origin == "trained"})
-    runs = sum(cost.memory for cost in costs) / STATE  # weights alone are kept
+    runs = sum(cost.weights for cost in costs)
     return {"here": images * each + runs, "mimic": MIMIC["images"] * each + runs}
 
 
@@ -220,7 +241,7 @@ def told(plan: Plan, work: Workspace) -> str:
     head = ["row", "GFLOP/example", "examples", "memory", "here", "H100", "MIMIC-CXR, H100"]
     return table(f"estimate of a training; here: {source}", head, rows) + (
         f"\nall {len(costs)} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} "
-        f"on an H100, {_time(large)} there at MIMIC-CXR's size (30 epochs)\n"
+        f"on an H100, {_time(large)} there on MIMIC-CXR's images for 30 epochs, reports as here\n"
         f"{_held(plan, total[0] / len(costs), len(costs))}"
         f"disk: {space['here'] / 1e9:,.2f} GB here, {space['mimic'] / 1e9:,.0f} GB at that size\n"
         f"H100: {H100_SHARE[precision]:.0%} of {H100[precision] / 1e12:,.0f} TFLOP/s "
@@ -251,7 +272,7 @@ def _costs(trained: Sequence[Planned], work: Workspace) -> Iterator[Cost]:
 
 
 def _at_mimic(cost: Cost) -> Cost:
-    """The same model on R2Gen's published schedule."""
+    """The same model and lengths of reports on R2Gen's published schedule."""
     reports = MIMIC["evaluations"] * MIMIC["val"] + MIMIC["test"]
     return replace(cost, examples=MIMIC["examples"], reports=reports)
 

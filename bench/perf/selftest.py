@@ -7,6 +7,7 @@ reports beside the CPU's, two trainings from one seed, bf16 beside fp32, memory,
 from __future__ import annotations
 
 import copy
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,8 +35,8 @@ SMALL = ("budget=small", "budget.precision=fp32", "budget.threads=0",
 SPEED = ("model=base", "budget=medium", "budget.precision=fp32")
 STUDIES = 16
 STEPS = 5  # of each of two trainings
-LOSS, HALF = 1e-4, 5e-2  # relative differences from the CPU in fp32, and from fp32 in bf16
-GRADIENT = 1e-3  # of all gradients together; at first weights losses alone are nearly log(words)
+LOSS, GRADIENT = 1e-4, 1e-3  # relative differences in fp32 from the CPU; gradients all together
+HALF = 0.1  # of half of all gradients in bf16; R2Gen's memory makes chaos of a few
 REPORTS = 0.9  # share of greedy reports equal word for word: random weights have near ties
 
 
@@ -98,7 +99,7 @@ def parity(built: Built, device: str) -> tuple[bool, str]:
     both = on(built, "cpu"), on(built, device)
     losses, reports = [_losses(b) for b in both], [_greedy(b) for b in both]
     far = max(abs(a - b) / max(abs(a), 1e-6) for a, b in zip(*losses, strict=True))
-    here, there = (_gradient(b) for b in both)
+    here, there = (torch.cat([g.flatten() for g in _gradients(b)]) for b in both)
     apart = float((there - here).norm() / here.norm())
     equal = sum(a == b for a, b in zip(*reports, strict=True))
     text = (
@@ -108,14 +109,14 @@ def parity(built: Built, device: str) -> tuple[bool, str]:
     return far <= LOSS and apart <= GRADIENT and equal >= REPORTS * STUDIES, text
 
 
-def _gradient(built: Built) -> Tensor:
-    """Of the sum of the losses, without dropout: every weight's, in one vector of doubles."""
+def _gradients(built: Built, half: bool = False) -> list[Tensor]:
+    """Of the sum of the losses, without dropout, as doubles; `half`: under bf16 autocast."""
     built.model.eval()
     built.model.zero_grad()
-    torch.stack(list(built.model.loss(built.batch).values())).sum().backward()
-    found = [p.grad.detach().cpu().double().flatten()
-             for p in built.model.parameters() if p.grad is not None]  # fmt: skip
-    return torch.cat(found)
+    with torch.autocast(built.device, dtype=torch.bfloat16, enabled=half):
+        losses = built.model.loss(built.batch)
+    torch.stack([v.float() for v in losses.values()]).sum().backward()
+    return [p.grad.cpu().double() for p in built.model.parameters() if p.grad is not None]
 
 
 def _losses(built: Built) -> list[float]:
@@ -150,13 +151,13 @@ def _trained(built: Built) -> dict[str, Tensor]:
 
 
 def half(built: Built, device: str) -> tuple[bool, str]:
-    """Losses under bf16 autocast beside those in fp32."""
+    """Gradients under bf16 autocast beside those in fp32: at first weights losses are nearly the
+    logarithm of the vocabulary, whatever is wrong."""
     there = on(built, device)
-    full = _losses(there)
-    with torch.autocast(device, dtype=torch.bfloat16):
-        low = _losses(there)
-    far = max(abs(a - b) / max(abs(a), 1e-6) for a, b in zip(full, low, strict=True))
-    return far <= HALF, f"losses in bf16 within {far:.1e} of fp32"
+    full, low = _gradients(there), _gradients(there, half=True)
+    each = [float((b - a).norm() / a.norm()) for a, b in zip(full, low, strict=True) if a.any()]
+    far = statistics.median(each)
+    return far <= HALF, f"half of all gradients in bf16 within {far:.1e} of fp32"
 
 
 def speed(device: str) -> tuple[bool, str]:

@@ -8,6 +8,7 @@ from bench.runs.controls import label_groups
 from bench.runs.floors import write_floor
 from bench.runs.prediction import train_and_predict
 from bench.runs.representations import lacking, represent
+from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import RunFolder, write_json
@@ -27,7 +28,7 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         train_and_predict(spec, work, folder, label_groups)
     if lacking(spec, folder):
         represent(spec, work, folder)
-    write_json(folder / "env.json", environment())
+    write_json(folder / "env.json", environment(work.device, processes()))
     _remove_checkpoints(folder)  # before the seal, which would list them
     folder.seal(status={"pretrain": "pretrained", "trial": "tried"}.get(spec.kind, "predicted"))
 

@@ -17,7 +17,7 @@ from bench.data.study import Dataset
 from bench.data.text import Treatment, Vocabulary, treatment, vocabulary
 from bench.errors import BenchError, DataError
 from bench.spec import SEEDED
-from bench.store import RunFolder, file_digest
+from bench.store import WEIGHTS, RunFolder, file_digest
 
 if TYPE_CHECKING:
     from bench.model import Tokenizer
@@ -98,7 +98,8 @@ class Workspace:
             return RANDOM
         optional, name = name.endswith("?"), name.removesuffix("?")
         if (run_id := pretraining_of(name)) is not None:
-            return f"{name}@{file_digest(self._run_weights(run_id))}"
+            moved = RunFolder(self.out, run_id).left_behind  # a plan needs their digest alone
+            return f"{name}@{moved.get(WEIGHTS) or file_digest(self._run_weights(run_id))}"
         try:
             return f"{name}@{weights.resolve(name).digest}"
         except BenchError:
@@ -128,7 +129,13 @@ class Workspace:
         return {part: self.path(reference) for part, reference in references.items()}
 
     def _run_weights(self, run_id: str) -> Path:
-        path = RunFolder(self.out, run_id) / "weights.safetensors"
+        folder = RunFolder(self.out, run_id)
+        path = folder / WEIGHTS
+        if folder.left_behind:
+            raise DataError(
+                f"{path} was left behind when this run's folder moved",
+                "bring it from where the run was made; its digest is in the manifest",
+            )
         if not path.exists():
             raise DataError(f"no pretrained weights at {path}", "run `bench pretrain` first")
         return path

@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from bench.errors import BenchError, MissingError
 from bench.files import NO_LOCKS, keeps_locks_to_itself, locked
@@ -23,6 +24,7 @@ from bench.files import NO_LOCKS, keeps_locks_to_itself, locked
 LOOK = 2.0  # seconds between looks at helpers
 PATIENCE = 30.0  # seconds that helpers have to end once nothing is left
 RESTARTS = 3  # of all helpers of a command that end before their work does
+SETTINGS = ("BENCH_", "HF_", "OMP_", "PYTHONPATH")
 PROBE = ".launcher"  # locked while a command has helpers: who can lock it, too, shares no locks
 
 
@@ -77,7 +79,7 @@ class Ray:
         self._task = ray.remote(assist).options(max_retries=0, **options)
 
     def submit(self, command: Sequence[str]) -> Any:
-        return self._task.remote(list(command), str(Path.cwd()))
+        return self._task.remote(list(command), str(Path.cwd()), settings())
 
     def ended(self, job: Any) -> bool | None:
         if not self._ray.wait([job], timeout=0)[0]:
@@ -97,9 +99,16 @@ ENGINES: Mapping[str, Callable[[Path, Mapping[str, Any]], Engine]] = {
 }
 
 
-def assist(command: Sequence[str], folder: str) -> int:
+def settings() -> dict[str, str]:
+    """Environment variables that a helper needs as this command has them: a worker of a cluster
+    that was there before has its own."""
+    return {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)}
+
+
+def assist(command: Sequence[str], folder: str, given: Mapping[str, str]) -> int:
     """A helper's exit code; stopped together with the task that it runs in."""
-    child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, **given}
+    child = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     try:
         return child.wait()
     finally:
@@ -124,8 +133,23 @@ def probe(out: Path) -> Iterator[None]:
         raise BenchError(f"locks in {out} are not seen by other machines: {why}", NO_LOCKS)
     out.mkdir(parents=True, exist_ok=True)
     with (out / PROBE).open("a") as file:
-        locked(file)  # a second command of this folder leaves it to the first
-        yield
+        over = threading.Event()
+        # A second command of this folder leaves the lock to the first, and has it after that one.
+        holder = threading.Thread(target=_hold, args=(file, over), daemon=True)
+        if not locked(file):
+            holder.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if holder.ident:
+                holder.join()
+
+
+def _hold(file: IO[str], over: threading.Event) -> None:
+    """Wait for a file's lock until it is had, or all is over."""
+    while not over.wait(LOOK / 4) and not locked(file):
+        pass
 
 
 def sees_locks(out: Path) -> None:

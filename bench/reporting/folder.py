@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.boards.rows import BoardRow, write_rows
+from bench.data.registry import EMBEDDED
 from bench.data.text import TREATMENTS
 from bench.errors import BenchError
 from bench.files import csv_text
@@ -82,10 +83,14 @@ def origin(suite: Summary, selection: Selection | None = None) -> str:
             f"Dataset: {suite.read_as}. Of local runs, not of a board. Regenerate: "
             f"`{selection.command}`."
         )
-    folds = " dataset.fold=all" if suite.overlap else ""
+    if suite.dataset != EMBEDDED:  # made with settings of their own, which each run's spec has
+        return (
+            f"Dataset: {suite.dataset}. From the published runs: `bench report {suite.name} "
+            f"dataset={suite.dataset}`; `bench reproduce RUN` prints how a run was made."
+        )
     return (
         f"Dataset: {suite.dataset}. Regenerate: `bench run {suite.name} "
-        f"dataset={suite.dataset}{folds}`, or from the published runs `bench report "
+        f"dataset={suite.dataset}`, or from the published runs `bench report "
         f"{suite.name} dataset={suite.dataset}`."
     )
 

@@ -51,7 +51,9 @@ def draw(suite: Summary) -> Drawn | None:
         row_axis(axis, rows, named=False)
     handles = [dot_handle("own images"), dot_handle("images of other studies", ORANGE, True),
                *floor_handles(shown)]  # fmt: skip
-    figure.legend(handles=handles, loc="lower center", ncols=4, handletextpad=0.4)
+    figure.legend(
+        handles=handles, loc="lower center", ncols=5, handletextpad=0.4, columnspacing=1.2
+    )
     figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.28 / height, bottom=0.62 / height)
     return Drawn(figure, [_record(suite, row, found[row]) for row in rows])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.figures import BLUE, GREEN, INK
+from bench.figures import BLUE, GREEN, INK, PINK
 from bench.reporting.tables import SHORT
 from bench.suites.suite import floor_title
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from bench.reporting.summary import Summary
     from bench.reporting.tables import Figure
 
-FLOORS = {"constant": BLUE, "nearest": GREEN}  # those that figures show
+# Those that figures show; of equal ones the first.
+FLOORS = {"constant": BLUE, "nearest": GREEN, "frequent": PINK}
+DASHES = {"constant": "-", "nearest": (0, (4, 2)), "frequent": (0, (1, 1.2))}
 SPELLED = 2  # parts of a row that are named one by one
 
 
@@ -54,14 +56,16 @@ def row_axis(axis: Any, names: Sequence[str], named: bool = True) -> None:
 
 def bands(axis: Any, suite: Summary, score: str, text: str) -> list[str]:
     """Floors as lines with their intervals as bands; the names of those drawn."""
-    drawn = []
+    drawn: dict[str, float] = {}
     for name, colour in FLOORS.items():
         if name in suite.floors and suite.has(score, text, [name]):
             found = suite.figure(name, score, text)
+            if found.value in drawn.values():
+                continue
             axis.axvspan(found.low, found.high, color=colour, alpha=0.13, linewidth=0)
-            axis.axvline(found.value, color=colour, linewidth=1.0, linestyle=_dashes(name))
-            drawn.append(name)
-    return drawn
+            axis.axvline(found.value, color=colour, linewidth=1.0, linestyle=DASHES[name])
+            drawn[name] = found.value
+    return list(drawn)
 
 
 def floor_handles(names: Sequence[str]) -> list[Any]:
@@ -69,13 +73,9 @@ def floor_handles(names: Sequence[str]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], color=FLOORS[n], linewidth=1.0, linestyle=_dashes(n), label=floor_title(n))
+        Line2D([], [], color=FLOORS[n], linewidth=1.0, linestyle=DASHES[n], label=floor_title(n))
         for n in dict.fromkeys(names)
     ]
-
-
-def _dashes(name: str) -> Any:
-    return "-" if name == "constant" else (0, (4, 2))
 
 
 def dot_handle(text: str, colour: str = INK, hollow: bool = False, marker: str = "o") -> Any:

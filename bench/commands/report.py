@@ -41,11 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _written(source: Source, arguments: argparse.Namespace) -> list[Path]:
-    paths = write_suite(source.summary, source.rows, source.folder, source.selection)
+    paths = write_suite(source.summary, source.rows, source.folder, source.selection, source.board)
     if arguments.format == "html":
         from bench.reporting.page import write_page
 
-        made = origin(source.summary, source.selection)
+        made = origin(source.summary, source.selection, source.board)
         paths.append(write_page(source.summary, source.rows, source.folder, made))
     if arguments.into is not None:
         put_verdict(source.summary, arguments.into)

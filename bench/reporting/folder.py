@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.boards.rows import BoardRow, write_rows
+from bench.boards.rows import BOARDS, BoardRow, write_rows
 from bench.data.registry import EMBEDDED
 from bench.data.text import TREATMENTS
 from bench.errors import BenchError
@@ -32,7 +32,7 @@ from bench.reporting.selection import Selection
 from bench.reporting.sheet import render
 from bench.reporting.summary import Summary
 from bench.runs.controls import SHUFFLED, WITHIN
-from bench.spec import TREATMENT
+from bench.spec import PROTOCOL, TREATMENT
 from bench.stats.compare import Comparison
 from bench.store import write_atomic
 from bench.suites.suite import Table
@@ -42,17 +42,21 @@ SUFFIXES = {"md": "md", "latex": "tex", "csv": "csv"}
 
 
 def write_suite(
-    suite: Summary, rows: Sequence[BoardRow], folder: Path, selection: Selection | None = None
+    suite: Summary,
+    rows: Sequence[BoardRow],
+    folder: Path,
+    selection: Selection | None = None,
+    board: Path | None = None,
 ) -> list[Path]:
     """Write the folder; returns the files that a reader opens first.
 
-    `selection`: what the runs are of; None for a board's rows.
+    `selection`: what the runs are of; None for a board's rows. `board`: which board's.
     """
     # The date on which a row entered a board is the board's own.
     write_rows(folder / "scores.csv", [replace(row, added="") for row in rows])
     gains = [sections.image_gain(suite, control) for control in (SHUFFLED, WITHIN)]
     parts = [
-        f"# {suite.suite.title}\n\n{origin(suite, selection)}\n",
+        f"# {suite.suite.title}\n\n{origin(suite, selection, board)}\n",
         verdict(suite),
         *_shown(figures(suite, folder, FIRST)),
         sections.summary(suite, *gains),
@@ -76,22 +80,25 @@ def write_suite(
     return [folder / "README.md", folder / "scores.csv"]
 
 
-def origin(suite: Summary, selection: Selection | None = None) -> str:
+def origin(suite: Summary, selection: Selection | None = None, board: Path | None = None) -> str:
     """What the report is of, and the commands that make it again."""
     if selection is not None:
         return (
             f"Dataset: {suite.read_as}. Of local runs, not of a board. Regenerate: "
             f"`{selection.command}`."
         )
-    if suite.dataset != EMBEDDED:  # made with settings of their own, which each run's spec has
-        return (
-            f"Dataset: {suite.dataset}. From the published runs: `bench report {suite.name} "
-            f"dataset={suite.dataset}`; `bench reproduce RUN` prints how a run was made."
+    again = f"bench report {suite.name} dataset={suite.dataset}"
+    if board is not None and (board != BOARDS / PROTOCOL or suite.dataset != EMBEDDED):
+        if board != BOARDS / PROTOCOL:
+            again += f" --board {board}"
+        return (  # made with settings of their own, which each run's spec has
+            f"Dataset: {suite.dataset}. From the published runs: `{again}`; `bench reproduce RUN` "
+            "prints how a run was made."
         )
+    folds = " dataset.fold=all" if suite.overlap else ""
     return (
         f"Dataset: {suite.dataset}. Regenerate: `bench run {suite.name} "
-        f"dataset={suite.dataset}`, or from the published runs `bench report "
-        f"{suite.name} dataset={suite.dataset}`."
+        f"dataset={suite.dataset}{folds}`, or from the published runs `{again}`."
     )
 
 

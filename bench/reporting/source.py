@@ -26,6 +26,7 @@ class Source:
     rows: list[BoardRow]
     folder: Path
     selection: Selection | None = None  # of local runs; None: a board's
+    board: Path | None = None
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def _of_board(arguments: argparse.Namespace) -> Source:
     work = Workspace(cache=arguments.cache)
     summary, rows = of_board(arguments.suite, dataset, arguments.board, work)
     folder = report_folder(arguments.reports or Path(REPORTS), summary.name, dataset)
-    return Source(summary, rows, folder)
+    return Source(summary, rows, folder, board=arguments.board)
 
 
 def _of_runs(arguments: argparse.Namespace) -> Source:
@@ -88,4 +89,4 @@ def of_board(
 
 def regenerate(suite: str, dataset: str, board: Path, folder: Path, work: Workspace) -> list[Path]:
     """The report of a suite from the active rows of a board."""
-    return write_suite(*of_board(suite, dataset, board, work), folder)
+    return write_suite(*of_board(suite, dataset, board, work), folder, board=board)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Those that figures show; of equal ones the first.
 FLOORS = {"constant": BLUE, "nearest": GREEN, "frequent": PINK}
-DASHES = {"constant": "-", "nearest": (0, (4, 2)), "frequent": (0, (1, 1.2))}
+DASHES: dict[str, Any] = {"constant": "-", "nearest": (0, (4, 2)), "frequent": (0, (1, 1.2))}
 SPELLED = 2  # parts of a row that are named one by one
 
 

@@ -238,8 +238,9 @@ class RunFolder:
     @property
     def left_behind(self) -> dict[str, str]:
         """The sealed weights and their sha256 where they are not here; empty where they are."""
-        manifest = None if (self / WEIGHTS).exists() else self.manifest
-        sealed = manifest["results"] if manifest else {}
+        absent = (self / MANIFEST).exists() and not (self / WEIGHTS).exists()
+        whole = absent and not self.manifest_problems()
+        sealed = read_json(self / MANIFEST)["results"] if whole else {}
         return {WEIGHTS: sealed[WEIGHTS]} if WEIGHTS in sealed else {}
 
     def verify(self) -> list[str]:

@@ -206,7 +206,7 @@ def test_the_boards_resolution(cache: str, capsys: pytest.CaptureFixture[str]) -
     [
         (["--metric", "BLEU"], "unknown score 'BLEU'"),
         (["--difference", "0"], "--difference 0"),
-        (["dataset=iu_xray"], "no board"),
+        (["dataset=mimic_cxr"], "no board"),
         (["budget=tiny"], "unknown setting 'budget'"),
     ],
 )

@@ -12,7 +12,7 @@ from bench.provenance import environment
 
 
 def test_environment() -> None:
-    found = environment()
+    found = environment("cpu")
     assert {"commit", "python", "system", "cpu", "cores", "packages", "device"} <= set(found)
     assert found["packages"]["torch"]
     json.dumps(found)

@@ -156,7 +156,7 @@ def test_no_metric_is_no_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "a.csv", "--metrics", " ,"]) == 2
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:x", " cpu", "CPU"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:1", " cpu", "CPU"])
 def test_a_device_that_is_none(
     device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

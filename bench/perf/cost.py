@@ -135,7 +135,7 @@ def _step(model: Any, batch: Batch, spec: RunSpec) -> tuple[float, float, int]:
     model.zero_grad(set_to_none=True)
     half = 2 if spec.train.precision == "bf16" else 1
     saved = sum(kept.values()) / spec.train.accumulate / half
-    return float(counter.total), saved, counter.started
+    return float(counter.total), saved, counter.started * spec.train.accumulate
 
 
 def _report(model: Any, batch: Batch, decode: DecodeSpec) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,8 +57,9 @@ class Workspace:
 
     def __post_init__(self) -> None:
         chosen = os.environ.get("BENCH_DEVICE")
-        if chosen and not re.fullmatch(r"cpu|cuda(:\d+)?", chosen):
-            raise BenchError(f"BENCH_DEVICE={chosen}", "give cpu or cuda, or unset it")
+        if chosen and chosen not in ("cpu", "cuda"):
+            fix = "give cpu or cuda, or unset it; CUDA_VISIBLE_DEVICES says which GPU"
+            raise BenchError(f"BENCH_DEVICE={chosen}", fix)
 
     @property
     def device(self) -> str:
@@ -67,7 +67,7 @@ class Workspace:
         import torch
 
         chosen = os.environ.get("BENCH_DEVICE")
-        if chosen and chosen.startswith("cuda") and not torch.cuda.is_available():
+        if chosen == "cuda" and not torch.cuda.is_available():
             raise BenchError(f"BENCH_DEVICE={chosen}, but torch sees no CUDA device", "unset it")
         return chosen or ("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -48,7 +48,7 @@ def _title(suite: Summary, rows: list[str], best: float | None) -> str:
     top = max(rows, key=lambda r: suite.figure(r, BOUND, FEATURES).value)
     value = suite.figure(top, BOUND, FEATURES).value
     share = f", {100 * value / best:.0f} % of what can be read" if best else ""
-    return f"Most is read from the images by {top}: {number(value, 2)} nats a report{share}"
+    return f"Largest bound on what is read: {top}, {number(value, 2)} nats a report{share}"
 
 
 def _bounds(axis: Any, suite: Summary, rows: list[str], best: float | None) -> None:

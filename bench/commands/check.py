@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     with TemporaryDirectory() as place:
         work = Workspace(Path(place), arguments.cache)
         now = measure(dataset, count, work)
-        problems = [] if dataset != EMBEDDED else list(_board_problems(arguments, work))
+        problems = [] if dataset != EMBEDDED else list(_all_boards(arguments, work))
     golden = read_json(path) if path.exists() else None
     other = changed_code(golden, now) if golden is not None else {}
     if arguments.accept:
@@ -196,22 +196,30 @@ def _counts(now: Mapping[str, Any]) -> str:
 # --- board and tables --------------------------------------------------------------------------
 
 
-def _board_problems(arguments: argparse.Namespace, work: Workspace) -> Iterator[str]:
-    board: Path = arguments.board
+def _all_boards(arguments: argparse.Namespace, work: Workspace) -> Iterator[str]:
+    """What is wrong with a board and its reports, and with those beside the protocol's own."""
+    yield from _board_problems(arguments.board, arguments.reports, arguments.base, work)
+    if arguments.board == BOARDS / PROTOCOL:
+        for board in sorted({path.parent for path in BOARDS.glob("*/*.csv")} - {arguments.board}):
+            reports = arguments.reports / board.name
+            yield from _board_problems(board, reports, arguments.base, work)
+
+
+def _board_problems(board: Path, reports: Path, base: str, work: Workspace) -> Iterator[str]:
     if not board.exists():
         print(f"note: no board {board} here, so none is checked: boards are in the repository")
         return
     if in_checkout(board):
-        gone, _ = diff(board, arguments.base)
-        what = f"board: row gone or edited since {arguments.base}"
+        gone, _ = diff(board, base)
+        what = f"board {board.name}: row gone or edited since {base}"
         yield from (f"{what}: {row}" for row in gone[:SHOWN])
         if len(gone) > SHOWN:
-            yield f"{what}: and {len(gone) - SHOWN:,} more; `bench board diff {arguments.base}`"
+            yield f"{what}: and {len(gone) - SHOWN:,} more; `bench board diff {base}`"
     else:
         print(f"note: {board} is in no git checkout: rows that are gone cannot all be known")
-    yield from (f"board: {problem}" for problem in validate(board))
-    for suite in published_suites(arguments.reports):
-        yield from _stale(suite, arguments, work)
+    yield from (f"board {board.name}: {problem}" for problem in validate(board))
+    for suite in published_suites(reports):
+        yield from _stale(suite, board, reports, work)
 
 
 def published_suites(reports: Path) -> list[str]:
@@ -219,15 +227,15 @@ def published_suites(reports: Path) -> list[str]:
     return [name for name in names("suite") if (reports / name / "README.md").exists()]
 
 
-def _stale(suite: str, arguments: argparse.Namespace, work: Workspace) -> Iterator[str]:
+def _stale(suite: str, board: Path, reports: Path, work: Workspace) -> Iterator[str]:
     """Text files of a report that are not what the board gives now."""
-    kept = report_folder(arguments.reports, suite, EMBEDDED)
+    kept = report_folder(reports, suite, EMBEDDED)
     with TemporaryDirectory() as place:
         fresh = Path(place) / suite
-        regenerate(suite, EMBEDDED, arguments.board, fresh, work)
+        regenerate(suite, EMBEDDED, board, fresh, work)
         for path in sorted(fresh.iterdir()):
             if path.suffix in (".png", ".svg"):
                 continue  # fonts differ between machines
             other = kept / path.name
             if not other.exists() or not filecmp.cmp(path, other, shallow=False):
-                yield f"{other} is not up to date: bench report {suite}"
+                yield f"{other} is not up to date: bench report {suite} --board {board}"

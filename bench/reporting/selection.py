@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.canonical import digest
 from bench.data.registry import EMBEDDED, split_overrides
+from bench.spec import PROTOCOL
 
 REPORTS = "reports"  # in the repository: of boards alone; in a folder of runs: of those runs
 _PLAIN = re.compile(r"[\w.=+~@-]+")  # a setting that can stand in the name of a folder
@@ -58,6 +59,11 @@ class Selection:
             yield f"seeds={self.seeds}"
         if self.smoke:
             yield "smoke"
+
+
+def reports_of(board: Path) -> Path:
+    """Where the reports of a board belong: reports, or reports/<board> of another than v0."""
+    return Path(REPORTS) if board.name == PROTOCOL else Path(REPORTS) / board.name
 
 
 def report_folder(reports: Path, suite: str, dataset: str) -> Path:

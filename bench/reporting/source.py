@@ -10,7 +10,7 @@ from bench.boards.rows import BOARDS, BoardRow, active, read_rows, suite_rows
 from bench.data.registry import EMBEDDED, split_overrides
 from bench.errors import BenchError, unknown
 from bench.reporting.folder import write_suite
-from bench.reporting.selection import REPORTS, Selection, report_folder
+from bench.reporting.selection import REPORTS, Selection, report_folder, reports_of
 from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace, default_cache
 from bench.settings import ranged
@@ -59,7 +59,7 @@ def _of_board(arguments: argparse.Namespace) -> Source:
     dataset = settings.get("dataset", EMBEDDED)
     work = Workspace(cache=arguments.cache)
     summary, rows = of_board(arguments.suite, dataset, arguments.board, work)
-    folder = report_folder(arguments.reports or Path(REPORTS), summary.name, dataset)
+    folder = report_folder(arguments.reports or reports_of(arguments.board), summary.name, dataset)
     return Source(summary, rows, folder, board=arguments.board)
 
 

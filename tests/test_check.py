@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -295,8 +294,7 @@ def test_an_edited_row_closes_the_gate(board: Path, capsys: pytest.CaptureFixtur
     rows = read_rows(board / "made.csv")
     write_rows(board / "made.csv", [replace(rows[0], value=0.9), *rows[1:]])
     assert run(*GATE) == 3
-    out = capsys.readouterr().out
-    part = f"{rows[0].treatment}, all, floor, run {rows[0].run_id}"
+    part, out = f"{rows[0].treatment}, all, floor, run {rows[0].run_id}", capsys.readouterr().out
     name = f"{rows[0].variant} {rows[0].metric} ({part})"
     assert f"board {board.name}: row gone or edited since HEAD: made.csv: {name}" in out
     assert f"{name}: value is 0.9, the run's is" in out
@@ -318,8 +316,8 @@ def test_a_touched_manifest_closes_the_gate(
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "scoring": "0" * 64}, indent=1, sort_keys=True) + "\n")
     assert run(*GATE) == 3
-    out = capsys.readouterr().out
-    assert f"board {board.name}: {path.parent.name}/manifest.json: altered" in out
+    told = f"board {board.name}: {path.parent.name}/manifest.json: altered"
+    assert told in capsys.readouterr().out
 
 
 def test_a_stale_table_closes_the_gate(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,21 +348,3 @@ def test_golden_files_hold_numbers_names_and_digests(path: Path) -> None:
     assert set(golden) in (parts, parts - {"runs"})
     for text in strings(golden):
         assert re.fullmatch(r"[0-9a-f]{64}|\d+|\S+\|v:\d+", text), text
-
-
-def test_boards_beside_the_protocols_are_held_to_their_runs_too(
-    board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Their reports are those under reports/<board>."""
-    monkeypatch.setattr(check, "BOARDS", board.parent)
-    monkeypatch.setattr(check, "PROTOCOL", "none")
-    asked: list[tuple[Path, Path]] = []
-
-    def seen(which: Path, reports: Path, base: str, work: object) -> Iterator[str]:
-        asked.append((which, reports))
-        return iter(())
-
-    monkeypatch.setattr(check, "_board_problems", seen)
-    given = argparse.Namespace(board=board.parent / "none", reports=Path("r"), base="HEAD")
-    assert list(check._all_boards(given, Workspace())) == []
-    assert asked == [(board.parent / "none", Path("r")), (board, Path("r") / board.name)]

@@ -122,7 +122,7 @@ def test_wrong_boards_and_names(call: Call) -> None:
 
 
 def test_report_and_plot(call: Call, tmp_path: Path) -> None:
-    folder = tmp_path / "reports" / "toys-made"
+    folder = tmp_path / "reports" / "b" / "toys-made"
     code, out, _ = call("report", "toys", "dataset=made", "--board", "b", "--format", "html")
     assert code == 0
     assert "report.html" in out

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import main
 from bench.metrics import ptb
 
 TEXTS = {"1": "Lungs are clear.", "2": "Heart is normal.", "3": "Small, left effusion."}
@@ -21,3 +22,11 @@ def apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(name: str, data: str | bytes) -> Path:
     Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
     return Path(name)
+
+
+def scored(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What `bench score p.csv --references r.csv` prints of BLEU as JSON; it must succeed."""
+    code = main(["score", "p.csv", "--references", "r.csv", "--metrics", "BLEU", "--json", *argv])
+    found = capsys.readouterr()
+    assert code == 0, found.err
+    return found.out

@@ -33,8 +33,8 @@ def test_every_board_is_held_to_its_runs_and_reports(
     assert problems == [f"board {PROTOCOL}: wrong", "board tuned: wrong"]
     assert asked == [(tmp_path / PROTOCOL, Path("reports")),
                      (tmp_path / "tuned", Path("reports/tuned"))]  # fmt: skip
-    assert reports_of(tmp_path / PROTOCOL) == Path("reports")
-    assert reports_of(tmp_path / "tuned") == Path("reports/tuned")
+    assert reports_of(tmp_path / PROTOCOL, Path("reports")) == Path("reports")
+    assert reports_of(tmp_path / "tuned", Path("reports")) == Path("reports/tuned")
 
 
 def test_another_board_is_checked_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

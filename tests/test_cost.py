@@ -64,10 +64,10 @@ def test_runs_of_another_machine_say_nothing_of_this_one(tmp_path: Path) -> None
     write_json(folder / "timing.json", {"device_seconds": 2.0})
     write_json(folder / "env.json", environment("cpu"))
     folder.seal(status="predicted")
-    assert _rate(folder, "cpu") == 3e9
+    assert _rate(folder, environment("cpu")) == 3e9
     write_json(folder / "env.json", environment("cpu") | {"device": "NVIDIA H200"})
     folder.seal(status="predicted")
-    assert _rate(folder, "cpu") == 0
+    assert _rate(folder, environment("cpu")) == 0
 
 
 def test_shapes_that_are_remembered_give_the_figures_of_shapes_that_are_not() -> None:

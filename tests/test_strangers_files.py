@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from strangers import PLAIN, TEXTS, apart, write
+from strangers import PLAIN, TEXTS, apart, scored, write
 
 from bench.__main__ import main
 from bench.errors import BenchError, DataError
@@ -249,13 +249,6 @@ def test_ids_that_differ_in_one_way_are_told(
     write("r.csv", PLAIN)
     assert main(["score", "p.csv", "--references", "r.csv", "--metrics", "BLEU"]) == 2
     assert words in capsys.readouterr().err
-
-
-def scored(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    code = main(["score", "p.csv", "--references", "r.csv", "--metrics", "BLEU", "--json", *argv])
-    found = capsys.readouterr()
-    assert code == 0, found.err
-    return found.out
 
 
 def test_the_order_of_a_set_changes_no_byte(capsys: pytest.CaptureFixture[str]) -> None:

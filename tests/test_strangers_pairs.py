@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from strangers import PLAIN, TEXTS, apart, write
+from strangers import PLAIN, TEXTS, apart, scored, write
 
 from bench import score
-from bench.__main__ import main
 from bench.errors import DataError
 from bench.formats.reports import read_pairs
 from bench.formats.roles import Columns
@@ -19,13 +18,6 @@ from bench.metrics.scoring import Scored
 @pytest.fixture(autouse=True)
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apart(tmp_path, monkeypatch)
-
-
-def scored(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    code = main(["score", "p.csv", "--references", "r.csv", "--metrics", "BLEU", "--json", *argv])
-    found = capsys.readouterr()
-    assert code == 0, found.err
-    return found.out
 
 
 def test_signatures_tell_references_of_the_same_ids(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from bench.data.registry import EMBEDDED, split_overrides
 from bench.errors import BenchError, some, unknown
 from bench.identity import SAME_NUMBERS
 from bench.metrics.cache import keep
-from bench.reporting.selection import REPORTS, report_folder
+from bench.reporting.selection import REPORTS, report_folder, reports_of
 from bench.reporting.source import regenerate
 from bench.runs.workspace import Workspace, default_cache
 from bench.spec import PROTOCOL
@@ -201,7 +201,7 @@ def _all_boards(arguments: argparse.Namespace, work: Workspace) -> Iterator[str]
     yield from _board_problems(arguments.board, arguments.reports, arguments.base, work)
     if arguments.board == BOARDS / PROTOCOL:
         for board in sorted({path.parent for path in BOARDS.glob("*/*.csv")} - {arguments.board}):
-            reports = arguments.reports / board.name
+            reports = reports_of(board, arguments.reports)
             yield from _board_problems(board, reports, arguments.base, work)
 
 

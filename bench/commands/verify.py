@@ -215,7 +215,7 @@ def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> l
     if not differ:
         return []
     i = differ[0]
-    names = [k for k in sealed[i] if sealed[i][k] != again[i].get(k)] or list(again[i])
+    names = [k for k in sealed[i] if sealed[i][k] != again[i].get(k)]
     found = ", ".join(f"{k} sealed {sealed[i][k]!r}, now {again[i].get(k)!r}" for k in names)
     return [
         f"{folder.run_id}/losses.csv, step {i + 1}: {found}; {len(differ)} of {count} steps differ"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,7 +174,8 @@ class _Watched:
 def rate_here(plan: Plan, work: Workspace, precision: str) -> tuple[float, str]:
     """FLOP/s of training steps on this machine, and where that is from."""
     specs = [p.spec for p in plan.distinct() if p.spec.train.precision == precision]
-    found = [*filter(None, (_rate(RunFolder(work.out, s.run_id), work.device) for s in specs))]
+    here = environment(work.device)
+    found = [*filter(None, (_rate(RunFolder(work.out, s.run_id), here) for s in specs))]
     if found:
         return statistics.median(found), f"median of {len(found)} runs finished here"
     torch.set_num_threads(plan.threads or torch.get_num_threads())
@@ -182,15 +183,18 @@ def rate_here(plan: Plan, work: Workspace, precision: str) -> tuple[float, str]:
     return rate * SHARE, f"{SHARE:.0%} of {rate / 1e9:,.0f} GFLOP/s of matrix products"
 
 
-def _rate(folder: RunFolder, device: str) -> float:
-    """FLOP/s of a finished training; 0 of what another kind of machine made, or of no training."""
+def _rate(folder: RunFolder, here: Mapping[str, Any]) -> float:
+    """FLOP/s of a finished training; 0 of what another kind of machine made, or of no training.
+
+    here: this machine's environment.
+    """
     if folder.manifest is None or not (folder / "timing.json").exists():
         return 0.0
     made = read_json(folder / "env.json")
-    here = environment(device) | {"threads": made.get("threads")}  # as many as its spec gives it
+    alike = {**here, "threads": made.get("threads")}  # as many as its spec gives it
     flops = read_json(folder / "train.json")["flops"]
     seconds = read_json(folder / "timing.json")["device_seconds"]
-    return flops / seconds if seconds and not made_elsewhere(made, here) else 0.0
+    return flops / seconds if seconds and not made_elsewhere(made, alike) else 0.0
 
 
 def _products() -> float:

@@ -61,9 +61,10 @@ class Selection:
             yield "smoke"
 
 
-def reports_of(board: Path) -> Path:
-    """Where the reports of a board belong: reports, or reports/<board> of another than v0."""
-    return Path(REPORTS) if board.name == PROTOCOL else Path(REPORTS) / board.name
+def reports_of(board: Path, reports: Path) -> Path:
+    """Where the reports of a board belong: `reports` for the protocol's own, a folder in it for
+    others."""
+    return reports if board.name == PROTOCOL else reports / board.name
 
 
 def report_folder(reports: Path, suite: str, dataset: str) -> Path:

@@ -59,7 +59,9 @@ def _of_board(arguments: argparse.Namespace) -> Source:
     dataset = settings.get("dataset", EMBEDDED)
     work = Workspace(cache=arguments.cache)
     summary, rows = of_board(arguments.suite, dataset, arguments.board, work)
-    folder = report_folder(arguments.reports or reports_of(arguments.board), summary.name, dataset)
+    folder = report_folder(
+        arguments.reports or reports_of(arguments.board, Path(REPORTS)), summary.name, dataset
+    )
     return Source(summary, rows, folder, board=arguments.board)
 
 

@@ -41,7 +41,9 @@ def kept(suite: Summary) -> list[Kept]:
     rows: dict[str, list[str]] = {}
     runs: dict[str, dict[str, None]] = {}
     for row in suite.trained:
-        for folder in _tokenizers(suite, row):
+        for folder in trained_for(suite, row):
+            if not _has_figures(folder):
+                continue
             name = load_spec(folder).model.target.rpartition(".")[2]
             runs.setdefault(name, {})[folder.run_id] = None
             if row not in rows.setdefault(name, []):
@@ -53,14 +55,17 @@ def kept(suite: Summary) -> list[Kept]:
     ]
 
 
-def _tokenizers(suite: Summary, row: str) -> Iterator[RunFolder]:
+def trained_for(suite: Summary, row: str) -> Iterator[RunFolder]:
+    """The sealed image tokenizers of this harness that a row's runs began with."""
     for run in suite.keys[row]:
         spec = load_spec(RunFolder(suite.contrasts.out, run))
         for reference in spec.tokenizer.weights.values() if spec.tokenizer else ():
             if run_id := pretraining_of(reference):
-                folder = RunFolder(suite.contrasts.out, run_id)
-                if (folder / RESULTS).exists() and "tokenizer" in read_json(folder / RESULTS):
-                    yield folder
+                yield RunFolder(suite.contrasts.out, run_id)
+
+
+def _has_figures(folder: RunFolder) -> bool:
+    return (folder / RESULTS).exists() and "tokenizer" in read_json(folder / RESULTS)
 
 
 def _mean(name: str, rows: Sequence[str], found: Sequence[Mapping[str, Any]]) -> Kept:

@@ -71,13 +71,15 @@ class Job:
     def pretrain(self, *specs: RunSpec, appraised: bool = False) -> None:
         """Run pretrainings or trials that are not sealed yet; `appraised`: with their figures,
         which image tokenizers always get: they take seconds, an encoder's take longer."""
-        figures = {spec.run_id: appraised or is_tokenizer(spec) for spec in specs}
-        todo = [spec for spec in specs if not self._is_prepared(spec, figures[spec.run_id])]
-        if not todo:
-            return
-        self.progress.start(len(todo))
-        works = {True: self._train_and_appraise, False: self._train}
-        self._each([(_preparation(spec), spec, works[figures[spec.run_id]]) for spec in todo])
+        todo: list[Task] = []
+        for spec in specs:
+            figures = appraised or is_tokenizer(spec)
+            if not self._is_prepared(spec, figures):
+                work = self._train_and_appraise if figures else self._train
+                todo.append((_preparation(spec), spec, work))
+        if todo:
+            self.progress.start(len(todo))
+            self._each(todo)
 
     def one(self, spec: RunSpec, until_scored: bool) -> None:
         """One run by its spec alone."""

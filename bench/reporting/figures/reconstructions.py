@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from bench.figures import TWO, pyplot
 from bench.reporting.figures import Drawn
-from bench.runs.workspace import Workspace, pretraining_of
-from bench.store import RunFolder, load_spec
+from bench.reporting.tokenizers import trained_for
+from bench.runs.workspace import Workspace
+from bench.store import WEIGHTS, RunFolder, load_spec
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
@@ -33,11 +34,6 @@ def draw(suite: Summary) -> Drawn | None:
 
 
 def _tokenizers(suite: Summary) -> Iterator[RunFolder]:
-    """Sealed tokenizers of this harness that rows began with, and whose weights are here."""
+    """Of those that rows began with the ones whose weights are here."""
     for row in suite.trained:
-        spec = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0]))
-        for reference in spec.tokenizer.weights.values() if spec.tokenizer else ():
-            if run_id := pretraining_of(reference):
-                folder = RunFolder(suite.contrasts.out, run_id)
-                if (folder / "weights.safetensors").exists():
-                    yield folder
+        yield from (folder for folder in trained_for(suite, row) if (folder / WEIGHTS).exists())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.canonical import digest, to_dict
@@ -205,13 +205,24 @@ class RunSpec:
     def run_id(self) -> str:
         return f"{self.spec_id[:16]}-s{self.seed}"
 
+    @property
+    def training(self) -> RunSpec:
+        """The run whose training is this one's, bit for bit: the run itself, unless its selection
+        decodes in a way of its own. Then the run that also writes its test reports in that way, so
+        that runs which differ only in how these are written share one training.
+        """
+        if self.selection.beam_size is None:
+            return self
+        decode = DecodeSpec(beam_size=self.selection.beam_size, max_length=self.decode.max_length)
+        return replace(self, decode=decode, selection=replace(self.selection, beam_size=None))
+
     def derived_seed(self, purpose: str) -> int:
-        """A seed for one purpose ("order", ...), fixed by the spec and the run's seed.
+        """A seed for one purpose ("order", ...), fixed by the training's spec and the run's seed.
 
         Digests (of code, data, weights) stay out of it: a change that ought not to matter must
         show the same losses as before. So does how the settings were found.
         """
-        fields = to_dict(self)
+        fields = to_dict(self.training)
         for key in ("code", "seed", "images", "tuning"):
             fields.pop(key, None)
         del fields["data"]["manifest"]

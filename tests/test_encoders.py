@@ -130,14 +130,15 @@ class Pretrained:
     def __call__(self, spec: RunSpec) -> None:
         self.specs.append(spec)
         folder = RunFolder(self.out, spec.run_id)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "spec.json", to_dict(spec))
         (folder / "weights.safetensors").write_text(spec.run_id)
         cost(folder, 320)
 
 
 def cost(folder: RunFolder, examples: int) -> None:
     write_json(folder / "train.json", {"examples": examples, "flops": 1e9 * examples})
-    write_json(folder / "timing.json", {"device_seconds": examples / 16})
+    write_json(folder / "timing.json", {"device_seconds": examples / 16, "evaluation": 8.0})
+    write_json(folder / "env.json", {"device": "cpu", "threads": 2})
 
 
 def planned(name: str, folder: Path, *more: str) -> tuple[Plan, Pretrained]:
@@ -254,6 +255,8 @@ def test_what_rows_have_cost(tmp_path: Path) -> None:
     assert reference.startswith(f"{ours.initial.removeprefix('visual:')}-s0@")
     text = costs.section(suite)
     assert f"| {ours.initial} | 1,600 | 1.60e+12 | 100.0 | 320 | 3.20e+11 | 20.0 |" in text
+    assert text.count("| 0.06 core-hours |") == 3  # (100 + 8) s on two threads
+    assert "behind these rows: 0.20 core-hours.\n" in text  # and the pretraining's (20 + 8) s
     assert "efficientnet-lite0@57934424 | 1,600 | 1.60e+12 | 100.0 | – | – | – |" in text
     rows = list(csv.DictReader(io.StringIO(costs.to_csv([random, imagenet, ours]))))
     assert [row["pretraining_examples"] for row in rows] == ["0.0", "", "320.0"]

@@ -298,7 +298,10 @@ def totals(plan: Plan, work: Workspace) -> str:
     seeds = len({p.spec.seed for p in trained}) or 1
     waiting = len(plan.waiting) * seeds
     held = f" ({waiting} wait for a pretraining or trials)" if waiting else ""
-    parts = [f"{_count(len(trained) + waiting, 'training')}{each}{held}"]
+    trainings = len({p.spec.training.run_id for p in trained})
+    parts = [f"{_count(trainings + waiting, 'training')}{each}{held}"]
+    if again := len(trained) - trainings:
+        parts.append(_count(again, "further row") + " written by them")
     # A pretraining that has not run is named by the rows that wait for it.
     asked = {x.rpartition("(")[2].rstrip(")") for x in plan.waiting if "a pretraining" in x}
     if prepared := len(plan.pretrained) + len(asked):

@@ -21,7 +21,7 @@ from bench.metrics.base import Metric
 from bench.metrics.bleu import BLEU
 from bench.metrics.cider import CIDEr
 from bench.model import Batch
-from bench.spec import DecodeSpec, RunSpec
+from bench.spec import RunSpec
 
 EVALUATION_BATCH = 64
 # Reports are decoded in larger batches: beam 3 on 150 studies takes 0.30 s in one batch, 0.35 in
@@ -42,9 +42,7 @@ class Validation:
 
     def score(self, model: Any) -> float:
         """The selection metric of validation reports, written as the test's are."""
-        split, selection, decode = self.split, self.spec.selection, self.spec.decode
-        if selection.beam_size is not None:
-            decode = DecodeSpec(beam_size=selection.beam_size, max_length=decode.max_length)
+        split, selection, decode = self.split, self.spec.selection, self.spec.training.decode
         seed = self.spec.derived_seed("decode")
         written: list[str] = []
         wanted = min(selection.studies or DECODED_BATCH, DECODED_BATCH)

@@ -266,13 +266,18 @@ def _held(plan: Plan, seconds: float, known: int) -> str:
 
 
 def _costs(trained: Sequence[Planned], work: Workspace) -> Iterator[Cost]:
-    """Rows whose trainings differ in the seed alone are counted once."""
+    """Rows whose trainings differ in the seed alone are counted once; one whose training is that of
+    a row before it costs its test reports alone."""
     known: dict[str, Cost] = {}
+    seen: set[str] = set()
     for planned in trained:
-        key = planned.spec.spec_id
+        key, training = planned.spec.spec_id, planned.spec.training.run_id
         if key not in known:
             known[key] = cost_of(planned.spec, work)
-        yield known[key]
+        shared = training in seen
+        seen.add(training)
+        test = len(work.open(planned.spec).dataset.split("test")) if shared else 0
+        yield replace(known[key], examples=0.0, reports=test) if shared else known[key]
 
 
 def _at_mimic(cost: Cost) -> Cost:

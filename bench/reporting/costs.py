@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench.boards.rows import initial
 from bench.files import csv_text
+from bench.reporting.hours import hours, told
 from bench.runs.workspace import RANDOM, pretraining_of
 from bench.store import RunFolder, load_spec, read_json
 from bench.suites.plan import Planned
@@ -50,6 +51,7 @@ class Cost:
     pretraining: Spent | None
     settings: str = ""
     tuning: Spent | None = Spent()
+    hours: str = ""  # of all its trainings
 
 
 def costs(suite: Summary) -> list[Cost]:
@@ -70,7 +72,18 @@ def _cost(row: str, runs: Sequence[str], out: Path) -> Cost:
         _mean(known) if len(known) == len(before) else None,
         "; ".join(dict.fromkeys(filter(None, map(_settings, specs)))),
         _tuning(specs[0], out),  # once for all seeds
+        told(hours(runs, out)),
     )
+
+
+def whole(suite: Summary) -> str:
+    """Hours of all that stands behind a suite's rows: trainings, pretrainings and trials, each
+    once."""
+    out = suite.contrasts.out
+    runs = [run for row in suite.trained for run in suite.keys[row]]
+    specs = [load_spec(RunFolder(out, run)) for run in runs]
+    before = [run for spec in specs for run in (*_pretrained(spec), *_trials(spec))]
+    return told(hours([*runs, *before], out))
 
 
 def _settings(spec: RunSpec) -> str:
@@ -83,15 +96,28 @@ def _settings(spec: RunSpec) -> str:
 
 def _pretraining(spec: RunSpec, out: Path) -> Spent | None:
     """What this harness spent on a run's initial weights; None where it cannot know."""
+    runs = _pretrained(spec)
+    return _together(runs, out) if len(runs) == len(_begun(spec)) else None
+
+
+def _begun(spec: RunSpec) -> list[str]:
+    """References of the initial weights of a run's parts that do not begin at random."""
     parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
-    names = [ref for part in parts for ref in part.weights.values() if ref != RANDOM]
-    runs = [run_id for run_id in map(pretraining_of, names) if run_id is not None]
-    return _together(runs, out) if len(runs) == len(names) else None
+    return [ref for part in parts for ref in part.weights.values() if ref != RANDOM]
+
+
+def _pretrained(spec: RunSpec) -> list[str]:
+    """Pretrainings of this harness that a run's parts begin with."""
+    return [run_id for run_id in map(pretraining_of, _begun(spec)) if run_id is not None]
+
+
+def _trials(spec: RunSpec) -> tuple[str, ...]:
+    return spec.tuning.runs if spec.tuning else ()
 
 
 def _tuning(spec: RunSpec, out: Path) -> Spent | None:
     """What the trials behind a run's settings have cost; None where they are not here."""
-    return _together(spec.tuning.runs if spec.tuning else (), out)
+    return _together(_trials(spec), out)
 
 
 def _together(runs: Iterable[str], out: Path) -> Spent | None:
@@ -127,16 +153,19 @@ def section(suite: Summary) -> str:
     if not found:
         return ""
     lines = [
-        f"| {c.row} | {c.initial or RANDOM} | {_cells(c.training)} | {_cells(c.pretraining)} |"
+        f"| {c.row} | {c.initial or RANDOM} | {_cells(c.training)} | {_cells(c.pretraining)} "
+        f"| {c.hours} |"
         for c in found
     ]
     return (
         "### Budget: training, and the pretraining of the initial weights\n\n"
         "Initial weights with the first digits of their sha256. Examples, FLOPs and seconds of "
         "optimiser steps, means over seeds; a tokenizer's training counts as pretraining. "
-        "A dash: the weights come from elsewhere.\n\n"
+        "A dash: the weights come from elsewhere. Last, of all trainings of the row, the hours by "
+        "the clock, validation with them.\n\n"
         "| row | initial weights | examples | FLOPs | device s | pretraining: examples | FLOPs | "
-        "device s |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+        "device s | together |\n|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        f"All trainings, pretrainings and trials behind these rows: {whole(suite)}.\n"
     ) + _tuning_table(found)
 
 
@@ -164,9 +193,10 @@ def to_csv(found: Sequence[Cost]) -> str:
     """Full precision; empty where the pretraining is not known."""
     names = [f.name for f in fields(Spent)]
     head = [f"{kind}{name}" for kind in ("", "pretraining_", "tuning_") for name in names]
+    head.append("together")
     rows = [
         [c.row, c.initial, c.settings,
-         *(v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent))]
+         *(v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent)), c.hours]
         for c in found
     ]  # fmt: skip
     return csv_text(["row", "initial", "settings", *head], rows)

@@ -11,7 +11,7 @@ from bench.runs.representations import lacking, represent
 from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, write_json
+from bench.store import ENVIRONMENT, RunFolder, write_json
 
 
 def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
@@ -28,7 +28,8 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         train_and_predict(spec, work, folder, label_groups)
     if lacking(spec, folder):
         represent(spec, work, folder)
-    write_json(folder / "env.json", environment(work.device, processes()))
+    if not (folder / ENVIRONMENT).exists():  # of the training, which may be another run's
+        write_json(folder / ENVIRONMENT, environment(work.device, processes()))
     _remove_checkpoints(folder)  # before the seal, which would list them
     folder.seal(status={"pretrain": "pretrained", "trial": "tried"}.get(spec.kind, "predicted"))
 

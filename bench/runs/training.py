@@ -11,7 +11,7 @@ from bench.canonical import digest, to_dict
 from bench.data.leakage import cleaned_reports
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, read_json, sealed
+from bench.store import ENVIRONMENT, WEIGHTS, RunFolder, read_json, sealed, write_atomic
 
 if TYPE_CHECKING:
     from bench.data.batches import Split, Views
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 SEEN_STUDIES = 512  # of the train split, by a model that starts from the data
 SEEN_BATCH = 64
+DONE = "train.json"  # a training's last file
+# All that it leaves, and what it ran on.
+TRAINED = (WEIGHTS, "curve.csv", "losses.csv", "timing.json", ENVIRONMENT, DONE)
 
 
 def keep_freed_memory() -> None:
@@ -97,14 +100,24 @@ def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
     from bench.engine.parallel import here
 
     model = initial_model(spec, work)
-    if not (folder / "train.json").exists():
+    if not (folder / DONE).exists() and not _taken_over(spec, work, folder):
         here().told(lambda: to_dict(spec))  # the other processes begin it, too
         open_training(spec, model, work, folder, here()).run()
     model.to(work.device).eval()
-    load_weights(sealed(folder / "weights.safetensors"), model)
-    if switches := read_json(folder / "train.json")["best"]["switches"]:
+    load_weights(sealed(folder / WEIGHTS), model)
+    if switches := read_json(folder / DONE)["best"]["switches"]:
         model.switch(**switches)
     return model
+
+
+def _taken_over(spec: RunSpec, work: Workspace, folder: RunFolder) -> bool:
+    """Whether the run's training was done for another run, whose files are this one's now."""
+    other = RunFolder(work.out, spec.training.run_id)
+    if other.run_id == folder.run_id or other.manifest is None or other.left_behind:
+        return False
+    for name in TRAINED:
+        write_atomic(folder / name, sealed(other / name).read_bytes())
+    return True
 
 
 def open_training(

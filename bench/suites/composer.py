@@ -95,7 +95,12 @@ class Composer:
         tuning = self._tuned(config)
         if tuning is not None:
             config = tried(config, tuning.chosen)
-        return replace(self.spec(config, seed + config["seed"]), tuning=tuning)
+        spec = replace(self.spec(config, seed + config["seed"]), tuning=tuning)
+        return (
+            spec
+            if row.share == 1 or self.smoke
+            else shortened(spec, row.share, f"{row.name}: share")
+        )
 
     def _of(self, row: Row) -> dict[str, Any]:
         """An encoder is for rows that have one; codes are of images as their tokenizer saw them."""
@@ -116,7 +121,7 @@ class Composer:
         """What each trial of a row changes, and its run; all at the suite's first seed."""
         found = []
         for change in grid(config["tune"], alternatives(config["model"])):
-            spec = self.spec(tried(config, change), config["seed"])
+            spec = self.spec(tried(config, change), config["seed"]).training
             if spec.selection.metric == "last":
                 raise BenchError(
                     "tune is chosen on validation, which selection.metric=last never looks at",

@@ -38,6 +38,7 @@ class Row:
     overrides: tuple[str, ...] = ()
     ticks: tuple[str, ...] = ()  # the columns of the paper's table that are ticked
     needs: tuple[str, ...] = ()  # weights without which the row is left out
+    share: float = 1.0  # of the budget, with its whole schedule of rates
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,10 @@ def _value(model: Mapping[str, Any], name: str) -> Any:
     return place[last]
 
 
-def shortened(spec: RunSpec, share: float) -> RunSpec:
+def shortened(spec: RunSpec, share: float, setting: str = "tune_share") -> RunSpec:
     """A training on a share of the budget that goes through its whole schedule of rates."""
     if not 0 < share <= 1:
-        raise BenchError(f"tune_share={share:g}", "give a share of the budget, above 0, at most 1")
+        raise BenchError(f"{setting}={share:g}", "give a share of the budget, above 0, at most 1")
     schedule = spec.train.schedule
     schedule = replace(schedule, every_epochs=schedule.every_epochs * share)
     return replace(

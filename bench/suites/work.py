@@ -96,9 +96,13 @@ class Job:
     ) -> None:
         while tasks:
             held: list[Task] = []
+            later: list[Task] = []
             for name, spec, work in tasks:
                 if self.parent and os.getppid() != self.parent:
                     return
+                if self._shares_training(spec, tasks):
+                    later.append((name, spec, work))
+                    continue
                 folder = RunFolder(self.work.out, spec.run_id)
                 with folder.lock() as mine:
                     if mine:
@@ -108,13 +112,19 @@ class Job:
                         self.progress.end(_outcome(folder))
                     else:
                         held.append((name, spec, work))
-            if not wait:
+            if not wait and not later:
                 return
-            if held == tasks:
+            if len(held) + len(later) == len(tasks):
                 idle()
                 idle = _nothing
                 time.sleep(WAIT)
-            tasks = held
+            tasks = held + later
+
+    def _shares_training(self, spec: RunSpec, tasks: Sequence[Task]) -> bool:
+        """Whether the run's training is that of another task, which is not done yet."""
+        training = spec.training.run_id
+        others = any(other.run_id == training != spec.run_id for _, other, _ in tasks)
+        return others and RunFolder(self.work.out, training).manifest is None
 
     def _is_prepared(self, spec: RunSpec, appraised: bool) -> bool:
         folder = RunFolder(self.work.out, spec.run_id)

@@ -35,6 +35,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "gram": ("gram", "UAR's Figure 5: shared matrices beside a random one"),
     "reconstructions": ("reconstructions", "what image codes keep of a film"),
     "strata": ("strata", "studies whose report also stands in train, and others"),
+    "beams": ("beams", "what one training writes with narrower and wider beams"),
     "learning": ("learning", "validation scores along the trainings"),
     "cost": ("cost", "quality against FLOPs and parameters"),
     "agreement": ("agreement", "how alike metrics order the rows"),

@@ -1,0 +1,175 @@
+"""What is written with narrower and wider beams: a training a line, a way to decode a dot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.figures import GREY, INK, ORANGE, PALE, SKY, TWO, pyplot
+from bench.reporting.conclusions import DISTINCT, RAW, distinct, studies
+from bench.reporting.figures import Drawn
+from bench.reporting.figures.cost import bands_across
+from bench.reporting.figures.parts import floor_handles
+from bench.reporting.tables import Figure
+from bench.spec import TREATMENT, DecodeSpec, RunSpec
+from bench.store import RunFolder, load_spec
+
+if TYPE_CHECKING:
+    from bench.reporting.summary import Summary
+
+SCORES = {  # panel -> score, and of what text
+    "distinct reports": (DISTINCT, TREATMENT),
+    "micro-F1 of five findings": ("chexpert-rules-F1-micro-5", RAW),
+    "CIDEr": ("CIDEr", TREATMENT),
+    "BLEU-4": ("BLEU-4", TREATMENT),
+}
+COLOURS = (INK, GREY, PALE, ORANGE, SKY)  # of trainings; floors have the others
+MARKERS = ("^", "s", "D", "v")  # of length penalties, in their order
+
+
+@dataclass(frozen=True)
+class Written:
+    """A row: one way to write the reports of its training."""
+
+    row: str
+    decode: DecodeSpec
+
+
+def trainings(suite: Summary) -> dict[str, list[Written]]:
+    """The row that a training is named after -> its ways to write, narrow beams first; only of
+    trainings whose reports were written with several beams."""
+    specs = {r: load_spec(RunFolder(suite.contrasts.out, suite.keys[r][0])) for r in suite.trained}
+    groups: dict[str, list[str]] = {}
+    for row, spec in specs.items():
+        if spec.decode.method == "beam":
+            groups.setdefault(spec.training.run_id, []).append(row)
+    found = {}
+    for rows in groups.values():
+        ways = sorted((Written(r, specs[r].decode) for r in rows), key=_order)
+        if len({w.decode.beam_size for w in ways}) > 1:
+            found[_named(rows, specs)] = ways
+    return found
+
+
+def _order(written: Written) -> tuple[float, int]:
+    return written.decode.length_penalty, written.decode.beam_size
+
+
+def _named(rows: Sequence[str], specs: Mapping[str, RunSpec]) -> str:
+    """The row whose selection decodes as its test, else the first."""
+    return next((r for r in rows if specs[r].training.decode == specs[r].decode), rows[0])
+
+
+def draw(suite: Summary) -> Drawn | None:
+    """A panel a score, a line a training; length penalties stand alone."""
+    found = trainings(suite)
+    panels = {
+        name: score
+        for name, score in SCORES.items()
+        if found and all(suite.has(*score, [w.row]) for ways in found.values() for w in ways)
+    }
+    if not panels:
+        return None
+    figures = {
+        (name, w.row): _figure(suite, w.row, score)
+        for name, score in panels.items() for ways in found.values() for w in ways
+    }  # fmt: skip
+    figure, axes = pyplot().subplots(
+        1, len(panels), figsize=(TWO, 2.75), squeeze=False, gridspec_kw={"wspace": 0.42}
+    )
+    shown: list[str] = []
+    for axis, (name, score) in zip(axes[0], panels.items(), strict=True):
+        for (training, ways), colour in zip(found.items(), COLOURS, strict=False):
+            values = [(w, figures[name, w.row]) for w in ways]
+            _line(axis, values, colour, _said(suite, training))
+        if score[0] != DISTINCT:
+            shown += bands_across(axis, suite, *score)
+        _beams(axis, found)
+        axis.set_title(name, pad=3)
+    lines, names = axes[0][0].get_legend_handles_labels()
+    known = dict(zip(names, lines, strict=True))
+    figure.legend(handles=[*known.values(), *floor_handles(shown)], loc="lower center", ncols=3)
+    figure.suptitle(_title(suite, found), x=0.01, y=0.975, ha="left", va="top")
+    figure.subplots_adjust(left=0.055, right=0.985, top=0.8, bottom=0.36)
+    return Drawn(figure, _records(found, figures))
+
+
+def _figure(suite: Summary, row: str, score: tuple[str, str]) -> Figure:
+    """A score with its interval; how many reports are distinct is counted, not estimated."""
+    if score[0] == DISTINCT:
+        count = _count(suite, row)
+        return Figure(count, count, count)
+    return suite.figure(row, *score)
+
+
+def _count(suite: Summary, row: str) -> float:
+    """Distinct reports of a row that is known to have them."""
+    return distinct(suite, row) or 0.0
+
+
+def _line(axis: Any, values: Sequence[tuple[Written, Figure]], colour: str, text: str) -> None:
+    """Beams without a penalty joined, by their numbers of hypotheses; penalties as marks."""
+    plain = [(w.decode.beam_size, f) for w, f in values if not w.decode.length_penalty]
+    beams = [beam for beam, _ in plain]
+    axis.plot(beams, [f.value for _, f in plain], "-o", color=colour, linewidth=1, markersize=3,
+              label=text)  # fmt: skip
+    for beam, f in plain:
+        axis.vlines(beam, f.low, f.high, color=colour, linewidth=0.6, alpha=0.6)
+    penalties = sorted({w.decode.length_penalty for w, _ in values} - {0})
+    for w, f in values:
+        if penalty := w.decode.length_penalty:
+            marker = MARKERS[penalties.index(penalty) % len(MARKERS)]
+            axis.plot(w.decode.beam_size, f.value, marker, color=colour, markerfacecolor="white",
+                      markersize=4, label=f"beam {w.decode.beam_size}, length penalty {penalty:g}",
+                      linestyle="none")  # fmt: skip
+
+
+def _beams(axis: Any, found: Mapping[str, Sequence[Written]]) -> None:
+    beams = sorted({w.decode.beam_size for ways in found.values() for w in ways})
+    axis.set_xscale("log")
+    axis.set_xticks(beams, [f"{beam}" for beam in beams])
+    axis.minorticks_off()
+    axis.set_xlim(beams[0] / 1.25, beams[-1] * 1.25)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("beam size")
+
+
+def _said(suite: Summary, row: str) -> str:
+    """`BASE_half: 12,000 examples`."""
+    budget = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0])).budget
+    return f"{row}: {budget.amount:,.0f} {budget.unit}"
+
+
+def _title(suite: Summary, found: Mapping[str, Sequence[Written]]) -> str:
+    """Of the training with the most to lose: what its narrowest and its widest beam write."""
+    if not suite.has(DISTINCT, TREATMENT, [w.row for ways in found.values() for w in ways]):
+        return "What one training writes with narrower and wider beams"
+    ends = {}
+    for training, ways in found.items():
+        plain = [w for w in ways if not w.decode.length_penalty]
+        ends[training] = tuple((w, _count(suite, w.row)) for w in (plain[0], plain[-1]))
+    training, ((narrow, many), (wide, few)) = max(
+        ends.items(), key=lambda x: abs(x[1][0][1] - x[1][1][1])
+    )
+    first, last = (_search(w.decode.beam_size) for w in (narrow, wide))
+    return (
+        f"{training} writes {many:,.0f} distinct reports with {first}, {few:,.0f} with {last}, "
+        f"for {studies(suite):,} studies"
+    )
+
+
+def _search(beam: int) -> str:
+    return "greedy search" if beam == 1 else f"beam {beam}"
+
+
+def _records(
+    found: Mapping[str, Sequence[Written]], figures: Mapping[tuple[str, str], Figure]
+) -> list[dict[str, object]]:
+    return [
+        {"training": training, "row": w.row, "beam size": w.decode.beam_size,
+         "length penalty": w.decode.length_penalty, "score": name,
+         "value": f.value, "low": f.low, "high": f.high}
+        for training, ways in found.items() for w in ways
+        for (name, row), f in figures.items() if row == w.row
+    ]  # fmt: skip

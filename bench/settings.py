@@ -104,13 +104,18 @@ def refuse_other_types(given: Mapping[str, Any], known: Mapping[str, Any], where
         elif isinstance(before, Mapping) and before and value is not None:
             raise of_several(name, value, before)
         elif value is None and before is not None and where in NEEDED:
-            raise BenchError(f"{name}=null: {name} is needed", "leave it out, or give a value")
+            raise needed(name)
         elif isinstance(value, float) and not math.isfinite(value):
             raise BenchError(f"{name}={value:g}", "give a finite number")
         elif isinstance(value, list) and is_a(before, bool, int, float):
             raise expected(name, type(before), value)
         elif isinstance(value, SCALARS) and isinstance(before, SCALARS):
             _refuse_other(name, value, type(before))
+
+
+def needed(name: str) -> BenchError:
+    """For a null where only a value has a meaning."""
+    return BenchError(f"{name}=null: {name} is needed", "leave it out, or give a value")
 
 
 def of_several(name: str, value: Any, known: Mapping[str, Any]) -> BenchError:
@@ -181,7 +186,7 @@ def refuse_odd_parameters(given: Mapping[str, Any], known: Mapping[str, Any], wh
         if isinstance(value, Mapping):
             refuse_odd_parameters(value, before if isinstance(before, Mapping) else {}, name)
         elif value is None and is_a(before, int, float) and _ends(where, key):
-            raise BenchError(f"{name}=null: {name} is needed", "leave it out, or give a value")
+            raise needed(name)
         elif key in CHOICES and value not in CHOICES[key]:
             raise unknown(name, str(value), CHOICES[key])
         elif (ends := _ends(where, key)) and value != before and is_a(value, int, float):

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.config import refuse_repeated
 from bench.pretraining.appraise import RESULTS, render
 from bench.runs.workspace import Workspace, default_cache, default_out
-from bench.store import RunFolder, file_digest, read_json
+from bench.store import WEIGHTS, RunFolder, file_digest, read_json
 from bench.suites.composer import Composer
 from bench.suites.work import Job
 from bench.terminal import Progress
@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     job.pretrain(spec, appraised=True)
     folder = RunFolder(work.out, spec.run_id)
     train, timing = read_json(folder / "train.json"), read_json(folder / "timing.json")
-    print(f"{arguments.model}: {folder / 'weights.safetensors'}")
-    print(f"sha256 {file_digest(folder / 'weights.safetensors')}")
+    print(f"{arguments.model}: {folder / WEIGHTS}")
+    print(f"sha256 {file_digest(folder / WEIGHTS)}")
     print(f"{train['examples']} examples, {timing['device_seconds']:.1f} device-seconds")
     print(f"\n{render(read_json(folder / RESULTS))}")
     for name in folder.files():

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.pretraining.appraise import probed, render, retrieve, takes_part
 from bench.runs.workspace import RANDOM, Workspace, default_cache, default_out
 from bench.spec import RunSpec
-from bench.store import RunFolder, find_run, load_spec, write_json
+from bench.store import WEIGHTS, RunFolder, find_run, load_spec, write_json
 from bench.suites.composer import Composer
 
 MODEL = "mgca"
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if folder is not None:
         spec = _of_run(folder, work, arguments.overrides)
         found["retrieval"] = retrieve(spec, work, folder)
-        found["probe"] = probed(spec, work, folder / "weights.safetensors")
+        found["probe"] = probed(spec, work, folder / WEIGHTS)
     else:
         spec = _of_yaml(work, arguments.overrides)
         name = None if arguments.source == RANDOM else arguments.source

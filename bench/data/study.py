@@ -18,6 +18,11 @@ FINDINGS = "findings"  # R2Gen's section: what a score is of that names no other
 SECTIONS = (FINDINGS, "impression", "both")
 
 
+def said_section(section: str) -> str:
+    """The section as names and signatures say it: findings, which are usual, are not said."""
+    return "" if section == FINDINGS else section
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One view of a study. `key` names it inside its dataset, independent of any path."""

@@ -30,7 +30,7 @@ from bench.engine.validation import WRITTEN, Looks, Position, Validation
 from bench.errors import RunError
 from bench.model import Batch
 from bench.spec import RunSpec
-from bench.store import RunFolder, write_atomic, write_json
+from bench.store import WEIGHTS, RunFolder, write_atomic, write_json
 
 FIRST_STEPS = 100  # whose losses are kept one by one, for `bench verify --rerun`
 UNREAD = 50  # steps whose losses stay on a GPU before they are read
@@ -315,7 +315,7 @@ class Training:
         load_weights(self._best_path(self.best["step"]), self.model)
         stage = self.spec.stages[self.best["stage"]]
         switch(self.model, stage)
-        save_weights(self.folder / "weights.safetensors", self.model)
+        save_weights(self.folder / WEIGHTS, self.model)
         write_atomic(self.folder / "curve.csv", as_csv(self.curve))
         write_atomic(self.folder / "losses.csv", as_csv(self.losses))
         meter = self.meter

@@ -86,6 +86,13 @@ class Looks:
         self._shares = {(i + 1) / count for i in range(count)} | {min(end, 1.0) for end in ends}
         self._examples = spec.selection.every_epochs * epoch_size
 
+    def of(self, examples: float) -> list[float]:
+        """All looks of a training of so many examples, as shares of its budget; ascending."""
+        each = self._examples / examples if examples else 0.0
+        times = int(1 / each + EPSILON) if each else 0
+        shares = self._shares | {i * each for i in range(1, times + 1)}
+        return sorted({round(share, 9) for share in shares})  # as exactly as positions are told
+
     def due(self, before: Position, now: Position) -> bool:
         """Whether the step between two positions has reached a point."""
         a, b = before.progress + EPSILON, now.progress + EPSILON

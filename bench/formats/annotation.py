@@ -20,7 +20,7 @@ import numpy as np
 from bench.data.check import Finding, Report, check
 from bench.data.images import read_grey
 from bench.data.manifest import sha256
-from bench.data.study import FINDINGS, Dataset, Image, Study
+from bench.data.study import Dataset, Image, Study, said_section
 from bench.data.text import MAX_LENGTHS, MIN_COUNTS
 from bench.errors import DataError, some, unknown
 from bench.formats import roles
@@ -71,8 +71,7 @@ def load(
 
 def _named(file: str, section: str) -> str:
     """The file's name, with the section that its reports are: it stands beside every score."""
-    other = section if section not in ("", FINDINGS) else ""
-    return "-".join(filter(None, (Path(file).stem.rstrip("*_-"), other)))
+    return "-".join(filter(None, (Path(file).stem.rstrip("*_-"), said_section(section))))
 
 
 def opened(root: Path, file: str, images: str = "", section: str = "") -> Opened:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.registry import EMBEDDED, PART, chosen_dataset
-from bench.data.study import FINDINGS, SECTIONS, Dataset
+from bench.data.study import SECTIONS, Dataset, said_section
 from bench.data.text import Vocabulary
 from bench.errors import BenchError, DataError, some, unknown
 from bench.formats.oddities import noticed
@@ -139,7 +139,7 @@ def _of(files: Files, settings: dict[str, str], say: Say) -> Job:
 def _lacking(settings: Mapping[str, str], dataset: Dataset, split: str) -> dict[str, int]:
     """The studies of the split that have another section and not this one, and so are not scored:
     id -> their place among those with findings, or behind them."""
-    if SECTION not in settings and dataset.section in ("", FINDINGS):
+    if SECTION not in settings and not said_section(dataset.section):
         return {}
     known = {study.id for study in dataset.split(split)}
     every: dict[str, None] = {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.study import FINDINGS, Dataset
+from bench.data.study import Dataset, said_section
 from bench.data.text import TREATMENTS, Vocabulary
 from bench.errors import BenchError, DataError, MissingError, some, unknown
 from bench.files import replacing
@@ -36,7 +36,7 @@ def ids_digest(ids: Iterable[str]) -> str:
 def texts_digest(ids: Iterable[str], section: str = "", texts: str = "") -> str:
     """`ids_digest`, the section that the references are, where it is not the findings, and what
     tells them from others of the same ids, where there is something."""
-    part = f"|section:{section}" if section not in ("", FINDINGS) else ""
+    part = f"|section:{said}" if (said := said_section(section)) else ""
     return ids_digest(ids) + part + (f"|texts:{texts}" if texts else "")
 
 
@@ -134,7 +134,7 @@ class Scored:
             **{k: getattr(self, k) for k in ("dataset", "split", "ids", "missing")},
             "scores": [vars(score) for score in self.scores],
             "tables": list(self.statistics),
-            **({"section": self.section} if self.section not in ("", FINDINGS) else {}),
+            **({"section": said} if (said := said_section(self.section)) else {}),
             **({"texts": dict(self.texts)} if self.texts else {}),
         }
         tables = {f"table{i}": table for i, table in enumerate(self.statistics.values())}

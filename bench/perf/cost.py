@@ -20,7 +20,7 @@ from bench.data.study import Dataset
 from bench.engine.decode import generate
 from bench.engine.objective import Objective
 from bench.engine.stages import can_be_kept, stage_at, switch
-from bench.engine.validation import EVALUATION_BATCH, WRITTEN
+from bench.engine.validation import EVALUATION_BATCH, WRITTEN, Looks
 from bench.model import Batch
 from bench.perf.elsewhere import there
 from bench.perf.models import matmul_rate
@@ -102,13 +102,9 @@ def _decoded(spec: RunSpec, examples: float, epoch: int) -> int:
     """Looks whose checkpoint may be sealed, so that validation reports are written."""
     if spec.selection.metric not in WRITTEN:
         return 0
-    count = max(spec.selection.evaluations, 1)
-    shares = {(i + 1) / count for i in range(count)}
-    if (each := spec.selection.every_epochs * epoch) and examples:
-        shares |= {i * each / examples for i in range(1, int(examples // each) + 1)}
     return sum(
         can_be_kept(spec.stages, stage_at(spec.stages, share), spec.selection, share)
-        for share in shares
+        for share in Looks(spec, epoch).of(examples)
     )
 
 
@@ -239,12 +235,13 @@ def told(plan: Plan, work: Workspace) -> str:
         if planned.name not in shown:
             shown.add(planned.name)
             rows.append(_row(planned.name, cost, rate, fast))
+    trainings = len({p.spec.training.run_id for p in trained})
     total = [sum(c.seconds(rate) for c in costs), sum(c.seconds(fast, True) for c in costs)]
     large = sum(_at_mimic(c).seconds(fast, True) for c in costs)
     space = disk(plan, work.open(trained[0].spec).dataset, costs)
     head = ["row", "GFLOP/example", "examples", "memory", "here", "H100", "MIMIC-CXR, H100"]
     return table(f"estimate of a training; here: {source}", head, rows) + (
-        f"\nall {len(costs)} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} "
+        f"\nall {trainings} trainings, one at a time: {_time(total[0])} here, {_time(total[1])} "
         f"on an H100, {_time(large)} there on MIMIC-CXR's images for 30 epochs, reports as here\n"
         f"{_held(plan, total[0] / len(costs), len(costs))}"
         f"disk: {space['here'] / 1e9:,.2f} GB here, {space['mimic'] / 1e9:,.0f} GB at that size\n"

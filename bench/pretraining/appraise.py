@@ -21,7 +21,7 @@ from bench.pretraining import probe
 from bench.pretraining.frozen import RESAMPLES, Frozen, draws, ends, probe_rows
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, read_json, sealed, write_json
+from bench.store import WEIGHTS, RunFolder, read_json, sealed, write_json
 from bench.terminal import table
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def appraise(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
     found: dict[str, Any] = {"format": FORMAT}
     if takes_part(spec):
         found["retrieval"] = retrieve(spec, work, folder)
-        found["probe"] = probed(spec, work, folder / "weights.safetensors")
+        found["probe"] = probed(spec, work, folder / WEIGHTS)
         curves.draw(folder, min(EVALUATION_BATCH, len(work.open(spec).dataset.split("val"))))
     elif is_tokenizer(spec):
         found["tokenizer"] = reconstructions.draw(spec, work, folder)
@@ -99,7 +99,7 @@ def retrieve(spec: RunSpec, work: Workspace, folder: RunFolder) -> list[dict[str
     from bench.runs.training import initial_model, open_split
 
     model = initial_model(spec, work).to(work.device).eval()
-    load_weights(sealed(folder / "weights.safetensors"), model)
+    load_weights(sealed(folder / WEIGHTS), model)
     split = open_split(spec, image_spec(model), work, "test", train=False)
     with torch.inference_mode():
         pairs = [model.features(batch) for batch in split.batches(BATCH, work.device)]

@@ -19,7 +19,7 @@ from bench.pretraining import probe
 from bench.pretraining.frozen import MEAN, draws, ends
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, sealed
+from bench.store import WEIGHTS, RunFolder, sealed
 
 FILMS, CODES = "films", "codes"
 BATCH = 64
@@ -70,7 +70,7 @@ def _seen(
     from bench.runs.training import initial_model, open_split
 
     model = initial_model(spec, work).to(work.device).eval()
-    load_weights(sealed(folder / "weights.safetensors"), model)
+    load_weights(sealed(folder / WEIGHTS), model)
     seen: dict[str, dict[str, np.ndarray]] = {FILMS: {}, CODES: {}}
     labels, counts = {}, np.zeros(0)
     for name in ("train", "val", "test"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder, sealed
+from bench.store import WEIGHTS, RunFolder, sealed
 
 FIGURE = "figures/reconstructions"
 FILMS = 8
@@ -27,7 +27,7 @@ def painted(
     from bench.runs.training import initial_model, open_split
 
     model = initial_model(spec, work).to(work.device).eval()
-    load_weights(sealed(folder / "weights.safetensors"), model)
+    load_weights(sealed(folder / WEIGHTS), model)
     split = open_split(spec, image_spec(model), work, "val", train=False)
     batch = next(split.batches(EVALUATION_BATCH, work.device))
     with torch.inference_mode():

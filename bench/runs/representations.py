@@ -34,7 +34,7 @@ from bench.model import ImageSpec, image_spec
 from bench.runs.training import open_split, trained_model
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import RunFolder
+from bench.store import WEIGHTS, RunFolder
 
 if TYPE_CHECKING:
     from bench.data.batches import Split
@@ -51,7 +51,7 @@ PLAIN = 64  # studies whose sentences are kept where no place is known
 
 def lacking(spec: RunSpec, folder: RunFolder) -> bool:
     """Whether the run has weights to make the file from, and no file."""
-    weights = (folder / "weights.safetensors").exists()
+    weights = (folder / WEIGHTS).exists()
     return spec.kind == "train" and weights and not (folder / REPRESENTATIONS).exists()
 
 

@@ -31,7 +31,7 @@ from bench.runs.prediction import ALIGNMENT
 from bench.runs.training import rerun
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, BudgetSpec, RunSpec
-from bench.store import RunFolder, file_digest, write_atomic
+from bench.store import WEIGHTS, RunFolder, file_digest, write_atomic
 from bench.suites.composer import Composer
 from bench.suites.suite import Row
 from bench.suites.work import Job
@@ -127,7 +127,7 @@ def _short_run(spec: RunSpec, work: Workspace) -> dict[str, str]:
     folder = RunFolder(work.out, spec.run_id)
     with folder.lock():
         execute(spec, work, folder)
-    names = ("weights.safetensors", PREDICTIONS, LIKELIHOODS, ALIGNMENT)
+    names = (WEIGHTS, PREDICTIONS, LIKELIHOODS, ALIGNMENT)
     files = [folder / name for name in names]
     results = [file_digest(path) for path in files if path.exists()]
     steps = "0" if spec.kind == "floor" else str(STEPS)

@@ -25,6 +25,7 @@ SCORES = {  # panel -> score, and of what text
     "BLEU-4": ("BLEU-4", TREATMENT),
 }
 COLOURS = (INK, GREY, PALE, ORANGE, SKY)  # of trainings; floors have the others
+ASIDE = 1.06  # between lines, of a place on the axis of beams
 MARKERS = ("^", "s", "D", "v")  # of length penalties, in their order
 
 
@@ -80,9 +81,10 @@ def draw(suite: Summary) -> Drawn | None:
     )
     shown: list[str] = []
     for axis, (name, score) in zip(axes[0], panels.items(), strict=True):
-        for (training, ways), colour in zip(found.items(), COLOURS, strict=False):
+        for i, (training, ways) in enumerate(found.items()):
             values = [(w, figures[name, w.row]) for w in ways]
-            _line(axis, values, colour, _said(suite, training))
+            aside = ASIDE ** (i - (len(found) - 1) / 2)
+            _line(axis, values, aside, COLOURS[i % len(COLOURS)], _said(suite, training))
         if score[0] != DISTINCT:
             shown += bands_across(axis, suite, *score)
         _beams(axis, found)
@@ -108,9 +110,14 @@ def _count(suite: Summary, row: str) -> float:
     return distinct(suite, row) or 0.0
 
 
-def _line(axis: Any, values: Sequence[tuple[Written, Figure]], colour: str, text: str) -> None:
-    """Beams without a penalty joined, by their numbers of hypotheses; penalties as marks."""
-    plain = [(w.decode.beam_size, f) for w, f in values if not w.decode.length_penalty]
+def _line(
+    axis: Any, values: Sequence[tuple[Written, Figure]], aside: float, colour: str, text: str
+) -> None:
+    """Beams without a penalty joined, by their numbers of hypotheses; penalties as marks.
+
+    aside: what places are multiplied by, so that intervals of several lines stand side by side.
+    """
+    plain = [(w.decode.beam_size * aside, f) for w, f in values if not w.decode.length_penalty]
     beams = [beam for beam, _ in plain]
     axis.plot(beams, [f.value for _, f in plain], "-o", color=colour, linewidth=1, markersize=3,
               label=text)  # fmt: skip
@@ -119,10 +126,11 @@ def _line(axis: Any, values: Sequence[tuple[Written, Figure]], colour: str, text
     penalties = sorted({w.decode.length_penalty for w, _ in values} - {0})
     for w, f in values:
         if penalty := w.decode.length_penalty:
+            place, beam = w.decode.beam_size * aside, w.decode.beam_size
             marker = MARKERS[penalties.index(penalty) % len(MARKERS)]
-            axis.plot(w.decode.beam_size, f.value, marker, color=colour, markerfacecolor="white",
-                      markersize=4, label=f"beam {w.decode.beam_size}, length penalty {penalty:g}",
-                      linestyle="none")  # fmt: skip
+            text = f"beam {beam}, length penalty {penalty:g}"
+            axis.plot(place, f.value, marker, color=colour, markerfacecolor="white", markersize=4,
+                      label=text, linestyle="none")  # fmt: skip
 
 
 def _beams(axis: Any, found: Mapping[str, Sequence[Written]]) -> None:

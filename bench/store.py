@@ -32,6 +32,7 @@ SEAL = "seal"
 LOCK, FAILED = ".lock", ".failed"
 WEIGHTS = "weights.safetensors"
 ENVIRONMENT = "env.json"
+TRAINING = "training"  # its part that says where the run's training was made, if for another run
 RECORDS = frozenset({ENVIRONMENT, "timing.json", "run.log"})
 IGNORED = frozenset({MANIFEST, LOCK})
 FACTS = {"run_id": str, "status": str, "results": dict, "records": dict}
@@ -294,6 +295,12 @@ class RunFolder:
             elif file_digest(path) != known[name]:
                 problems[name] = f"{self.run_id}/{name}: altered (sha256 differs)"
         return problems
+
+
+def made_in(folder: RunFolder) -> dict[str, Any]:
+    """The environment that a run's training was made in."""
+    made = cast(dict[str, Any], read_json(folder / ENVIRONMENT))
+    return cast(dict[str, Any], made.get(TRAINING, made))
 
 
 def find_runs(

@@ -17,7 +17,7 @@ from bench.reporting.summary import Summary
 from bench.runs import training
 from bench.runs.workspace import Workspace
 from bench.spec import TREATMENT, BudgetSpec, PartSpec, RunSpec
-from bench.store import RunFolder, read_json, write_json
+from bench.store import RunFolder, made_in, read_json, write_json
 from bench.suites.composer import Composer
 from bench.suites.plan import Plan, Planned
 from bench.suites.suite import Row, Suite
@@ -61,9 +61,23 @@ def test_taken_over_is_what_training_would_have_given(
     assert results(second) == results(alone)
     for name in OF_TRAINING:
         assert results(second)[name] == results(first)[name]
-    for name in ("timing.json", "env.json"):
-        assert (second / name).read_bytes() == (first / name).read_bytes()
+    assert (second / "timing.json").read_bytes() == (first / "timing.json").read_bytes()
     assert second.verify() == []
+
+
+def test_where_a_training_was_made_is_kept(tmp_path: Path) -> None:
+    """The reports of a run that took over its training were written elsewhere, by other code."""
+    first = run(tmp_path, SPEC)
+    before = {**read_json(first / "env.json"), "device": "NVIDIA H200", "commit": "c0ffee"}
+    write_json(first / "env.json", before)
+    first.seal(status="predicted")
+    second = run(tmp_path, GREEDY)
+    assert made_in(first) == made_in(second) == before
+    assert read_json(second / "env.json")["device"] == "cpu"
+    (second / "representations.npz").unlink()
+    (second / "manifest.json").unlink()
+    sealed = (second / "env.json").read_bytes()
+    assert (run(tmp_path, GREEDY) / "env.json").read_bytes() == sealed
 
 
 def test_weights_left_behind_are_trained_again(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from bench.runs.training import initial_model, rerun
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.settings import ranged
 from bench.spec import RunSpec
-from bench.store import MANIFEST, RunFolder, find_runs, load_spec, read_json
+from bench.store import MANIFEST, RunFolder, find_runs, load_spec, made_in, read_json
 from bench.terminal import painted
 
 # Of losses on another kind of machine, relative: at the first step, at any. (MGCA's first loss is
@@ -195,7 +195,7 @@ def _rerun(folder: RunFolder, work: Workspace, steps: int, said: list[str]) -> l
     spec = load_spec(folder)
     if spec.kind == "floor":
         return _rewritten(folder, spec, work, said)
-    made, here = read_json(folder / "env.json"), environment(work.device)
+    made, here = made_in(folder), environment(work.device)
     if draws_other_noise(made, here) and _drops(initial_model(spec, work)):
         said.append(
             "losses not compared: the dropout of a GPU, of a CPU and of several processes are "

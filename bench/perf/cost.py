@@ -29,7 +29,7 @@ from bench.perf.trial import built, named, shaped
 from bench.provenance import environment, made_elsewhere
 from bench.runs.workspace import Workspace
 from bench.spec import DecodeSpec, RunSpec
-from bench.store import RunFolder, read_json
+from bench.store import RunFolder, made_in, read_json
 from bench.suites.plan import Plan, Planned
 from bench.terminal import table
 
@@ -186,7 +186,7 @@ def _rate(folder: RunFolder, here: Mapping[str, Any]) -> float:
     """
     if folder.manifest is None or not (folder / "timing.json").exists():
         return 0.0
-    made = read_json(folder / "env.json")
+    made = made_in(folder)
     alike = {**here, "threads": made.get("threads")}  # as many as its spec gives it
     flops = read_json(folder / "train.json")["flops"]
     seconds = read_json(folder / "timing.json")["device_seconds"]

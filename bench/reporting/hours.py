@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bench.runs.training import DONE
-from bench.store import ENVIRONMENT, RunFolder, load_spec, read_json
+from bench.store import RunFolder, load_spec, made_in, read_json
 
 CPU = "cpu"
 
@@ -27,7 +27,7 @@ def hours(runs: Iterable[str], out: Path) -> Counter[str]:
         if spec.training.run_id in trainings:
             continue
         trainings.add(spec.training.run_id)
-        made, timing = read_json(folder / ENVIRONMENT), read_json(folder / "timing.json")
+        made, timing = made_in(folder), read_json(folder / "timing.json")
         seconds = timing["device_seconds"] + timing.get("evaluation", 0.0)
         threads = made.get("threads") or spec.train.threads or made["cores"]
         found[made["device"]] += seconds * (threads if made["device"] == CPU else 1) / 3600

@@ -23,7 +23,7 @@ from bench.stats.compare import System
 from bench.stats.power import evenness
 from bench.stats.resampling import Plan
 from bench.stats.spread import Spread
-from bench.store import RunFolder, load_spec, read_json
+from bench.store import RunFolder, load_spec, made_in, read_json
 
 if TYPE_CHECKING:
     from bench.reporting.summary import Summary
@@ -185,7 +185,7 @@ def _pretraining(suite: Summary, rows: Collection[str]) -> float:
 
 def _machine(suite: Summary, row: str) -> str:
     """Where the pilot ran: `Intel Xeon, 2 cores, device cpu`."""
-    env = read_json(RunFolder(suite.contrasts.out, suite.keys[row][0]) / "env.json")
+    env = made_in(RunFolder(suite.contrasts.out, suite.keys[row][0]))
     return f"{env['cpu']}, {env['cores']} cores, device {env['device']}"
 
 

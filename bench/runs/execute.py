@@ -11,7 +11,7 @@ from bench.runs.representations import lacking, represent
 from bench.runs.together import processes
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import ENVIRONMENT, RunFolder, write_json
+from bench.store import ENVIRONMENT, TRAINING, RunFolder, read_json, write_json
 
 
 def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
@@ -28,8 +28,9 @@ def execute(spec: RunSpec, work: Workspace, folder: RunFolder) -> None:
         train_and_predict(spec, work, folder, label_groups)
     if lacking(spec, folder):
         represent(spec, work, folder)
-    if not (folder / ENVIRONMENT).exists():  # of the training, which may be another run's
-        write_json(folder / ENVIRONMENT, environment(work.device, processes()))
+    before = read_json(folder / ENVIRONMENT) if (folder / ENVIRONMENT).exists() else {}
+    if set(before) <= {TRAINING}:  # a run that lacked a figure of its weights was made before
+        write_json(folder / ENVIRONMENT, environment(work.device, processes()) | before)
     _remove_checkpoints(folder)  # before the seal, which would list them
     folder.seal(status={"pretrain": "pretrained", "trial": "tried"}.get(spec.kind, "predicted"))
 

@@ -11,7 +11,17 @@ from bench.canonical import digest, to_dict
 from bench.data.leakage import cleaned_reports
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
-from bench.store import ENVIRONMENT, WEIGHTS, RunFolder, read_json, sealed, write_atomic
+from bench.store import (
+    ENVIRONMENT,
+    TRAINING,
+    WEIGHTS,
+    RunFolder,
+    made_in,
+    read_json,
+    sealed,
+    write_atomic,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from bench.data.batches import Split, Views
@@ -23,8 +33,7 @@ MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 SEEN_STUDIES = 512  # of the train split, by a model that starts from the data
 SEEN_BATCH = 64
 DONE = "train.json"  # a training's last file
-# All that it leaves, and what it ran on.
-TRAINED = (WEIGHTS, "curve.csv", "losses.csv", "timing.json", ENVIRONMENT, DONE)
+TRAINED = (WEIGHTS, "curve.csv", "losses.csv", "timing.json", DONE)  # all that it leaves
 
 
 def keep_freed_memory() -> None:
@@ -115,6 +124,7 @@ def _taken_over(spec: RunSpec, work: Workspace, folder: RunFolder) -> bool:
     other = RunFolder(work.out, spec.training.run_id)
     if other.run_id == folder.run_id or other.manifest is None or other.left_behind:
         return False
+    write_json(folder / ENVIRONMENT, {TRAINING: made_in(other)})
     for name in TRAINED:
         write_atomic(folder / name, sealed(other / name).read_bytes())
     return True

@@ -32,7 +32,8 @@ SEAL = "seal"
 LOCK, FAILED = ".lock", ".failed"
 WEIGHTS = "weights.safetensors"
 ENVIRONMENT = "env.json"
-TRAINING = "training"  # its part that says where the run's training was made, if for another run
+# Its part that says where the run's training was made, if that was for another run, and which.
+TRAINING, RUN = "training", "run"
 RECORDS = frozenset({ENVIRONMENT, "timing.json", "run.log"})
 IGNORED = frozenset({MANIFEST, LOCK})
 FACTS = {"run_id": str, "status": str, "results": dict, "records": dict}

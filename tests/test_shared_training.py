@@ -10,9 +10,10 @@ import pytest
 from made import DATA, seal
 from test_execute import SPEC, results, run
 
+from bench.errors import BenchError
 from bench.metrics import ptb
 from bench.reporting.figures import beams, draw
-from bench.reporting.hours import hours, told
+from bench.reporting.hours import Hours, hours
 from bench.reporting.summary import Summary
 from bench.runs import training
 from bench.runs.workspace import Workspace
@@ -72,7 +73,8 @@ def test_where_a_training_was_made_is_kept(tmp_path: Path) -> None:
     write_json(first / "env.json", before)
     first.seal(status="predicted")
     second = run(tmp_path, GREEDY)
-    assert made_in(first) == made_in(second) == before
+    assert made_in(first) == before
+    assert made_in(second) == {**before, "run": first.run_id}
     assert read_json(second / "env.json")["device"] == "cpu"
     (second / "representations.npz").unlink()
     (second / "manifest.json").unlink()
@@ -111,8 +113,8 @@ def test_the_training_comes_first_in_any_order(
 def test_trials_are_shared_too(tmp_path: Path) -> None:
     given = ["budget=tiny", "size=tiny", "tune=2"]
     composer = Composer(Workspace(tmp_path, tmp_path), None, given)
-    greedy = ("decode.beam_size=1", "+budget.selection.beam_size=3")
-    one, two = (composer._trials(composer._of(Row("r", "base", own))) for own in ((), greedy))
+    greedy = ("decode.beam_size=1", "budget.selection.beam_size=3")
+    one, two = (composer._trials(composer._of(Row("r", "base", own)), 1.0) for own in ((), greedy))
     assert [spec for _, spec in one] == [spec for _, spec in two]
 
 
@@ -129,16 +131,43 @@ def test_hours_count_a_training_once(tmp_path: Path) -> None:
     seconds = read_json(one / "timing.json")
     whole = (seconds["device_seconds"] + seconds["evaluation"]) / 3600
     out = tmp_path / "runs"
-    assert hours([one.run_id, two.run_id, "elsewhere-s0"], out) == {"cpu": pytest.approx(whole)}
-    for folder, made in ((one, {"device": "NVIDIA H200"}), (two, {"device": "cpu"})):
-        write_json(folder / "env.json", {**read_json(folder / "env.json"), **made})
-        folder.seal(status="predicted")
+    found = hours([one.run_id, two.run_id, "elsewhere-s0"], out)
+    assert (found.cores, found.absent) == (pytest.approx(whole), 1)
+    write_json(one / "env.json", {**read_json(one / "env.json"), "device": "NVIDIA H200"})
+    one.seal(status="predicted")
     other = run(tmp_path, replace(SPEC, seed=1))
     found = hours([one.run_id, other.run_id], out)
-    assert set(found) == {"cpu", "NVIDIA H200"}
-    assert told({"NVIDIA H200": 0.5, "cpu": 1.25}) == (
-        "1.25 core-hours and 0.50 hours of an NVIDIA H200"
-    )
+    assert found.gpus == {"NVIDIA H200": pytest.approx(whole)}
+    assert str(Hours(1.25, {"NVIDIA H200": 0.5})) == "1.25 core-hours, 0.50 hours of NVIDIA H200"
+
+
+def test_any_run_of_the_same_training_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy first, alone; then the row that the training is named after, and a third."""
+    first = run(tmp_path, GREEDY)
+    third = replace(GREEDY, decode=replace(SPEC.decode, beam_size=2))
+    monkeypatch.setattr(training, "open_training", no_training)
+    for spec in (SPEC, third):
+        assert made_in(run(tmp_path, spec))["run"] == first.run_id
+    with pytest.raises(AssertionError, match="trained again"):
+        run(tmp_path, replace(SPEC, seed=1))
+
+
+def test_what_a_killed_taking_over_said_is_forgotten(tmp_path: Path) -> None:
+    write_json(tmp_path / "runs" / GREEDY.run_id / "env.json", {"training": {"device": "H200"}})
+    made = read_json(run(tmp_path, GREEDY) / "env.json")
+    assert "training" not in made
+    assert made["device"] == "cpu"
+
+
+@pytest.mark.parametrize("given", ["decode.beam_size=5", "decode=greedy"])
+def test_what_a_row_is_named_after_is_not_overridden(tmp_path: Path, given: str) -> None:
+    composer = Composer(Workspace(tmp_path, tmp_path), None, ["budget=tiny", "size=tiny", given])
+    row = Row("beam10", "base", ("decode.beam_size=10", "budget.selection.beam_size=3"))
+    with pytest.raises(BenchError, match="beam10: decode"):
+        composer.row(row)
+    composer.row(Row("base", "base"))
 
 
 # --- the figure ---------------------------------------------------------------------------------
@@ -175,3 +204,15 @@ def test_beams_of_one_training_are_one_line(written: Summary, tmp_path: Path) ->
         [value] = [r["value"] for r in found if r["row"] == row and r["score"] == "CIDEr"]
         assert float(value) == pytest.approx(written.figure(row, "CIDEr", TREATMENT).value)
     assert {r["row"] for r in found} == {"greedy", "BASE", "wide", "penalty"}
+
+
+def test_rows_of_one_training_are_paired(written: Summary) -> None:
+    """What varies over trainings is the same for both, as for a row and its own control."""
+    keys = written.keys
+    assert written.contrasts._one_training(keys["BASE"], keys["greedy"])
+    assert not written.contrasts._one_training(keys["BASE"], keys["alone"])
+    assert written.of_one_training(written.trained) == [
+        ["BASE", "greedy", "wide", "penalty"], ["alone"],
+    ]  # fmt: skip
+    [note] = [n for n in written.protocol_notes(written.trained) if "one training" in n]
+    assert note.startswith("BASE, greedy, wide, penalty are written by one training")

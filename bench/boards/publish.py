@@ -20,7 +20,7 @@ from bench.boards.rows import (
     suite_rows,
     write_rows,
 )
-from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, edits
+from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, behind, edits
 from bench.config import load_yaml, names
 from bench.data.registry import parameters
 from bench.errors import BenchError, some, unknown
@@ -72,8 +72,9 @@ def _append(
     _refuse_changed(active(known), rows, {r.run_id for r in added}, path)
     own = {planned.spec.run_id: planned.spec for planned in plan.runs}
     refuse_mixed(board, active([*known, *added]), own)
-    runs = {r.run_id for r in added} | {s.run_id for s in (*plan.pretrained, *plan.trials)}
-    for run_id in sorted(runs):
+    published = {r.run_id for r in rows}
+    needed = {run for run_id in published for run in behind(RunFolder(work.out, run_id))}
+    for run_id in sorted({r.run_id for r in added} | needed):
         copy_run(RunFolder(work.out, run_id), board / "runs", plan.dataset)
     write_rows(path, [*known, *added])
     return path, len(added), len(rows) - len(added)

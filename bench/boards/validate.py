@@ -96,7 +96,8 @@ def validate(board: Path) -> list[str]:
         whole = [r for r in rows if r.run_id not in broken]
         problems += _row_problems(path, whole)
         problems += [f"{path}: {x}" for x in mixed_on(board, active(whole), {})]
-    needed = [run for name in sorted(published) for run in _needs(board, name)]
+    folders = (RunFolder(board / "runs", name) for name in sorted(published))
+    needed = [run for folder in folders for run in behind(folder)]
     problems += [p for run in dict.fromkeys(needed) for p in _run_problems(board, run)]
     for folder in sorted((board / "runs").glob("*")):
         if folder.name not in {*published, *needed}:
@@ -104,10 +105,10 @@ def validate(board: Path) -> list[str]:
     return problems + _gone(board, published)
 
 
-def _needs(board: Path, run_id: str) -> list[str]:
+def behind(folder: RunFolder) -> list[str]:
     """Pretrainings and trials behind a run, as far as its spec can be read."""
     try:
-        spec = load_spec(RunFolder(board / "runs", run_id))
+        spec = load_spec(folder)
     except BenchError:  # which its own problems say
         return []
     parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]

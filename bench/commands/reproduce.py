@@ -14,7 +14,7 @@ from bench.errors import DataError
 from bench.identity import code_of
 from bench.runs.workspace import RANDOM, default_out, pretraining_of
 from bench.spec import RunSpec
-from bench.store import PUT_BACK, RunFolder, find_runs, load_spec, read_json
+from bench.store import PUT_BACK, RUN, RunFolder, find_runs, load_spec, made_in, read_json
 from bench.targets import OWN, PACKAGES
 from bench.terminal import table
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     for folder in find_runs(arguments.out, arguments.run):
         spec, made = load_spec(folder), _made(folder)
-        print(_needs(spec, made))
+        print(_needs(spec, made, made_in(folder)))
         print("\n".join(commands(spec, made, folder.path)))
     return 0
 
@@ -49,7 +49,7 @@ def _made(folder: RunFolder) -> Mapping[str, Any]:
     return made
 
 
-def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
+def _needs(spec: RunSpec, made: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     versions = " ".join(f"{k}=={v}" for k, v in made.get("packages", {}).items() if v)
     same = "as the code here" if code_of(spec) == spec.code else "not the code here"
     rows = [
@@ -61,6 +61,11 @@ def _needs(spec: RunSpec, made: Mapping[str, Any]) -> str:
             f"{made['cpu'] or made['system']}, {made['threads']} threads, {made['device']}",
         ],
     ]
+    if RUN in training:
+        where = f"{training['cpu'] or training['system']}, {training['device']}"
+        rows.append(
+            ["training", f"that of run {training[RUN]}, commit {training['commit']}, {where}"]
+        )
     for part, name in spec.model.weights.items():
         rows.append([f"weights {part}", name])
     plain = [[what, plainly(which)] for what, which in rows]

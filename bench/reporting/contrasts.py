@@ -54,16 +54,26 @@ class Contrasts:
     def _family(
         self, a: Key, b: Key, family: str, text: str, seeded: bool
     ) -> dict[str, Comparison]:
-        # Whether they are paired follows from the files: those of a row and of its control.
-        path = self.kept / f"{self._digest([a, b], family, text, seeded)}.json"
+        paired = _own_control(a, b) or self._one_training(a, b)
+        how = ["paired"] if paired and not _own_control(a, b) else []  # which the files do not say
+        path = self.kept / f"{self._digest([a, b], family, text, seeded, how)}.json"
         if (known := kept(path)) is not None:
             return {k: _comparison(v) for k, v in known.items()}
         second = self._system(b, family, text, seeded)
         first = self._system(a, family, text, only=second.ids if b[0] in CONTROLS else None)
         second = replace(second, patients=first.patients)
-        found = compare_all(first, second, registry.load(family), paired=_own_control(a, b))
+        found = compare_all(first, second, registry.load(family), paired=paired)
         keep(path, {k: _plain(v) for k, v in found.items()})
         return found
+
+    def _one_training(self, a: Key, b: Key) -> bool:
+        """Whether run s of B is written by the training of run s of A, for all of them."""
+        if len(a) != len(b) or {a[0], b[0]} & set(CONTROLS):
+            return False
+        specs = [[load_spec(RunFolder(self.out, run)) for run in key] for key in (a, b)]
+        if any(spec.kind != "train" for own in specs for spec in own):
+            return False
+        return all(x.training == y.training for x, y in zip(*specs, strict=True))
 
     def interval(
         self, key: Key, score: str, text: str, only: tuple[str, ...] | None = None

@@ -8,14 +8,14 @@ saw the images twice with one that saw them once and does not know.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import initial
 from bench.files import csv_text
-from bench.reporting.hours import hours, told
+from bench.reporting.hours import Hours, hours
 from bench.runs.workspace import RANDOM, pretraining_of
 from bench.store import RunFolder, load_spec, read_json
 from bench.suites.plan import Planned
@@ -51,7 +51,7 @@ class Cost:
     pretraining: Spent | None
     settings: str = ""
     tuning: Spent | None = Spent()
-    hours: str = ""  # of all its trainings
+    hours: Hours = field(default_factory=Hours)  # of all its trainings
 
 
 def costs(suite: Summary) -> list[Cost]:
@@ -72,18 +72,17 @@ def _cost(row: str, runs: Sequence[str], out: Path) -> Cost:
         _mean(known) if len(known) == len(before) else None,
         "; ".join(dict.fromkeys(filter(None, map(_settings, specs)))),
         _tuning(specs[0], out),  # once for all seeds
-        told(hours(runs, out)),
+        hours(runs, out),
     )
 
 
-def whole(suite: Summary) -> str:
-    """Hours of all that stands behind a suite's rows: trainings, pretrainings and trials, each
-    once."""
+def whole(suite: Summary) -> Hours:
+    """What all trainings, pretrainings and trials behind a suite's rows took, each once."""
     out = suite.contrasts.out
     runs = [run for row in suite.trained for run in suite.keys[row]]
     specs = [load_spec(RunFolder(out, run)) for run in runs]
     before = [run for spec in specs for run in (*_pretrained(spec), *_trials(spec))]
-    return told(hours([*runs, *before], out))
+    return hours([*runs, *before], out)
 
 
 def _settings(spec: RunSpec) -> str:
@@ -157,6 +156,7 @@ def section(suite: Summary) -> str:
         f"| {c.hours} |"
         for c in found
     ]
+    together = whole(suite)
     return (
         "### Budget: training, and the pretraining of the initial weights\n\n"
         "Initial weights with the first digits of their sha256. Examples, FLOPs and seconds of "
@@ -164,8 +164,12 @@ def section(suite: Summary) -> str:
         "A dash: the weights come from elsewhere. Last, of all trainings of the row, the hours by "
         "the clock, validation with them.\n\n"
         "| row | initial weights | examples | FLOPs | device s | pretraining: examples | FLOPs | "
-        "device s | together |\n|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
-        f"All trainings, pretrainings and trials behind these rows: {whole(suite)}.\n"
+        "device s | hours, all trainings |\n|---|---|---|---|---|---|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n\n"
+        f"All trainings, pretrainings and trials behind these rows: {together}"
+        + (f", and {together.absent} that are not here" if together.absent else "")
+        + ".\n"
     ) + _tuning_table(found)
 
 
@@ -193,10 +197,11 @@ def to_csv(found: Sequence[Cost]) -> str:
     """Full precision; empty where the pretraining is not known."""
     names = [f.name for f in fields(Spent)]
     head = [f"{kind}{name}" for kind in ("", "pretraining_", "tuning_") for name in names]
-    head.append("together")
+    head += ["core_hours", "gpu_hours"]
     rows = [
         [c.row, c.initial, c.settings,
-         *(v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent)), c.hours]
+         *(v for spent in (c.training, c.pretraining, c.tuning) for v in _values(spent)),
+         c.hours.cores, sum(c.hours.gpus.values())]
         for c in found
     ]  # fmt: skip
     return csv_text(["row", "initial", "settings", *head], rows)

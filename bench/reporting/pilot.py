@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
@@ -97,10 +97,15 @@ def measure(suite: Summary, metric: str) -> Pilot:
         len(first),
         suite.overlap,
         _families(suite),
-        sum(c.training.device_seconds for c in costs(suite) if c.row in used),
+        sum(c.training.device_seconds for c in costs(suite) if c.row in _once(suite, used)),
         _pretraining(suite, used),
         _machine(suite, used[0]),
     )
+
+
+def _once(suite: Summary, rows: Sequence[str]) -> list[str]:
+    """The rows without those whose trainings are another's."""
+    return [group[0] for group in suite.of_one_training(rows)]
 
 
 def _systems(suite: Summary, metric: str) -> dict[str, list[System]]:

@@ -161,6 +161,14 @@ class Summary:
             for weights, known in groups.items()
         ]
 
+    def of_one_training(self, rows: Sequence[str]) -> list[list[str]]:
+        """Trained rows in groups: those of one are written by the same trainings."""
+        groups: dict[Key, list[str]] = {}
+        for row in rows:
+            specs = (load_spec(RunFolder(self.contrasts.out, run)) for run in self.keys[row])
+            groups.setdefault(tuple(spec.training.run_id for spec in specs), []).append(row)
+        return list(groups.values())
+
     def grid(
         self,
         table: Table,
@@ -195,6 +203,13 @@ class Summary:
                 seen.setdefault(_seen(spec), []).append(row)
             each = "; ".join(f"{', '.join(names)}: {what}" for what, names in seen.items() if what)
             notes.append(f"What their models read of the images: {each}.")
+        trained = [row for row in rows if row in self.keys and row not in self.floors]
+        notes += [
+            f"{', '.join(group)} are written by one training, with other searches: they differ in "
+            "the search alone, and are no independent rows."
+            for group in self.of_one_training(trained)
+            if group[1:]
+        ]
         trials = {s.tuning.trials if s.tuning else 0 for s in specs}
         if trials - {0}:
             each = " or ".join(map(str, sorted(trials)))

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.canonical import digest, to_dict
 from bench.data.leakage import cleaned_reports
+from bench.errors import BenchError
 from bench.runs.workspace import Workspace
 from bench.spec import RunSpec
 from bench.store import (
     ENVIRONMENT,
+    RUN,
     TRAINING,
     WEIGHTS,
     RunFolder,
+    load_spec,
     made_in,
     read_json,
     sealed,
@@ -121,13 +126,28 @@ def trained_model(spec: RunSpec, work: Workspace, folder: RunFolder) -> Any:
 
 def _taken_over(spec: RunSpec, work: Workspace, folder: RunFolder) -> bool:
     """Whether the run's training was done for another run, whose files are this one's now."""
-    other = RunFolder(work.out, spec.training.run_id)
-    if other.run_id == folder.run_id or other.manifest is None or other.left_behind:
+    (folder / ENVIRONMENT).unlink(missing_ok=True)  # of a taking over that was killed
+    other = next(_of_same_training(spec, work.out, folder.run_id), None)
+    if other is None:
         return False
-    write_json(folder / ENVIRONMENT, {TRAINING: made_in(other)})
+    source = made_in(other)
+    write_json(folder / ENVIRONMENT, {TRAINING: {RUN: other.run_id, **source}})
     for name in TRAINED:
         write_atomic(folder / name, sealed(other / name).read_bytes())
     return True
+
+
+def _of_same_training(spec: RunSpec, out: Path, own: str) -> Iterator[RunFolder]:
+    """Sealed runs whose training is a run's, seed and initial weights included, with weights."""
+    wanted = spec.training.run_id
+    for name in sorted((p.parent.name for p in out.glob(f"*/{DONE}")), key=lambda x: x != wanted):
+        other = RunFolder(out, name)
+        try:
+            same = name != own and load_spec(other).training == spec.training
+        except BenchError:  # a damaged run, which is not ours to repair
+            continue
+        if same and other.manifest is not None and not other.left_behind:
+            yield other
 
 
 def open_training(

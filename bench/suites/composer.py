@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,18 +30,13 @@ from bench.spec import (
 from bench.store import RunFolder, read_json
 from bench.suites.suite import Pretraining, Row
 from bench.suites.tuning import alternatives, grid, shortened, tried
+from bench.suites.typed import as_typed
 
 # Overrides of the model, or of the encoder group, which gives a report generator another one.
+OF_SEARCH = re.compile(r"[+~]*(decode[.=@]|budget\.selection\.beam_size)")
 OF_MODEL = re.compile(r"[+~]*(model|encoder)[.=@]")
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2
-# Fields of a spec as they are called in a configuration: what an error says is what one types.
-TYPED = (
-    (r"(?<![\w.])(?:model\.)?train\.(batch|precision|crops|threads)\b", r"budget.\1"),
-    (r"(?<![\w.])train\.(?=optimizer|schedule|clip|accumulate)", "model.train."),
-    (r"(?<![\w.])selection\.", "budget.selection."),
-    (r"(?<![\w.])stages\.", "model.stages."),
-)
 # What a size preset may set for every model alike, instead of what is said of the model.
 COMMON = ("rates", "schedule")
 
@@ -92,15 +86,25 @@ class Composer:
                 f"model {row.model!r} is a pretraining: it writes no reports",
                 f"bench pretrain {row.model}",
             )
-        tuning = self._tuned(config)
+        self._refuse_other_search(row)
+        tuning = self._tuned(config, row.share)
         if tuning is not None:
             config = tried(config, tuning.chosen)
         spec = replace(self.spec(config, seed + config["seed"]), tuning=tuning)
-        return (
-            spec
-            if row.share == 1 or self.smoke
-            else shortened(spec, row.share, f"{row.name}: share")
-        )
+        if row.share == 1 or self.smoke:
+            return spec
+        spec = shortened(spec, row.share, f"{row.name}: share")
+        looks = spec.selection.every_epochs * row.share  # as many as the whole training has
+        return replace(spec, selection=replace(spec.selection, every_epochs=looks))
+
+    def _refuse_other_search(self, row: Row) -> None:
+        """BenchError where the user says how reports are written, and the row is named after it."""
+        own, given = ([o for o in x if OF_SEARCH.match(o)] for x in (row.overrides, self.overrides))
+        if own and given:
+            raise BenchError(
+                f"{given[0]}: the suite's rows say how they are written ({row.name}: {own[0]})",
+                "leave it out, or take another suite",
+            )
 
     def _of(self, row: Row) -> dict[str, Any]:
         """An encoder is for rows that have one; codes are of images as their tokenizer saw them."""
@@ -113,12 +117,17 @@ class Composer:
     def try_all(self, rows: Sequence[Row]) -> None:
         """Run every row's trials that are not sealed yet, side by side."""
         assert self._pretrain is not None
-        specs = [spec for row in rows for _, spec in self._trials(self._of(row))]
+        specs = [spec for row in rows for _, spec in self._trials(self._of(row), row.share)]
         if specs:
             self._pretrain(*{spec.run_id: spec for spec in specs}.values())
 
-    def _trials(self, config: Mapping[str, Any]) -> list[tuple[dict[str, Any], RunSpec]]:
-        """What each trial of a row changes, and its run; all at the suite's first seed."""
+    def _trials(
+        self, config: Mapping[str, Any], share: float
+    ) -> list[tuple[dict[str, Any], RunSpec]]:
+        """What each trial of a row changes, and its run; all at the suite's first seed.
+
+        share: of the budget, that the row has.
+        """
         found = []
         for change in grid(config["tune"], alternatives(config["model"])):
             spec = self.spec(tried(config, change), config["seed"]).training
@@ -127,13 +136,13 @@ class Composer:
                     "tune is chosen on validation, which selection.metric=last never looks at",
                     "budget.selection.metric=BLEU-4, CIDEr or loss",
                 )
-            trial = spec if self.smoke else shortened(spec, config["tune_share"])
+            trial = spec if self.smoke else shortened(spec, config["tune_share"] * share)
             found.append((change, replace(trial, kind="trial")))
         return found
 
-    def _tuned(self, config: Mapping[str, Any]) -> TuningSpec | None:
+    def _tuned(self, config: Mapping[str, Any], share: float) -> TuningSpec | None:
         """The best of a row's trials on validation; of equals the one nearer to the YAML's."""
-        trials = self._trials(config)
+        trials = self._trials(config, share)
         if not trials:
             return None
         scores = [self._score(spec) for _, spec in trials]
@@ -299,23 +308,6 @@ class Composer:
             train = self.work.dataset(entry["_target_"], parameters(dict(entry))).split("train")
             given = {"unit": "examples", "amount": given["amount"] * len(train)}
         return from_dict(BudgetSpec, given, "budget")
-
-
-@contextmanager
-def as_typed() -> Iterator[None]:
-    """Errors about fields of a spec name the settings that they are made of."""
-    try:
-        yield
-    except BenchError as error:
-        error.message, error.hint = _typed(error.message), _typed(error.hint)
-        error.args = (error.message,)
-        raise
-
-
-def _typed(text: str) -> str:
-    for field, setting in TYPED:
-        text = re.sub(field, setting, text)
-    return text
 
 
 def _stages(given: Any, budget: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,13 +94,14 @@ class Job:
     def _each(
         self, tasks: list[Task], idle: Callable[[], None] = _nothing, wait: bool = True
     ) -> None:
+        first = _first_of_training([spec for _, spec, _ in tasks])
         while tasks:
             held: list[Task] = []
             later: list[Task] = []
             for name, spec, work in tasks:
                 if self.parent and os.getppid() != self.parent:
                     return
-                if self._shares_training(spec, tasks):
+                if self._waits(spec, first):
                     later.append((name, spec, work))
                     continue
                 folder = RunFolder(self.work.out, spec.run_id)
@@ -112,19 +113,19 @@ class Job:
                         self.progress.end(_outcome(folder))
                     else:
                         held.append((name, spec, work))
-            if not wait and not later:
+            stuck = len(held) + len(later) == len(tasks)
+            if not wait and (stuck or not later):
                 return
-            if len(held) + len(later) == len(tasks):
+            if stuck:
                 idle()
                 idle = _nothing
                 time.sleep(WAIT)
             tasks = held + later
 
-    def _shares_training(self, spec: RunSpec, tasks: Sequence[Task]) -> bool:
-        """Whether the run's training is that of another task, which is not done yet."""
-        training = spec.training.run_id
-        others = any(other.run_id == training != spec.run_id for _, other, _ in tasks)
-        return others and RunFolder(self.work.out, training).manifest is None
+    def _waits(self, spec: RunSpec, first: Mapping[int, str]) -> bool:
+        """Whether the run's training is done for another task, which is not sealed yet."""
+        other = first.get(id(spec))
+        return other is not None and RunFolder(self.work.out, other).manifest is None
 
     def _is_prepared(self, spec: RunSpec, appraised: bool) -> bool:
         folder = RunFolder(self.work.out, spec.run_id)
@@ -176,6 +177,22 @@ def is_left(plan: Plan, out: Path, score: bool) -> bool:
     trained = [p for p in plan.distinct() if p.origin == "trained"]
     manifests = [RunFolder(out, p.spec.run_id).manifest for p in trained]
     return bool(plan.waiting) or any(m is None or m["status"] not in wanted for m in manifests)
+
+
+def _first_of_training(specs: Sequence[RunSpec]) -> dict[int, str]:
+    """For runs whose training is shared: `id` of a spec -> the run that it is done for.
+
+    The same in any order of the specs, so that several processes agree.
+    """
+    groups: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault(spec.training.run_id, []).append(spec)
+    found: dict[int, str] = {}
+    for training, own in groups.items():
+        runs = sorted(spec.run_id for spec in own) if own[1:] else []
+        chosen = training if training in runs else next(iter(runs), "")
+        found |= {id(spec): chosen for spec in own if runs and spec.run_id != chosen}
+    return found
 
 
 def _preparation(spec: RunSpec) -> str:

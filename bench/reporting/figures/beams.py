@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import GREY, INK, ORANGE, PALE, SKY, TWO, pyplot
@@ -39,18 +39,22 @@ class Written:
 
 def trainings(suite: Summary) -> dict[str, list[Written]]:
     """The row that a training is named after -> its ways to write, narrow beams first; only of
-    trainings whose reports were written with several beams."""
+    trainings whose reports were written with several beams, all else being equal."""
     specs = {r: load_spec(RunFolder(suite.contrasts.out, suite.keys[r][0])) for r in suite.trained}
-    groups: dict[str, list[str]] = {}
-    for row, spec in specs.items():
-        if spec.decode.method == "beam":
-            groups.setdefault(spec.training.run_id, []).append(row)
     found = {}
-    for rows in groups.values():
-        ways = sorted((Written(r, specs[r].decode) for r in rows), key=_order)
-        if len({w.decode.beam_size for w in ways}) > 1:
-            found[_named(rows, specs)] = ways
+    for rows in suite.of_one_training(suite.trained):
+        named = _named(rows, specs)
+        ways = [Written(r, specs[r].decode) for r in rows]
+        ways = [w for w in ways if _is_a_beam(w.decode, specs[named].decode)]
+        if len({w.decode.beam_size for w in ways if not w.decode.length_penalty}) > 1:
+            found[named] = sorted(ways, key=_order)
     return found
+
+
+def _is_a_beam(decode: DecodeSpec, usual: DecodeSpec) -> bool:
+    """Whether a way to write differs in nothing but beam size and length penalty."""
+    same = replace(decode, beam_size=usual.beam_size, length_penalty=usual.length_penalty)
+    return decode.method == "beam" and same == usual
 
 
 def _order(written: Written) -> tuple[float, int]:
@@ -158,7 +162,7 @@ def _title(suite: Summary, found: Mapping[str, Sequence[Written]]) -> str:
         plain = [w for w in ways if not w.decode.length_penalty]
         ends[training] = tuple((w, _count(suite, w.row)) for w in (plain[0], plain[-1]))
     training, ((narrow, many), (wide, few)) = max(
-        ends.items(), key=lambda x: abs(x[1][0][1] - x[1][1][1])
+        ends.items(), key=lambda x: x[1][0][1] - x[1][1][1]
     )
     first, last = (_search(w.decode.beam_size) for w in (narrow, wide))
     return (

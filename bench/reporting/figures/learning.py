@@ -40,7 +40,8 @@ def curves(suite: Summary, row: str) -> list[Curve]:
 
 def draw(suite: Summary) -> Drawn | None:
     """A panel a row: each training, and behind it those of all other rows."""
-    known = {row: found for row in suite.trained if (found := curves(suite, row))}
+    rows = [group[0] for group in suite.of_one_training(suite.trained)]
+    known = {row: found for row in rows if (found := curves(suite, row))}
     if not known:
         return None
     count = -(-len(known) // ACROSS)

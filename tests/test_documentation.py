@@ -72,12 +72,14 @@ LEFT = {
     "bench pretrain mgca": LONG + "tests/test_mgca_image.py trains it",
     "bench run encoders": "needs weights that CI has not",
     "bench data check iu_xray": DATA,
-    "bench run claims --only BASE,UAR,a,d,e dataset=iu_xray budget=iu size=iu "
-    "encoder=efficientnet_lite0_frozen": DATA,
-    "bench board publish claims dataset=iu_xray budget=iu size=iu "
-    "encoder=efficientnet_lite0_frozen": DATA,
-    "bench run claims dataset=iu_xray_folds dataset.fold=all budget=iu size=iu "
-    "encoder=efficientnet_lite0_frozen": DATA,
+    "bench run claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
+    "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
+    "bench report claims dataset=iu_xray_folds": DATA,
+    "bench run claims --only BASE,UAR,a,d,e dataset=iu_xray $IU": DATA,
+    "bench board publish claims dataset=iu_xray $IU": DATA,
+    "bench run decoding dataset=iu_xray $IU budget.amount=82760": DATA,
+    "bench board publish decoding dataset=iu_xray $IU budget.amount=82760 "
+    "--board leaderboards/v0-decoding": DATA,
     "bench perf models": LONG + "tests/test_perf.py",
     "bench run ablations dataset=iu_xray budget=tiny": DATA,
     "bench score FILE dataset=iu_xray": DATA,

@@ -36,7 +36,7 @@ def plan(*names: str) -> Any:
             name=n,
             label=n,
             origin="floor" if n.isupper() else "trained",
-            spec=SimpleNamespace(run_id=n, seed=0),
+            spec=SimpleNamespace(run_id=n, seed=0, training=SimpleNamespace(run_id=n)),
         )
         for n in names
     ]
@@ -77,6 +77,20 @@ def test_a_helper_does_not_wait_unless_told(
         assert held
         helper.help(plan("a", "b"), True, wait=False, idle=pytest.fail)
     assert helper.done == ["b"]
+
+
+def test_a_helper_leaves_rows_whose_training_another_process_has(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents(monkeypatch, 7)
+    job, wanted = Recorded(work, 7), plan("a", "a-greedy", "b")
+    wanted.distinct()[1].spec.training.run_id = "a"
+    with RunFolder(work.out, "a").lock() as mine:
+        assert mine
+        job.help(wanted, until_scored=True, wait=False)
+    assert job.done == ["b"]
+    job.help(wanted, until_scored=True, wait=False)
+    assert job.done[1:] == ["b", "a", "a-greedy"]  # what is done is passed over by the task itself
 
 
 def test_a_helper_stops_when_its_parent_is_gone(

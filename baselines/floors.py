@@ -36,8 +36,10 @@ class Material(Protocol):
     def split(self) -> str:
         """The split that they are of."""
 
-    def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
-        """The index of the candidate that scores best as a constant."""
+    def choose(
+        self, candidates: Sequence[str], references: Sequence[str], metric: str = "BLEU-4"
+    ) -> int:
+        """The index of the candidate that scores best as a constant; by BLEU-4 or CIDEr."""
 
     def no_finding(self, reports: Sequence[str]) -> Sequence[bool]:
         """Which reports the floor's labeler reads as No Finding."""
@@ -56,6 +58,21 @@ class Constant(_Floor):
 
     def write(self, material: Material) -> list[str]:
         return _constant(material.train, material)
+
+
+class ConstantByCIDEr(_Floor):
+    """Of the `COMMON` most frequent train reports, the one with the highest validation CIDEr when
+    given for every study.
+
+    CIDEr pays for n-grams by their rarity, and most for a whole report that references repeat: of
+    the reports that repeat, which one is given decides more than how often.
+    """
+
+    COMMON = 200
+
+    def write(self, material: Material) -> list[str]:
+        common = [report for report, _ in Counter(material.train).most_common(self.COMMON)]
+        return [common[material.choose(common, material.val, "CIDEr")]] * material.count
 
 
 class MostFrequent(_Floor):

@@ -207,7 +207,7 @@ def test_the_floor_writes_and_stands_last(made: Path) -> None:
     run = runs(made)["my_pkg.floor.Shortest"]
     reports = (run / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert len({line.partition(",")[2] for line in reports}) == 1
-    own = ("constant", "frequent", "no_finding", "random", "nearest")
+    own = ("constant", "constant_cider", "frequent", "no_finding", "random", "nearest")
     assert default_floors() == (*own, "shortest")
     assert floor_title("shortest") == "shortest train report"
     assert floor_title("mine") == "mine"

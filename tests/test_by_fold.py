@@ -144,13 +144,14 @@ def said(*runs: tuple[str, RunSpec], board: list) -> list[str]:
     return mixed(rows, {s.run_id: s for _, s in runs})
 
 
-def test_folds_of_one_set_stand_side_by_side(made: tuple[Plan, Workspace]) -> None:
+@pytest.mark.parametrize("made_by", ["run", "seeded"])
+def test_folds_of_one_set_stand_side_by_side(made: tuple[Plan, Workspace], made_by: str) -> None:
     board = suite_rows(*made)
     whole = [(name, spec(name, f, s)) for name in ("a", "b") for f in range(3) for s in range(2)]
     assert said(*whole, board=board) == []
     # What was pretrained on a fold is the fold's own.
     pretrained = [
-        ("a", replace(s, model=replace(s.model, weights={"dvae": f"run:{f}@{f}"})))
+        ("a", replace(s, model=replace(s.model, weights={"dvae": f"{made_by}:{f}@{f}"})))
         for f, (_, s) in enumerate((n, spec("a", fold)) for n, fold in (("a", 0), ("a", 1)))
     ]
     assert said(*pretrained, board=board) == []

@@ -147,11 +147,11 @@ def test_a_dry_run_writes_nothing(call: Call) -> None:
     code, out, _ = call("run", "table2", *TINY, "--only", "BASE,b", "--dry-run")
     assert code == 0
     said = " ".join(out.split())
-    assert "2 trainings of 1,600 examples, 5 floors; 0 of 7 are done" in said
+    assert "2 trainings of 1,600 examples, 6 floors; 0 of 8 are done" in said
     assert max(map(len, out.splitlines())) <= 80
     for name in ("constant", "no_finding", "nearest", "BASE", "b"):
         assert f"\n{name} " in out
-    assert out.count("to do") == 7
+    assert out.count("to do") == 8
     assert not list(Path().iterdir())
 
 
@@ -160,7 +160,7 @@ def test_a_dry_run_says_what_it_waits_for(call: Call) -> None:
     assert code == 0
     assert "\nBASE " in out
     assert re.search(r"\na +waits for a pretraining\n", out)
-    waiting = "(1 wait for a pretraining or trials), 1 pretraining, 5 floors"
+    waiting = "(1 wait for a pretraining or trials), 1 pretraining, 6 floors"
     assert waiting in " ".join(out.split())
 
 

@@ -100,7 +100,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def test_what_a_run_leaves(whole: Place) -> None:
     sealed = whole.sealed()
-    assert len(sealed) == 6
+    assert len(sealed) == 7
     [trained] = [files for files in sealed.values() if "weights.safetensors" in files]
     assert {"spec.json", "curve.csv", "losses.csv", "train.json", "predictions.csv",
             "scores.json", "scores.npz", "scores_shuffled.npz"} <= set(trained)  # fmt: skip

@@ -51,7 +51,7 @@ def test_run_score_verify_report_reproduce(
     assert "tiny_captioner" in capsys.readouterr().out
     folders = [RunFolder(outside / "runs", p.name) for p in (outside / "runs").glob("*-s0")]
     [made] = [f for f in folders if load_spec(f).model.target.startswith("tiny_captioner.")]
-    assert len(folders) == 6
+    assert len(folders) == 7
     losses = (made / "losses.csv").read_text().splitlines()
     assert len(losses) == 13
     assert float(losses[-1].split(",")[-1]) < float(losses[1].split(",")[-1])

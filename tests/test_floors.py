@@ -11,9 +11,17 @@ import pytest
 from toy import load
 
 from baselines import floors
-from baselines.floors import Constant, MostFrequent, NearestImage, NoFinding, Random
+from baselines.floors import (
+    Constant,
+    ConstantByCIDEr,
+    MostFrequent,
+    NearestImage,
+    NoFinding,
+    Random,
+)
 from bench.data.leakage import cleaned_reports
 from bench.errors import BenchError, DataError
+from bench.metrics import cider
 from bench.metrics.bleu import BLEU, best_constant
 from bench.metrics.clinical.labeler import no_finding, signature
 from bench.metrics.clinical.observations import NO_FINDING, OBSERVATIONS, POSITIVE
@@ -48,7 +56,11 @@ class Made:
     split: str = "test"
     change: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
+    def choose(
+        self, candidates: Sequence[str], references: Sequence[str], metric: str = "BLEU-4"
+    ) -> int:
+        if metric == "CIDEr":
+            return cider.best_constant(candidates, references)[0]
         return best_constant(candidates, references)[0]
 
     def no_finding(self, reports: Sequence[str]) -> list[bool]:
@@ -186,3 +198,27 @@ def test_a_floor_is_bound_to_its_labeler(tmp_path: Path) -> None:
         floor_reports(spec("NoFinding", labeler="chexpert-rules|rules:0|v:1"), Workspace(tmp_path))
     with pytest.raises(BenchError, match="unknown labeler 'BLEU'"):
         signature("BLEU")
+
+
+def test_the_constant_by_cider_is_the_best_of_the_frequent_by_a_slow_count() -> None:
+    train = sentences(40, 1)
+    often = [*train, *train[:30], *train[:10]]
+    val = [*sentences(12, 2), *train[3:9]]
+    scored = {}
+    for candidate in dict.fromkeys(often):
+        metric = cider.CIDEr()
+        table = metric.statistics([candidate] * len(val), val)
+        scored[candidate] = metric.corpus(table)["CIDEr"]
+    best = max(scored, key=lambda text: scored[text])
+    assert ConstantByCIDEr().write(Made(often, val)) == [best] * 5
+    index, value = cider.best_constant([*scored], val)
+    assert ([*scored][index], value) == (best, pytest.approx(scored[best], rel=1e-12))
+
+
+def test_the_constant_by_cider_is_one_of_the_most_frequent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ConstantByCIDEr, "COMMON", 2)
+    rare, often, usual = "a rare one .", "the heart is large .", "lungs are clear ."
+    train = [rare, *[often] * 2, *[usual] * 3]
+    assert ConstantByCIDEr().write(Made(train, [rare, rare, often])) == [often] * 5

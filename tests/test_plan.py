@@ -56,12 +56,12 @@ def planned(folder: Path, name: str = "table2", *more: str, **options: object) -
     return make_plan(name, [*TINY, *more], work, pretrain, **options)  # type: ignore[arg-type]
 
 
-def test_twelve_trainings_and_five_floors(ablations: tuple[Plan, Pretrained]) -> None:
+def test_twelve_trainings_and_six_floors(ablations: tuple[Plan, Pretrained]) -> None:
     plan, _ = ablations
-    floors = ["constant", "frequent", "no_finding", "random", "nearest"]
-    assert [p.name for p in plan.runs[:5]] == floors
+    floors = ["constant", "constant_cider", "frequent", "no_finding", "random", "nearest"]
+    assert [p.name for p in plan.runs[:6]] == floors
     assert [p.origin for p in plan.runs] == ["floor"] * 5 + ["trained"] * 12
-    assert len(plan.distinct()) == 17
+    assert len(plan.distinct()) == 18
     assert plan.dataset == "synthetic"
     assert len({p.spec.code for p in plan.runs if p.model == "uar"}) <= 2
 

@@ -11,7 +11,7 @@ from bench.boards.rows import BoardRow
 from bench.canonical import digest, to_dict
 from bench.errors import BenchError, some
 from bench.runs.workspace import RUN
-from bench.spec import DataSpec, PartSpec, RunSpec
+from bench.spec import SEEDED, DataSpec, PartSpec, RunSpec
 from bench.store import RunFolder, load_spec
 
 
@@ -79,7 +79,7 @@ def _of_any_fold(spec: RunSpec) -> RunSpec:
 
 
 def _unpretrained(part: PartSpec) -> PartSpec:
-    kept = {k: RUN if v.startswith(RUN) else v for k, v in part.weights.items()}
+    kept = {k: RUN if v.startswith((RUN, SEEDED)) else v for k, v in part.weights.items()}
     return replace(part, weights=kept)
 
 

@@ -89,3 +89,22 @@ def _of_pairs(texts: np.ndarray, grams: np.ndarray, n: int, idf: np.ndarray) -> 
     dot = np.bincount(common // width, weights=np.minimum(own, other) * other, minlength=n)
     scale = norms[:n] * norms[n:]
     return np.divide(dot, scale, out=np.zeros(n), where=scale != 0)
+
+
+def best_constant(candidates: Sequence[Text], references: Sequence[Text]) -> tuple[int, float]:
+    """Index and CIDEr of the candidate that does best as the report of every reference.
+
+    Ties go to the earliest candidate.
+    """
+    if not len(candidates) or not len(references):
+        raise BenchError("no candidates or no references to choose a constant report from")
+    metric, values = CIDEr(), []
+    each = max(1, _PAIRS // len(references))  # candidates compared at once
+    for start in range(0, len(candidates), each):
+        some = candidates[start : start + each]
+        hypotheses = [text for text in some for _ in references]
+        # References repeated alike have the idf of one set of them.
+        table = metric.statistics(hypotheses, [*references] * len(some))
+        values += table.reshape(len(some), len(references)).mean(axis=1).tolist()
+    best = int(np.argmax(values))
+    return best, float(values[best])

@@ -33,10 +33,14 @@ class _Material:
         self.count = len(self._dataset.split(self.split))
         self._labeler = str(spec.model.params.get("labeler", ""))
 
-    def choose(self, candidates: Sequence[str], references: Sequence[str]) -> int:
-        from bench.metrics.bleu import best_constant
+    def choose(
+        self, candidates: Sequence[str], references: Sequence[str], metric: str = "BLEU-4"
+    ) -> int:
+        from bench.metrics import bleu, cider
 
-        return best_constant(candidates, references)[0]
+        if metric == "CIDEr":
+            return cider.best_constant(candidates, references)[0]
+        return bleu.best_constant(candidates, references, metric)[0]
 
     def no_finding(self, reports: Sequence[str]) -> list[bool]:
         from bench.metrics.clinical.labeler import no_finding

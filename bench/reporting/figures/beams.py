@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bench.figures import GREY, INK, ORANGE, PALE, SKY, TWO, pyplot
+from bench.figures import GREY, INK, ORANGE, PALE, TWO, pyplot
 from bench.reporting.conclusions import DISTINCT, RAW, distinct, studies
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.cost import bands_across
@@ -24,7 +24,7 @@ SCORES = {  # panel -> score, and of what text
     "CIDEr": ("CIDEr", TREATMENT),
     "BLEU-4": ("BLEU-4", TREATMENT),
 }
-COLOURS = (INK, GREY, PALE, ORANGE, SKY)  # of trainings; floors have the others
+COLOURS = (INK, GREY, PALE, ORANGE)  # of trainings; floors have the others
 ASIDE = 1.06  # between lines, of a place on the axis of beams
 MARKERS = ("^", "s", "D", "v")  # of length penalties, in their order
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.figures import BLUE, GREEN, INK, PINK
+from bench.figures import BLUE, GREEN, INK, PINK, SKY
 from bench.reporting.tables import SHORT
 from bench.suites.suite import floor_title
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from bench.reporting.tables import Figure
 
 # Those that figures show; of equal ones the first.
-FLOORS = {"constant": BLUE, "nearest": GREEN, "frequent": PINK}
-DASHES: dict[str, Any] = {"constant": "-", "nearest": (0, (4, 2)), "frequent": (0, (1, 1.2))}
+FLOORS = {"constant": BLUE, "constant_cider": SKY, "nearest": GREEN, "frequent": PINK}
+DASHES: dict[str, Any] = {
+    "constant": "-", "constant_cider": (0, (6, 1.2, 1, 1.2)), "nearest": (0, (4, 2)),
+    "frequent": (0, (1, 1.2)),
+}  # fmt: skip
 SPELLED = 2  # parts of a row that are named one by one
 
 

@@ -93,7 +93,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A run that nothing disturbed, tables and all."""
     place = Place(tmp_path_factory.mktemp("whole"))
     text = place.run()
-    assert "[6/6] BASE: BLEU-4" in text
+    assert "[7/7] BASE: BLEU-4" in text
     assert "README.md" in text
     return place
 

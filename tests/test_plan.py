@@ -60,7 +60,7 @@ def test_twelve_trainings_and_six_floors(ablations: tuple[Plan, Pretrained]) -> 
     plan, _ = ablations
     floors = ["constant", "constant_cider", "frequent", "no_finding", "random", "nearest"]
     assert [p.name for p in plan.runs[:6]] == floors
-    assert [p.origin for p in plan.runs] == ["floor"] * 5 + ["trained"] * 12
+    assert [p.origin for p in plan.runs] == ["floor"] * 6 + ["trained"] * 12
     assert len(plan.distinct()) == 18
     assert plan.dataset == "synthetic"
     assert len({p.spec.code for p in plan.runs if p.model == "uar"}) <= 2
@@ -80,7 +80,7 @@ def test_one_pretraining_serves_all_rows_with_codes(ablations: tuple[Plan, Pretr
     assert spec.kind == "pretrain"
     assert plan.pretrained == (spec,)
     digest = file_digest(RunFolder(pretrain.out, spec.run_id) / "weights.safetensors")
-    for row in plan.runs[5:]:
+    for row in plan.runs[6:]:
         tokenizer = row.spec.tokenizer
         assert (tokenizer is not None) == (row.name in WITH_CODES), row.name
         if tokenizer is not None:

@@ -41,7 +41,7 @@ def draw(suite: Summary) -> Drawn | None:
         "parameters, thousands": {r: x / 1e3 for r, x in sizes.items()},
     }
     figure, axes = pyplot().subplots(
-        2, 2, figsize=(TWO, 3.9), sharey="row", sharex="col",
+        2, 2, figsize=(TWO, 4.1), sharey="row", sharex="col",
         gridspec_kw={"wspace": 0.06, "hspace": 0.1},
     )  # fmt: skip
     kinds = {r: x.kind for r, x in readings(suite).items()}
@@ -55,10 +55,10 @@ def draw(suite: Summary) -> Drawn | None:
     figure.legend(
         handles=[dot_handle("names findings beyond every floor", BLUE), dot_handle("others"),
                  *floor_handles(shown)],
-        loc="lower center", ncols=4,
+        loc="lower center", ncols=3,
     )  # fmt: skip
     figure.suptitle(_title(flops, kinds), x=0.01, y=0.985, ha="left", va="top")
-    figure.subplots_adjust(left=0.075, right=0.985, top=0.92, bottom=0.17)
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.925, bottom=0.2)
     for line, (score, text) in zip(axes, SCORES.items(), strict=True):
         heights = {r: suite.figure(r, score, text).value for r in rows}
         for axis, values in zip(line, axes_of.values(), strict=True):

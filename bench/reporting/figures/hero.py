@@ -39,7 +39,7 @@ def draw(suite: Summary) -> Drawn | None:
     rows = [r for r in found if suite.has(WORDED, TREATMENT, [r])]
     if not rows:
         return None
-    height = 0.185 * len(rows) + 1.15
+    height = 0.185 * len(rows) + 1.3
     figure, axes = pyplot().subplots(
         1, 3, figsize=(TWO, height), gridspec_kw={"width_ratios": (1.3, 1.15, 0.5), "wspace": 0.09}
     )
@@ -52,9 +52,9 @@ def draw(suite: Summary) -> Drawn | None:
     handles = [dot_handle("own images"), dot_handle("images of other studies", ORANGE, True),
                *floor_handles(shown)]  # fmt: skip
     figure.legend(
-        handles=handles, loc="lower center", ncols=5, handletextpad=0.4, columnspacing=1.2
+        handles=handles, loc="lower center", ncols=3, handletextpad=0.4, columnspacing=1.2
     )
-    figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.28 / height, bottom=0.62 / height)
+    figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.28 / height, bottom=0.77 / height)
     return Drawn(figure, [_record(suite, row, found[row]) for row in rows])
 
 

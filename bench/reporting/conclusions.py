@@ -304,10 +304,12 @@ def _scope(suite: Summary) -> str:
     counts = sorted({suite.trainings(r) for r in suite.trained})
     times = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     each = "one training" if counts == [1] else f"{times} trainings"
-    alone = " One training of a row settles nothing about methods." if counts == [1] else ""
+    folds = f" in each of {suite.folds} folds" if suite.folds > 1 else ""
+    lone = counts == [1] and not folds
+    alone = " One training of a row settles nothing about methods." if lone else ""
     return (
-        f"All of this holds for {suite.read_as}, {each}{_budget(suite)} a row, "
-        f"{studies(suite)} test studies.{alone}"
+        f"All of this holds for {suite.read_as}, {each}{_budget(suite)} a row{folds}, "
+        f"{studies(suite):,} test studies.{alone}"
     )
 
 

@@ -165,6 +165,12 @@ def one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
         return []
     which = "Every row" if len(lone) == len(rows) else ", ".join(lone)
     verb = "is" if len(lone) in (1, len(rows)) else "are each"
+    if suite.folds > 1:
+        return [
+            f"{which} {verb} one training a fold: differences in tables hold for these trainings; the "
+            "verdicts on claims are of the differences within folds, whose spread has that of "
+            "trainings in it."
+        ]
     return [
         f"{which} {verb} one training: differences between rows hold for these trainings, since "
         "the spread over seeds is not known (`--seeds N`)."

@@ -32,7 +32,7 @@ def suite() -> Any:
     studies = [None] * 300
     return SimpleNamespace(
         dataset="synthetic", read_as="synthetic", floors=["nearest"], trained=["BASE", "d", "UAR"],
-        data=SimpleNamespace(split=lambda name: studies), trainings=lambda row: 5,
+        data=SimpleNamespace(split=lambda name: studies), trainings=lambda row: 5, folds=1,
         has=lambda score, text, rows: True, figure=lambda row, score, text: FLOOR,
     )  # fmt: skip
 
@@ -111,6 +111,10 @@ def test_one_training_settles_nothing(suite: Any, monkeypatch: pytest.MonkeyPatc
     )
     suite.trainings = lambda row: 1
     assert "One training of a row settles nothing about methods." in conclusions._scope(suite)
+    suite.folds = 5
+    assert conclusions._scope(suite).endswith(
+        "one training of 800 examples a row in each of 5 folds, 300 test studies."
+    )
 
 
 @pytest.mark.parametrize(

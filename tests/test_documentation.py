@@ -75,6 +75,7 @@ LEFT = {
     "bench run claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
     "bench report claims dataset=iu_xray_folds": DATA,
+    "bench table claims --board leaderboards/v0 dataset=iu_xray_folds": DATA,
     "bench run claims --only BASE,UAR,a,d,e dataset=iu_xray $IU": DATA,
     "bench board publish claims dataset=iu_xray $IU": DATA,
     "bench run decoding dataset=iu_xray $IU budget.amount=82760": DATA,

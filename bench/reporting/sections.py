@@ -167,7 +167,7 @@ def one_run(suite: Summary, rows: Sequence[str]) -> list[str]:
     verb = "is" if len(lone) in (1, len(rows)) else "are each"
     if suite.folds > 1:
         return [
-            f"{which} {verb} one training a fold: differences in tables hold for these trainings; the "
+            f"{which} {verb} one training a fold: differences in tables hold for these trainings; "
             "verdicts on claims are of the differences within folds, whose spread has that of "
             "trainings in it."
         ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from made import DATASET, make
 
 from bench.__main__ import main
+from bench.boards.publish import publish
+from bench.commands.compare import _rows
 from bench.reporting.summary import Summary
 from bench.runs.workspace import Workspace
 from bench.suites.plan import Plan
@@ -129,3 +133,14 @@ def test_an_unknown_treatment_is_no_other_one(
 ) -> None:
     assert main(compared(made, "good", "BASE", "--treatment", "nonsense")) == 2
     assert "unknown treatment 'nonsense'" in capsys.readouterr().err
+
+
+def test_rows_of_a_board_of_several_datasets(made: tuple[Plan, Workspace], tmp_path: Path) -> None:
+    plan, work = made
+    publish(plan, work, tmp_path)
+    shutil.copy(tmp_path / "made.csv", tmp_path / "other.csv")
+    alone, named = _rows(tmp_path, "none"), _rows(tmp_path, "made")
+    assert {name.partition(":")[0] for name in alone} == {"made", "other"}
+    assert named["good"] == named["made:good"] == tuple(runs_of(plan, "good"))
+    (tmp_path / "other.csv").unlink()
+    assert "good" in _rows(tmp_path, "none")

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.boards.comparable import mixed_specs
 from bench.boards.rows import active, read_rows
-from bench.data.registry import chosen_dataset, split_overrides
+from bench.data.registry import EMBEDDED, chosen_dataset, split_overrides
 from bench.data.study import Dataset
 from bench.errors import BenchError, some, unknown
 from bench.metrics import registry
@@ -90,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.treatment not in {*valid, *(t for f in families for t in _texts(f))}:
         raise unknown("treatment", arguments.treatment, valid)
     out = arguments.board / "runs" if arguments.board else arguments.out
-    known = _rows(arguments.board) if arguments.board else {}
+    own = settings.get("dataset", EMBEDDED)
+    known = _rows(arguments.board, own) if arguments.board else {}
     work = Workspace(out, arguments.cache)
     sides = [_named(text, out, known) for text in (arguments.a, arguments.b)]
     _refuse_twice(sides)
@@ -185,16 +186,19 @@ def _named(
     return found
 
 
-def _rows(board: Path) -> dict[str, tuple[str, ...]]:
-    """Row -> its active runs, of every dataset of the board; one name on two is refused."""
+def _rows(board: Path, dataset: str) -> dict[str, tuple[str, ...]]:
+    """Row -> its active runs: by its name alone on `dataset` and on a board of one dataset, and as
+    DATASET:ROW on boards of several."""
     found: dict[str, dict[str, None]] = {}
     tables = sorted(board.glob("*.csv"))
     if not tables:
         raise BenchError(f"no board {board}", "bench board publish first, or give --board")
     for path in tables:
         for row in active(read_rows(path)):
-            name = row.variant if len(tables) == 1 else f"{path.stem}:{row.variant}"
-            found.setdefault(name, {})[row.run_id] = None
+            names = [row.variant] if len(tables) == 1 or path.stem == dataset else []
+            names += [f"{path.stem}:{row.variant}"] if tables[1:] else []
+            for name in names:
+                found.setdefault(name, {})[row.run_id] = None
     return {name: tuple(runs) for name, runs in found.items()}
 
 

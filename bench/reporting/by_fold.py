@@ -71,7 +71,10 @@ def overlap(datasets: Sequence[Dataset]) -> float:
 def compare_runs(
     rows: Mapping[str, Sequence[RunSpec]], scores: Sequence[str], text: str, work: Workspace
 ) -> list[BlockComparison]:
-    """Two rows, given as the specs of their runs in several folds, within those folds."""
+    """Two rows, given as the specs of their runs in several folds, within those folds.
+
+    text: treatment of the scores that have a choice; others are of their own.
+    """
     runs = [(name, spec) for name, own in rows.items() for spec in own]
     folds = {fold_of(s): s for s in sorted((s for _, s in runs), key=lambda s: fold_of(s) or 0)}
     datasets = [work.open(spec).dataset for spec in folds.values()]
@@ -84,10 +87,12 @@ def compare_runs(
     found = []
     for score in scores:
         family = registry.family(score)
+        known = registry.load(family).treatments
+        own = text if text in known else known[0]
         for name in rows:
-            if not contrasts.has(whole[name], score, text):
-                raise BenchError(f"{name} has no {family} under {text}", "see `bench list metrics`")
-        a, b = (contrasts.folds(whole[name], name, family, text) for name in rows)
+            if not contrasts.has(whole[name], score, own):
+                raise BenchError(f"{name} has no {family} under {own}", "see `bench list metrics`")
+        a, b = (contrasts.folds(whole[name], name, family, own) for name in rows)
         found.append(compare_folds(a, b, registry.load(family), ratio)[score])
     return found
 

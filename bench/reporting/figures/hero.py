@@ -54,7 +54,10 @@ def draw(suite: Summary) -> Drawn | None:
     figure.legend(
         handles=handles, loc="lower center", ncols=3, handletextpad=0.4, columnspacing=1.2
     )
-    figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.28 / height, bottom=0.77 / height)
+    widest = max(map(len, labels(suite, rows)))
+    figure.subplots_adjust(
+        left=max(0.125, 0.0098 * widest), right=0.985, top=1 - 0.28 / height, bottom=0.77 / height
+    )
     return Drawn(figure, [_record(suite, row, found[row]) for row in rows])
 
 

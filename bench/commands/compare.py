@@ -27,7 +27,7 @@ from bench.metrics.cache import keep
 from bench.metrics.scoring import Scored, score
 from bench.reporting import by_fold
 from bench.reporting.by_fold import compare_runs, fold_of
-from bench.reporting.contrasts import made_here
+from bench.reporting.contrasts import made_here, text_of
 from bench.runs.score import SPLIT, TABLES
 from bench.runs.workspace import Workspace, default_cache, default_out
 from bench.spec import TREATMENT, RunSpec
@@ -287,10 +287,7 @@ def _texts(family: str) -> tuple[str, ...]:
 
 
 def _table(training: _Training, family: str, text: str) -> np.ndarray:
-    known = _texts(family)
-    text = (
-        text if text in known else known[0]
-    )  # what is not made of text has a treatment of its own
+    text = text_of(family, text)
     table = training.scored.statistics.get((text, family))
     if table is None:
         raise BenchError(

@@ -12,7 +12,7 @@ from bench.canonical import digest
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
-from bench.reporting.contrasts import Contrasts, Key
+from bench.reporting.contrasts import Contrasts, Key, text_of
 from bench.spec import TREATMENT, RunSpec
 from bench.stats.blocks import BlockComparison, compare_folds
 from bench.terminal import interval, number, p_value
@@ -87,8 +87,7 @@ def compare_runs(
     found = []
     for score in scores:
         family = registry.family(score)
-        known = registry.load(family).treatments
-        own = text if text in known else known[0]
+        own = text_of(family, text)
         for name in rows:
             if not contrasts.has(whole[name], score, own):
                 raise BenchError(f"{name} has no {family} under {own}", "see `bench list metrics`")

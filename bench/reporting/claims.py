@@ -14,6 +14,7 @@ from bench.canonical import from_dict
 from bench.config import load_yaml
 from bench.errors import BenchError, unknown
 from bench.metrics import registry
+from bench.reporting.contrasts import text_of
 from bench.reporting.summary import Summary
 from bench.spec import TREATMENT
 from bench.stats import holm
@@ -164,8 +165,7 @@ def _has(suite: Summary, claim: Claim, metric: str) -> bool:
 
 def _text(metric: str) -> str:
     """The treatment under which a metric is claimed: the published one, if it reads that."""
-    known = registry.load(registry.family(metric)).treatments
-    return TREATMENT if TREATMENT in known else known[0]
+    return text_of(registry.family(metric), TREATMENT)
 
 
 def printed(claim: Claim, metric: str, ratio: bool) -> float | None:

@@ -37,6 +37,7 @@ class Contrasts:
         self.patients = patients
         self._loaded: dict[Path, Scored] = {}
         self._digests: dict[Path, str] = {}
+        self._trainings: dict[str, str] = {}
 
     def compare(
         self, a: Key, b: Key, names: tuple[str, str], score: str, text: str, seeded: bool = True
@@ -54,26 +55,32 @@ class Contrasts:
     def _family(
         self, a: Key, b: Key, family: str, text: str, seeded: bool
     ) -> dict[str, Comparison]:
-        paired = _own_control(a, b) or self._one_training(a, b)
-        how = ["paired"] if paired and not _own_control(a, b) else []  # which the files do not say
+        shared = self._one_training(a, b)
+        how = ["paired"] if shared else []  # a row and its control are, as the files say themselves
         path = self.kept / f"{self._digest([a, b], family, text, seeded, how)}.json"
         if (known := kept(path)) is not None:
             return {k: _comparison(v) for k, v in known.items()}
         second = self._system(b, family, text, seeded)
         first = self._system(a, family, text, only=second.ids if b[0] in CONTROLS else None)
         second = replace(second, patients=first.patients)
-        found = compare_all(first, second, registry.load(family), paired=paired)
+        found = compare_all(
+            first, second, registry.load(family), paired=shared or _own_control(a, b)
+        )
         keep(path, {k: _plain(v) for k, v in found.items()})
         return found
 
     def _one_training(self, a: Key, b: Key) -> bool:
         """Whether run s of B is written by the training of run s of A, for all of them."""
-        if len(a) != len(b) or {a[0], b[0]} & set(CONTROLS):
-            return False
-        specs = [[load_spec(RunFolder(self.out, run)) for run in key] for key in (a, b)]
-        if any(spec.kind != "train" for own in specs for spec in own):
-            return False
-        return all(x.training == y.training for x, y in zip(*specs, strict=True))
+        controls = {a[0], b[0]} & set(CONTROLS)
+        return not controls and len(a) == len(b) and self.trainings(a) == self.trainings(b)
+
+    def trainings(self, key: Key) -> Key:
+        """The runs that the trainings of a row are named after; a floor's is the floor itself."""
+        for run_id in key:
+            if run_id not in self._trainings:
+                spec = load_spec(RunFolder(self.out, run_id))
+                self._trainings[run_id] = spec.training.run_id
+        return tuple(self._trainings[run_id] for run_id in key)
 
     def interval(
         self, key: Key, score: str, text: str, only: tuple[str, ...] | None = None
@@ -226,6 +233,13 @@ class Contrasts:
         if path not in self._loaded:
             self._loaded[path] = Scored.load(path)
         return self._loaded[path]
+
+
+def text_of(family: str, text: str) -> str:
+    """The treatment that a family's scores are read under: `text`, where it has a choice; what is
+    not made of text has one of its own."""
+    known = registry.load(family).treatments
+    return text if text in known else known[0]
 
 
 def made_here(spec: RunSpec) -> dict[str, str]:

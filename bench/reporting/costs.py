@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.boards.rows import initial
+from bench.boards.validate import behind
 from bench.files import csv_text
 from bench.reporting.hours import Hours, hours
 from bench.runs.workspace import RANDOM, pretraining_of
@@ -80,8 +81,7 @@ def whole(suite: Summary) -> Hours:
     """What all trainings, pretrainings and trials behind a suite's rows took, each once."""
     out = suite.contrasts.out
     runs = [run for row in suite.trained for run in suite.keys[row]]
-    specs = [load_spec(RunFolder(out, run)) for run in runs]
-    before = [run for spec in specs for run in (*_pretrained(spec), *_trials(spec))]
+    before = [needed for run in runs for needed in behind(RunFolder(out, run))]
     return hours([*runs, *before], out)
 
 
@@ -95,28 +95,15 @@ def _settings(spec: RunSpec) -> str:
 
 def _pretraining(spec: RunSpec, out: Path) -> Spent | None:
     """What this harness spent on a run's initial weights; None where it cannot know."""
-    runs = _pretrained(spec)
-    return _together(runs, out) if len(runs) == len(_begun(spec)) else None
-
-
-def _begun(spec: RunSpec) -> list[str]:
-    """References of the initial weights of a run's parts that do not begin at random."""
     parts = [spec.model, *([spec.tokenizer] if spec.tokenizer else [])]
-    return [ref for part in parts for ref in part.weights.values() if ref != RANDOM]
-
-
-def _pretrained(spec: RunSpec) -> list[str]:
-    """Pretrainings of this harness that a run's parts begin with."""
-    return [run_id for run_id in map(pretraining_of, _begun(spec)) if run_id is not None]
-
-
-def _trials(spec: RunSpec) -> tuple[str, ...]:
-    return spec.tuning.runs if spec.tuning else ()
+    names = [ref for part in parts for ref in part.weights.values() if ref != RANDOM]
+    runs = [run_id for run_id in map(pretraining_of, names) if run_id is not None]
+    return _together(runs, out) if len(runs) == len(names) else None
 
 
 def _tuning(spec: RunSpec, out: Path) -> Spent | None:
     """What the trials behind a run's settings have cost; None where they are not here."""
-    return _together(_trials(spec), out)
+    return _together(spec.tuning.runs if spec.tuning else (), out)
 
 
 def _together(runs: Iterable[str], out: Path) -> Spent | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
@@ -82,6 +82,7 @@ def measure(suite: Summary, metric: str) -> Pilot:
         )
     used = [r for r in systems if any(r in (p.a, p.b) for p in pairs)]
     first = systems[used[0]]
+    once = [group[0] for group in suite.of_one_training(used)]
     return Pilot(
         suite.name,
         suite.dataset,
@@ -97,15 +98,10 @@ def measure(suite: Summary, metric: str) -> Pilot:
         len(first),
         suite.overlap,
         _families(suite),
-        sum(c.training.device_seconds for c in costs(suite) if c.row in _once(suite, used)),
+        sum(c.training.device_seconds for c in costs(suite) if c.row in once),
         _pretraining(suite, used),
         _machine(suite, used[0]),
     )
-
-
-def _once(suite: Summary, rows: Sequence[str]) -> list[str]:
-    """The rows without those whose trainings are another's."""
-    return [group[0] for group in suite.of_one_training(rows)]
 
 
 def _systems(suite: Summary, metric: str) -> dict[str, list[System]]:

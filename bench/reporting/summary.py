@@ -165,8 +165,7 @@ class Summary:
         """Trained rows in groups: those of one are written by the same trainings."""
         groups: dict[Key, list[str]] = {}
         for row in rows:
-            specs = (load_spec(RunFolder(self.contrasts.out, run)) for run in self.keys[row])
-            groups.setdefault(tuple(spec.training.run_id for spec in specs), []).append(row)
+            groups.setdefault(self.contrasts.trainings(self.keys[row]), []).append(row)
         return list(groups.values())
 
     def grid(

@@ -32,8 +32,9 @@ from bench.suites.suite import Pretraining, Row
 from bench.suites.tuning import alternatives, grid, shortened, tried
 from bench.suites.typed import as_typed
 
-# Overrides of the model, or of the encoder group, which gives a report generator another one.
+# Overrides of how reports are written, on the test and on validation.
 OF_SEARCH = re.compile(r"[+~]*(decode[.=@]|budget\.selection\.beam_size)")
+# Overrides of the model, or of the encoder group, which gives a report generator another one.
 OF_MODEL = re.compile(r"[+~]*(model|encoder)[.=@]")
 PRETRAIN = "pretrain:"  # in a YAML: weights that the harness trains itself, by that model's YAML
 SMOKE_STEPS = 2

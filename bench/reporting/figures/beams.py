@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.figures import GREY, INK, ORANGE, PALE, TWO, pyplot
 from bench.reporting.conclusions import DISTINCT, RAW, distinct, studies
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.cost import bands_across
-from bench.reporting.figures.parts import floor_handles
+from bench.reporting.figures.parts import bands_across, floor_handles
 from bench.reporting.tables import Figure
 from bench.spec import TREATMENT, DecodeSpec, RunSpec
 from bench.store import RunFolder, load_spec
@@ -27,6 +27,7 @@ SCORES = {  # panel -> score, and of what text
 COLOURS = (INK, GREY, PALE, ORANGE)  # of trainings; floors have the others
 ASIDE = 1.06  # between lines, of a place on the axis of beams
 MARKERS = ("^", "s", "D", "v")  # of length penalties, in their order
+HEIGHT, LINE, NAMES_A_LINE = 2.3, 0.15, 3  # inches without the legend, and a line of it
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def draw(suite: Summary) -> Drawn | None:
         for name, score in panels.items() for ways in found.values() for w in ways
     }  # fmt: skip
     figure, axes = pyplot().subplots(
-        1, len(panels), figsize=(TWO, 2.75), squeeze=False, gridspec_kw={"wspace": 0.42}
+        1, len(panels), figsize=(TWO, HEIGHT), squeeze=False, gridspec_kw={"wspace": 0.42}
     )
     shown: list[str] = []
     for axis, (name, score) in zip(axes[0], panels.items(), strict=True):
@@ -95,9 +96,15 @@ def draw(suite: Summary) -> Drawn | None:
         axis.set_title(name, pad=3)
     lines, names = axes[0][0].get_legend_handles_labels()
     known = dict(zip(names, lines, strict=True))
-    figure.legend(handles=[*known.values(), *floor_handles(shown)], loc="lower center", ncols=3)
-    figure.suptitle(_title(suite, found), x=0.01, y=0.975, ha="left", va="top")
-    figure.subplots_adjust(left=0.055, right=0.985, top=0.8, bottom=0.36)
+    handles = [*known.values(), *floor_handles(shown)]
+    figure.legend(handles=handles, loc="lower center", ncols=NAMES_A_LINE)
+    below = LINE * math.ceil(len(handles) / NAMES_A_LINE)
+    height = HEIGHT + below
+    figure.set_size_inches(TWO, height)
+    figure.suptitle(_title(suite, found), x=0.01, y=1 - 0.07 / height, ha="left", va="top")
+    figure.subplots_adjust(
+        left=0.055, right=0.985, top=1 - 0.55 / height, bottom=(0.5 + below) / height
+    )
     return Drawn(figure, _records(found, figures))
 
 

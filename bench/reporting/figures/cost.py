@@ -10,7 +10,7 @@ from bench.figures import BLUE, INK, TWO, pyplot
 from bench.reporting.conclusions import F1, FINDINGS, RAW, WORDED, readings
 from bench.reporting.costs import costs
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import bands, dot_handle, floor_handles, plain_numbers
+from bench.reporting.figures.parts import bands_across, dot_handle, floor_handles, plain_numbers
 from bench.spec import TREATMENT
 from bench.store import RunFolder, read_json
 
@@ -133,13 +133,3 @@ def _names(axis: Any, places: Mapping[str, tuple[float, float]]) -> None:
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     """Whether two boxes (left, bottom, right, top) share a place."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def bands_across(axis: Any, suite: Summary, score: str, text: str) -> list[str]:
-    """`bands` for a score that is drawn upwards."""
-
-    class Turned:
-        axvspan = staticmethod(axis.axhspan)
-        axvline = staticmethod(axis.axhline)
-
-    return bands(Turned, suite, score, text)

@@ -71,6 +71,16 @@ def bands(axis: Any, suite: Summary, score: str, text: str) -> list[str]:
     return list(drawn)
 
 
+def bands_across(axis: Any, suite: Summary, score: str, text: str) -> list[str]:
+    """`bands` for a score that is drawn upwards."""
+
+    class Turned:
+        axvspan = staticmethod(axis.axhspan)
+        axvline = staticmethod(axis.axhline)
+
+    return bands(Turned, suite, score, text)
+
+
 def floor_handles(names: Sequence[str]) -> list[Any]:
     """For a legend: a line each, in the colour and dashes of `bands`."""
     from matplotlib.lines import Line2D

@@ -19,6 +19,7 @@ from bench.metrics import ptb
 from bench.reporting.figures import FIGURES, draw
 from bench.reporting.figures import alignment as alignment_figure
 from bench.reporting.figures import gram as gram_figure
+from bench.reporting.figures import learning as learning_figure
 from bench.reporting.figures import retrieval as retrieval_figure
 from bench.reporting.figures.parts import letters_on
 from bench.reporting.figures.sealed import cosines, ranks
@@ -145,6 +146,16 @@ def test_titles_of_one_row_compare_it_with_chance() -> None:
     assert retrieval_figure._title({"UAR": np.array([3.0, 5.0])}, 9) == (
         "The own report stands at rank 4 of 9 in UAR (median; chance 5)"
     )
+
+
+def test_gain_of_a_training_that_is_looked_at_only_near_its_end_is_since_the_first_look() -> None:
+    looks = {"late": np.array([80.0, 90, 100]), "all": np.array([25.0, 50, 75, 100])}
+    scores = {"late": np.array([0.3, 0.35, 0.4]), "all": np.array([0.1, 0.5, 0.4, 0.45])}
+    curves = {name: (looks[name], scores[name]) for name in looks}
+    gains = {name: learning_figure._gain(curve) for name, curve in curves.items()}
+    assert gains == pytest.approx({"late": 0.1, "all": -0.05})
+    assert learning_figure._since([curves["all"]]) == "in the last quarter of training"
+    assert learning_figure._since(list(curves.values())) == "between the first look and the last"
 
 
 def test_what_no_run_holds_is_not_drawn(summary: Summary, tmp_path: Path) -> None:

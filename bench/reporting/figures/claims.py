@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import exp
+from math import ceil, exp
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import BLUE, GREY, INK, ORANGE, SKY, TWO, pyplot
@@ -32,6 +32,7 @@ STYLES = {  # of a verdict: colour, marker, filled
     ONE_TRAINING: (GREY, "x", True),
 }
 TITLES = {"alignment": "alignment score", "attention-box-gain": "attention in boxes"}
+LINE, NAMES_A_LINE = 0.15, 6  # of the legend: inches, and how many names
 PANELS = ("BLEU-4", "CIDEr", "alignment", "attention-box-gain")
 
 
@@ -44,7 +45,9 @@ def draw(suite: Summary) -> Drawn | None:
         return None
     metrics = [m for m in PANELS if any(e.metric == m for e in entries)]
     rows = list(dict.fromkeys(e.claim.rows for e in entries))
-    height = 0.165 * len(rows) + 1.24
+    kinds = Counter(e.verdict.kind for e in entries)
+    below = 0.51 + LINE * ceil((1 + len(kinds)) / NAMES_A_LINE)
+    height = 0.165 * len(rows) + 0.58 + below
     figure, axes = pyplot().subplots(
         1, len(metrics), figsize=(TWO, height), squeeze=False, gridspec_kw={"wspace": 0.08}
     )
@@ -52,17 +55,16 @@ def draw(suite: Summary) -> Drawn | None:
         _panel(axis, [e for e in entries if e.metric == metric], rows)
         row_axis(axis, [_short(r) for r in rows], named=axis is axes[0][0])
         axis.set_title(TITLES.get(metric, metric))
-    counts = Counter(e.verdict.kind for e in entries)
     handles = [dot_handle("paper, one run", GREY, True, "D")]
     handles += [
-        dot_handle(f"{kind} ({counts[kind]})", colour, not filled, marker)
+        dot_handle(f"{kind} ({kinds[kind]})", colour, not filled, marker)
         for kind, (colour, marker, filled) in STYLES.items()
-        if counts[kind]
+        if kinds[kind]
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=6, columnspacing=1.0,
+    figure.legend(handles=handles, loc="lower center", ncols=NAMES_A_LINE, columnspacing=1.0,
                   handletextpad=0.2)  # fmt: skip
-    figure.suptitle(_title(counts), x=0.01, y=1 - 0.06 / height, ha="left", va="top")
-    figure.subplots_adjust(left=0.215, right=0.985, top=1 - 0.45 / height, bottom=0.66 / height)
+    figure.suptitle(_title(kinds), x=0.01, y=1 - 0.06 / height, ha="left", va="top")
+    figure.subplots_adjust(left=0.215, right=0.985, top=1 - 0.45 / height, bottom=below / height)
     return Drawn(figure, [_record(e) for e in entries])
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.figures import BLUE, PALE, TWO, pyplot
-from bench.metrics.registry import RANKED_BY
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.parts import label
 from bench.store import RunFolder, load_spec
@@ -62,7 +61,7 @@ def draw(suite: Summary) -> Drawn | None:
     rising = [row for row, found in known.items() if np.mean([_gain(c) for c in found]) > RISING]
     said = f"{len(rising)} of {len(known)} rows" if rising else "No row"
     figure.suptitle(
-        f"{said} still gained more than {RISING:g} in the last quarter of training",
+        f"{said} still gained more than {RISING:g} {_since(every)}",
         x=0.01, y=1 - 0.06 / height, ha="left", va="top",
     )  # fmt: skip
     figure.supxlabel("thousands of examples seen", y=0.08 / height, va="bottom", fontsize=7)
@@ -72,16 +71,27 @@ def draw(suite: Summary) -> Drawn | None:
 
 
 def _gain(curve: Curve) -> float:
-    """What the last part of a training has brought, from what the part before had reached."""
+    """What the last part of a training has brought, from what the part before had reached; from the
+    first look on where a training is looked at only in its last part (`selection.share`)."""
     examples, scores = curve
-    before = scores[examples <= (1 - LAST) * examples[-1]]
-    return float(scores[-1] - before.max()) if len(before) else 0.0
+    before = scores[: max(1, np.count_nonzero(_before(examples)))]
+    return float(scores[-1] - before.max())
+
+
+def _before(examples: np.ndarray) -> np.ndarray:
+    """Which looks lie before the last part."""
+    return np.asarray(examples <= (1 - LAST) * examples[-1])
+
+
+def _since(known: list[Curve]) -> str:
+    if all(_before(examples).any() for examples, _ in known):
+        return "in the last quarter of training"
+    return "between the first look and the last"
 
 
 def _selected(suite: Summary, row: str) -> str:
-    metric: Any = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0])).budget
-    name = getattr(getattr(metric, "selection", None), "metric", RANKED_BY)
-    return f"validation {name}"
+    selection = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0])).selection
+    return f"validation {selection.metric}"
 
 
 def _records(known: dict[str, list[Curve]]) -> list[dict[str, object]]:

@@ -76,10 +76,16 @@ LEFT = {
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
     "bench report claims dataset=iu_xray_folds": DATA,
     "bench table claims --board leaderboards/v0 dataset=iu_xray_folds": DATA,
-    "bench run claims --only BASE,UAR,a,d,e dataset=iu_xray $IU": DATA,
-    "bench board publish claims dataset=iu_xray $IU": DATA,
-    "bench run decoding dataset=iu_xray $IU budget.amount=82760": DATA,
-    "bench board publish decoding dataset=iu_xray $IU budget.amount=82760 "
+    "bench run claims dataset=iu_xray_folds dataset.fold=all $IU $LONG": DATA,
+    "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU $LONG "
+    "--board leaderboards/v0-long": DATA,
+    "bench run claims --only BASE,UAR,a,d,e,R2Gen,R2GenCMN --seeds 5 dataset=iu_xray $IU $LONG": DATA,
+    "bench board publish claims --seeds 5 dataset=iu_xray $IU $LONG": DATA,
+    "bench report claims dataset=iu_xray": DATA,
+    "bench table claims --board leaderboards/v0 dataset=iu_xray": DATA,
+    "bench power claims --board leaderboards/v0 dataset=iu_xray": DATA,
+    "bench run decoding dataset=iu_xray $IU $LONG": DATA,
+    "bench board publish decoding dataset=iu_xray $IU $LONG "
     "--board leaderboards/v0-decoding": DATA,
     "bench perf models": LONG + "tests/test_perf.py",
     "bench run ablations dataset=iu_xray budget=tiny": DATA,

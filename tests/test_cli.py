@@ -162,6 +162,8 @@ def test_a_dry_run_says_what_it_waits_for(call: Call) -> None:
     assert re.search(r"\na +waits for a pretraining\n", out)
     waiting = "(1 wait for a pretraining or trials), 1 pretraining, 6 floors"
     assert waiting in " ".join(out.split())
+    _, out, _ = call("run", "table2", *TINY, "--only", "a", "--seeds", "3", "--dry-run")
+    assert "3 trainings (3 wait for a pretraining or trials)" in " ".join(out.split())
 
 
 def test_the_tokenizer_is_a_choice(call: Call) -> None:

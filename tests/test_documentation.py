@@ -76,10 +76,14 @@ LEFT = {
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
     "bench report claims dataset=iu_xray_folds": DATA,
     "bench table claims --board leaderboards/v0 dataset=iu_xray_folds": DATA,
-    "bench run claims dataset=iu_xray_folds dataset.fold=all $IU $LONG": DATA,
+    "bench run claims --only BASE,UAR,a,b,c,d,uniform,normal,no_gate,addition dataset=iu_xray_folds "
+    "dataset.fold=all $IU $LONG": DATA,
+    "bench report claims dataset=iu_xray_folds --board leaderboards/v0-long": DATA,
+    "bench report decoding dataset=iu_xray --board leaderboards/v0-decoding": DATA,
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU $LONG "
     "--board leaderboards/v0-long": DATA,
-    "bench run claims --only BASE,UAR,a,d,e,R2Gen,R2GenCMN --seeds 5 dataset=iu_xray $IU $LONG": DATA,
+    "bench run claims --only BASE,UAR,a,d,e,R2Gen,R2GenCMN --seeds 5 dataset=iu_xray $IU "
+    "$LONG": DATA,
     "bench board publish claims --seeds 5 dataset=iu_xray $IU $LONG": DATA,
     "bench report claims dataset=iu_xray": DATA,
     "bench table claims --board leaderboards/v0 dataset=iu_xray": DATA,

@@ -22,6 +22,7 @@ from bench.reporting.figures import gram as gram_figure
 from bench.reporting.figures import learning as learning_figure
 from bench.reporting.figures import retrieval as retrieval_figure
 from bench.reporting.figures.parts import letters_on
+from bench.reporting.figures.retrieval import UNSHOWN
 from bench.reporting.figures.sealed import cosines, ranks
 from bench.reporting.summary import Summary
 from bench.runs.representations import REPRESENTATIONS, gram
@@ -105,6 +106,17 @@ def test_ranks_are_those_of_a_sorted_list(summary: Summary, tmp_path: Path) -> N
         assert rank == pytest.approx(1 + ahead.index(similar[i, i]))
     found = records(draw("retrieval", summary, tmp_path)[0])
     assert [float(r["rank"]) for r in found] == ranks(similar).tolist()
+
+
+def test_a_board_of_data_that_are_not_ours_draws_no_report_and_no_film(
+    summary: Summary, tmp_path: Path
+) -> None:
+    theirs = replace(summary, dataset="iu_xray", published=True)
+    assert draw("attention", theirs, tmp_path) == []
+    for suite, said in ((summary, True), (replace(theirs, published=False), True), (theirs, False)):
+        drawn = draw("retrieval", suite, tmp_path)[0].with_suffix(".svg").read_text()
+        assert ("Its own report:" in drawn) == ("<image" in drawn) == said
+        assert (UNSHOWN.split(" (")[0] in drawn) != said
 
 
 def test_equal_cosines_share_their_ranks() -> None:

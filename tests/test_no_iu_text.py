@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,15 @@ def committed() -> list[Path]:
     return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
+def readable(path: Path) -> str:
+    """A file's text; of a figure also what its lines of letters say in a row."""
+    text = path.read_bytes().decode("utf-8", errors="ignore")
+    if path.suffix != ".svg":
+        return text
+    lines = re.findall(r"<(?:text|tspan)\b[^>]*>([^<]+)</", text)
+    return f"{text}\n{unescape(' '.join(lines))}"
+
+
 def test_a_sentence_is_known_in_any_dress() -> None:
     [plain] = digests("the left lung has a small scar near its upper border")
     dressed = '{"report": "Fine. The left lung has a small scar, near its upper border."}'
@@ -32,12 +43,19 @@ def test_a_sentence_is_known_in_any_dress() -> None:
     assert list(digests("the heart is normal in size")) == []  # short: anyone's
 
 
+def test_a_sentence_is_known_in_the_lines_of_a_figure(tmp_path: Path) -> None:
+    [plain] = digests("the left lung has a small scar near its upper border")
+    lines = ("Its own report:", "Fine. The left lung has a small", "scar near its upper border.")
+    path = tmp_path / "figure.svg"
+    path.write_text("".join(f'<g><text x="1" style="a: b">{line}</text></g>\n' for line in lines))
+    assert plain in set(digests(readable(path)))
+
+
 def test_no_committed_file_holds_a_sentence_of_iu_xray() -> None:
     assert len(KNOWN) > 3000
     found = {}
     for path in committed():
-        text = path.read_bytes().decode("utf-8", errors="ignore")
-        if count := len(KNOWN & set(digests(text))):
+        if count := len(KNOWN & set(digests(readable(path)))):
             found[str(path.relative_to(ROOT))] = count
     assert found == {}, "files that repeat sentences of real reports: take them out of the project"
 

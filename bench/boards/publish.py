@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.boards.comparable import refuse_mixed
 from bench.boards.rows import (
+    OWN_DATA,
     BoardRow,
     active,
     has_scores,
@@ -20,7 +21,7 @@ from bench.boards.rows import (
     suite_rows,
     write_rows,
 )
-from bench.boards.validate import OWN_TEXT, PUBLISHED, TEXTS, behind, edits
+from bench.boards.validate import PUBLISHED, TEXTS, behind, edits
 from bench.config import load_yaml, names
 from bench.data.registry import parameters
 from bench.errors import BenchError, some, unknown
@@ -186,7 +187,7 @@ def _refuse_changed(
 
 def copy_run(folder: RunFolder, runs: Path, dataset: str) -> None:
     """What a board keeps of a sealed run, as it is."""
-    names = PUBLISHED + (TEXTS if dataset in OWN_TEXT else ())
+    names = PUBLISHED + (TEXTS if dataset in OWN_DATA else ())
     target = runs / folder.run_id
     for name in names:
         if sealed(folder / name).exists():

@@ -21,6 +21,7 @@ from bench.store import MANIFEST, RunFolder, file_digest, read_json, write_atomi
 from bench.suites.plan import Plan, Planned
 
 BOARDS = Path("leaderboards")
+OWN_DATA = ("synthetic",)  # whose texts and films are the project's own, to publish as it likes
 TEST = "test"  # the split that is scored; "test:fold2" where the data is one fold of a set
 
 

@@ -21,12 +21,7 @@ from bench.suites.plan import Planned
 PUBLISHED = ("manifest.json", "spec.json", "env.json", "train.json", "timing.json", "curve.csv",
              "losses.csv", "pretraining.json", "scores.json", "scores.npz",
              REPRESENTATIONS, *CONTROLS.values())  # fmt: skip
-
-
 TEXTS = ("predictions.csv",)
-
-
-OWN_TEXT = ("synthetic",)  # datasets whose texts are the project's own
 
 
 def diff(board: Path, base: str) -> tuple[list[str], list[str]]:

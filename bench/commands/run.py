@@ -295,8 +295,7 @@ def totals(plan: Plan, work: Workspace) -> str:
     trained = [p for p in runs if p.origin == "trained"]
     budgets = {f"{p.spec.budget.amount:,.0f} {p.spec.budget.unit}" for p in trained}
     each = f" of {' or '.join(sorted(budgets))}" if budgets else ""
-    seeds = len({p.spec.seed for p in trained}) or 1
-    waiting = len(plan.waiting) * seeds
+    waiting = len(plan.waiting) * plan.each
     held = f" ({waiting} wait for a pretraining or trials)" if waiting else ""
     trainings = len({p.spec.training.run_id for p in trained})
     parts = [f"{_count(trainings + waiting, 'training')}{each}{held}"]

@@ -255,7 +255,7 @@ def told(plan: Plan, work: Workspace) -> str:
 
 def _held(plan: Plan, seconds: float, known: int) -> str:
     """What rows that wait will add, if they cost as the others do on average."""
-    waiting = len(plan.waiting) * (len({p.spec.seed for p in plan.runs}) or 1)
+    waiting = len(plan.waiting) * plan.each
     if not waiting:
         return ""
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.boards.comparable import refuse_mixed
-from bench.boards.rows import active, has_scores, read_rows
+from bench.boards.rows import OWN_DATA, active, has_scores, read_rows
 from bench.data.study import Dataset
 from bench.errors import BenchError
 from bench.metrics import registry
@@ -62,6 +62,12 @@ class Summary:
     data: Dataset
     overlap: float = 0.0  # of folds: test over training studies of one; 0 for one division
     folds: int = 1
+    published: bool = False  # on a board, so that what is drawn of it lies in the repository, too
+
+    @property
+    def shows_data(self) -> bool:
+        """Whether reports and films may be drawn: the project's own, or of one's own runs."""
+        return not self.published or self.dataset in OWN_DATA
 
     @property
     def read_as(self) -> str:
@@ -122,7 +128,8 @@ class Summary:
         runs = dict.fromkeys((row.variant, row.run_id) for row in rows)
         scored = [(row, load_spec(RunFolder(board / "runs", run))) for row, run in runs]
         specs = sorted((spec for _, spec in scored), key=lambda s: by_fold.fold_of(s) or 0)
-        return cls._of_runs(name, suite, dataset, scored, specs, work, board / "runs")
+        found = cls._of_runs(name, suite, dataset, scored, specs, work, board / "runs")
+        return replace(found, published=True)
 
     @property
     def trained(self) -> list[str]:

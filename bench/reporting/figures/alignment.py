@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.figures import BLUE, INK, PALE, SEQUENTIAL, TWO, pyplot
+from bench.figures import BLUE, GREY, INK, PALE, SEQUENTIAL, TWO, pyplot
 from bench.metrics.alignment import THRESHOLD
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.parts import dot_handle, label
-from bench.reporting.figures.sealed import OURS, PAPER_ROWS, by_finding, cosines, shown
+from bench.reporting.figures.sealed import OF_EACH, OURS, PAPER_ROWS, by_finding, cosines, shown
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def draw(suite: Summary) -> Drawn | None:
                  dot_handle("film and another report", PALE, marker="s")],
         loc="lower center", ncols=2,
     )  # fmt: skip
+    figure.text(0.99, 0.012, OF_EACH, ha="right", color=GREY)
     figure.suptitle(_title(areas), x=0.01, y=0.985, ha="left", va="top")
     figure.subplots_adjust(left=0.035, right=0.99, top=0.875, bottom=0.225)
     return Drawn(figure, data)

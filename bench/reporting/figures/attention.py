@@ -31,7 +31,7 @@ def draw(suite: Summary) -> Drawn | None:
     """Films of one study's phrases, and the shares of every row that has them."""
     rows = [r for r in suite.trained if suite.has(OWN, FEATURES, [r])]
     found = holding(suite, "shares", tuple(r for r in SHOWN if r in rows))
-    if not rows or not found:
+    if not rows or not found or not suite.shows_data:
         return None
     maps: list[tuple[str, str]] = [
         (row, kind) for row, a in found.items() for kind in ("attention", "free") if kind in a

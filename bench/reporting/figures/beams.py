@@ -131,7 +131,7 @@ def _line(
     plain = [(w.decode.beam_size * aside, f) for w, f in values if not w.decode.length_penalty]
     beams = [beam for beam, _ in plain]
     axis.plot(beams, [f.value for _, f in plain], "-o", color=colour, linewidth=1, markersize=3,
-              label=text)  # fmt: skip
+              label=text, clip_on=False)  # fmt: skip
     for beam, f in plain:
         axis.vlines(beam, f.low, f.high, color=colour, linewidth=0.6, alpha=0.6)
     penalties = sorted({w.decode.length_penalty for w, _ in values} - {0})
@@ -155,9 +155,9 @@ def _beams(axis: Any, found: Mapping[str, Sequence[Written]]) -> None:
 
 
 def _said(suite: Summary, row: str) -> str:
-    """`BASE_half: 12,000 examples`."""
+    """`BASE: 12,000 examples`: the lengths tell the trainings of one model apart."""
     budget = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0])).budget
-    return f"{row}: {budget.amount:,.0f} {budget.unit}"
+    return f"{row.partition('_')[0]}: {budget.amount:,.0f} {budget.unit}"
 
 
 def _title(suite: Summary, found: Mapping[str, Sequence[Written]]) -> str:

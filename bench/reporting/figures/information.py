@@ -79,7 +79,7 @@ def _words(axis: Any, suite: Summary, rows: list[str]) -> list[dict[str, object]
     axis.xaxis.tick_top()
     axis.set_xticks(range(len(scores)), [CLASSES[s] for s in scores])
     axis.set_yticks([])
-    axis.set_xlabel("nats a word: own images less the mean of others")
+    axis.set_xlabel("nats a word: own images less the mean of others\n(grows with overconfidence)")
     axis.tick_params(length=0)
     for side in axis.spines.values():
         side.set_visible(False)

@@ -10,7 +10,7 @@ import numpy as np
 from bench.figures import BLUE, GREY, INK, ORANGE, TWO, pyplot
 from bench.reporting.figures import Drawn
 from bench.reporting.figures.parts import label
-from bench.reporting.figures.sealed import OURS, PAPER_ROWS, cosines, film, ranks, shown
+from bench.reporting.figures.sealed import OF_EACH, OURS, PAPER_ROWS, cosines, film, ranks, shown
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -21,19 +21,46 @@ SHOWN = (*PAPER_ROWS, OURS)
 TOP = 2  # reports a row
 LETTERS = 44  # of a line
 MOST = 9  # lines of a report
+UNSHOWN = "Films and reports of these data are drawn from one's own runs only (`--out`)."
 LINES = ((GREY, "-"), (ORANGE, "-."), (BLUE, "--"), (INK, "-"))  # of a row: colour, dashes
 
 
 def draw(suite: Summary) -> Drawn | None:
-    """The film of one study, its nearest reports in each row, and all own reports' ranks."""
+    """The film of one study, its nearest reports in each row, and all own reports' ranks.
+
+    Of a board whose data are not the project's own the ranks alone.
+    """
     found = shown(suite, "images", SHOWN)
     if not found:
         return None
     studies = suite.data.split("test")
     similar = {row: cosines(arrays) for row, arrays in found.items()}
     places = {row: ranks(x) for row, x in similar.items()}
+    if suite.shows_data:
+        figure, height = _with_reports(suite, studies, similar, places)
+    else:
+        height = 1.75
+        figure = pyplot().figure(figsize=(TWO, height))
+        figure.text(0.01, 1 - 0.3 / height, UNSHOWN, va="top", color=GREY)
+    axis = figure.add_axes((0.56, 0.4 / height, 0.42, 0.72 / height))
+    _ranks(axis, suite, places, len(studies))
+    figure.text(0.01, 0.08 / height, OF_EACH, color=GREY)
+    figure.suptitle(_title(places, len(studies)), x=0.01, y=1 - 0.05 / height, ha="left", va="top")
+    data = [{"row": row, "study": studies[i].id, "rank": float(r)}
+            for row, x in places.items() for i, r in enumerate(x)]  # fmt: skip
+    return Drawn(figure, data)
+
+
+def _with_reports(
+    suite: Summary,
+    studies: tuple[Study, ...],
+    similar: dict[str, np.ndarray],
+    places: dict[str, np.ndarray],
+) -> tuple[Any, float]:
+    """A figure with one study's film and report, and with the nearest reports in each row; its
+    height in inches, the lowest part of which is left for the ranks."""
     study = _example(studies, places)
-    height = max(1.5 + 1.28 * len(found), 4.2)  # the own report needs its room, too
+    height = max(1.5 + 1.28 * len(places), 4.2)  # the own report needs its room, too
     figure = pyplot().figure(figsize=(TWO, height))
     left = figure.add_axes((0.01, 1 - 1.95 / height, 0.2, 1.5 / height))
     left.imshow(film(suite, studies[study]), cmap="gray")
@@ -41,22 +68,10 @@ def draw(suite: Summary) -> Drawn | None:
     left.set_xlabel(studies[study].id)
     own = "\n".join(_lines(studies[study].report, 27, 14))
     figure.text(0.01, 1 - 2.25 / height, f"Its own report:\n{own}", va="top", linespacing=1.25)
-    for number_, row in enumerate(found):
-        _row(
-            figure,
-            suite,
-            row,
-            similar[row],
-            places[row],
-            study,
-            1 - (0.42 + 1.28 * number_) / height,
-        )
-    axis = figure.add_axes((0.56, 0.4 / height, 0.42, 0.72 / height))
-    _ranks(axis, suite, places, len(studies))
-    figure.suptitle(_title(places, len(studies)), x=0.01, y=1 - 0.05 / height, ha="left", va="top")
-    data = [{"row": row, "study": studies[i].id, "rank": float(r)}
-            for row, x in places.items() for i, r in enumerate(x)]  # fmt: skip
-    return Drawn(figure, data)
+    for i, (row, own_places) in enumerate(places.items()):
+        top = 1 - (0.42 + 1.28 * i) / height
+        _row(figure, suite, row, similar[row], own_places, study, top)
+    return figure, height
 
 
 def _title(places: dict[str, np.ndarray], count: int) -> str:

@@ -76,8 +76,8 @@ LEFT = {
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
     "bench report claims dataset=iu_xray_folds": DATA,
     "bench table claims --board leaderboards/v0 dataset=iu_xray_folds": DATA,
-    "bench run claims --only BASE,UAR,a,b,c,d,uniform,normal,no_gate,addition dataset=iu_xray_folds "
-    "dataset.fold=all $IU $LONG": DATA,
+    "bench run claims --only BASE,UAR,a,b,c,d,uniform,normal,no_gate,addition "
+    "dataset=iu_xray_folds dataset.fold=all $IU $LONG": DATA,
     "bench report claims dataset=iu_xray_folds --board leaderboards/v0-long": DATA,
     "bench report decoding dataset=iu_xray --board leaderboards/v0-decoding": DATA,
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU $LONG "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,23 @@ def test_what_fits_is_let_through(model: str, tmp_path: Path) -> None:
     spec = composer.pretraining(model) if pretraining else composer.row(Row(model, model))
     refuse_unfit([spec], work)
     assert not work.out.exists()
+
+
+def test_a_pretraining_is_tried_with_the_weights_that_it_begins_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text encoder of somebody's BERT cannot be built without its file."""
+    from test_mgca_model import pretrained
+
+    from bench.perf.trial import refuse_unfit
+
+    pretrained(tmp_path, former=False)
+    work = Workspace(tmp_path / "runs", tmp_path / "cache")
+    data = ["dataset.train=8", "dataset.val=2", "dataset.test=2"]
+    spec = Composer(work, None, ["budget=tiny", *data]).pretraining("mgca")
+    params = {**spec.model.params, "text": {"source": "pretrained", "layers": 2, "max_pieces": 32}}
+    part = replace(spec.model, params=params, weights={"text": "bert@0"})
+    monkeypatch.setattr(Workspace, "path", lambda *_: tmp_path / "w.safetensors")
+    refuse_unfit([replace(spec, model=part)], work)
+    with pytest.raises(BenchError, match="needs a BERT's weights file"):
+        refuse_unfit([replace(spec, model=replace(part, weights={}))], work)

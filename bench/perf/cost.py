@@ -80,7 +80,7 @@ def cost_of(spec: RunSpec, work: Workspace) -> Cost:
     """The cost of a training from its spec alone; nothing is computed."""
     opened = work.open(spec)
     with named(spec):
-        model = built(spec, len(opened.vocabulary) + 1, opened.tokenizer)
+        model = built(spec, work, len(opened.vocabulary) + 1, opened.tokenizer)
     switch(model, spec.stages[-1])
     batch = shaped(model, spec.train.batch, spec.data.max_length, opened.tokenizer)
     parameters = sum(p.numel() for p in model.parameters())

@@ -48,7 +48,7 @@ def _is_own(spec: RunSpec) -> bool:
 def _try(spec: RunSpec, work: Workspace) -> None:
     opened = work.open(spec)
     with named(spec):
-        model = built(spec, len(opened.vocabulary) + 1, opened.tokenizer)
+        model = built(spec, work, len(opened.vocabulary) + 1, opened.tokenizer)
         build_optimizer(model.groups(), spec.train.optimizer, getattr(model, "GROUPS", ()))
         model.train()
         learns = hasattr(model, "prepare")  # a vocabulary of its own: lost on the meta device
@@ -77,11 +77,12 @@ def named(spec: RunSpec) -> Iterator[None]:
         ) from error
 
 
-def built(spec: RunSpec, ids: int, tokenizer: Any) -> Any:
-    """The model at random weights: of the project's own a shape without values, where it learns no
-    vocabulary from texts."""
+def built(spec: RunSpec, work: Workspace, ids: int, tokenizer: Any) -> Any:
+    """The model at random weights: of the project's own a shape without values. A pretraining,
+    whose text encoder may be somebody's BERT or learn a vocabulary, is built as it begins."""
     is_shape = _is_own(spec) and spec.kind != "pretrain"
-    weights = dict.fromkeys(spec.model.weights)
+    begins = spec.kind == "pretrain"
+    weights = work.paths(spec.model.weights) if begins else dict.fromkeys(spec.model.weights)
     with torch.device("meta") if is_shape else nullcontext():
         return build_model(spec.model, weights, ids, spec.data.max_length, tokenizer)
 

@@ -190,3 +190,8 @@ def test_shown_commands_run(
 
 def test_the_readme_shows_commands() -> None:
     assert len(commands(ROOT / "README.md")) > 10
+
+
+def test_no_page_waits_for_a_number() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert [p.name for p in pages if re.search(r"@[A-Z][A-Z0-9_]*@", p.read_text())] == []

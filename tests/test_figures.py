@@ -161,13 +161,11 @@ def test_titles_of_one_row_compare_it_with_chance() -> None:
 
 
 def test_gain_of_a_training_that_is_looked_at_only_near_its_end_is_since_the_first_look() -> None:
-    looks = {"late": np.array([80.0, 90, 100]), "all": np.array([25.0, 50, 75, 100])}
-    scores = {"late": np.array([0.3, 0.35, 0.4]), "all": np.array([0.1, 0.5, 0.4, 0.45])}
-    curves = {name: (looks[name], scores[name]) for name in looks}
-    gains = {name: learning_figure._gain(curve) for name, curve in curves.items()}
-    assert gains == pytest.approx({"late": 0.1, "all": -0.05})
-    assert learning_figure._since([curves["all"]]) == "in the last quarter of training"
-    assert learning_figure._since(list(curves.values())) == "between the first look and the last"
+    late = np.array([80.0, 90, 100]), np.array([0.3, 0.35, 0.4])
+    whole = np.array([25.0, 50, 75, 100]), np.array([0.1, 0.5, 0.4, 0.45])
+    assert learning_figure._gain(late, True) == pytest.approx(0.1)
+    assert learning_figure._gain(whole, False) == pytest.approx(-0.05)
+    assert learning_figure._gain(whole, True) == pytest.approx(0.35)  # beside a late one
 
 
 def test_what_no_run_holds_is_not_drawn(summary: Summary, tmp_path: Path) -> None:

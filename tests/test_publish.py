@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bench.config import load_yaml
 from bench.data.registry import parameters
 from bench.errors import BenchError
 from bench.metrics import ptb
+from bench.metrics.predictions import PREDICTIONS
 from bench.reporting import summary
 from bench.runs.score import assess
 from bench.runs.workspace import Workspace
@@ -132,6 +134,16 @@ def test_floors_alone_are_not_published(
     assert bench.publish(replace(bench.plan, runs=(*bench.plan.runs, runs[-1]))) == 0
     out = capsys.readouterr().out
     assert f"good seed 1: not published, no scored run {runs[-1].spec.run_id}" in out
+
+
+def test_a_board_of_data_that_are_not_ours_shows_no_text_and_may_hold_none(bench: Bench) -> None:
+    assert bench.read().published
+    assert not bench.read().shows_data
+    assert not [path for path in bench.files() if path.name == PREDICTIONS]
+    run = bench.plan.runs[-1].spec.run_id
+    shutil.copy(bench.work.out / run / PREDICTIONS, bench.board / "runs" / run)
+    [problem] = validate(bench.board)
+    assert problem.endswith(f"{run}/{PREDICTIONS}: reports of made are not to be published")
 
 
 def test_another_seed_is_a_seed(bench: Bench) -> None:

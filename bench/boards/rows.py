@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bench.data.registry import EMBEDDED
 from bench.errors import DataError
 from bench.files import csv_text
 from bench.metrics.predictions import PREDICTIONS
@@ -21,7 +22,7 @@ from bench.store import MANIFEST, RunFolder, file_digest, read_json, write_atomi
 from bench.suites.plan import Plan, Planned
 
 BOARDS = Path("leaderboards")
-OWN_DATA = ("synthetic",)  # whose texts and films are the project's own, to publish as it likes
+OWN_DATA = (EMBEDDED,)  # whose texts and films are the project's own, to publish as it likes
 TEST = "test"  # the split that is scored; "test:fold2" where the data is one fold of a set
 
 

@@ -8,7 +8,16 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench.boards.comparable import mixed_on
-from bench.boards.rows import COLUMNS, BoardRow, active, folder_rows, name_of, read_rows, to_csv
+from bench.boards.rows import (
+    COLUMNS,
+    OWN_DATA,
+    BoardRow,
+    active,
+    folder_rows,
+    name_of,
+    read_rows,
+    to_csv,
+)
 from bench.errors import BenchError
 from bench.runs.representations import REPRESENTATIONS
 from bench.runs.score import CONTROLS
@@ -88,6 +97,7 @@ def validate(board: Path) -> list[str]:
         published.update(runs)
         broken = {run: found for run in runs if (found := _run_problems(board, run))}
         problems += [p for found in broken.values() for p in found]
+        problems += _texts(board, path.stem, runs)
         whole = [r for r in rows if r.run_id not in broken]
         problems += _row_problems(path, whole)
         problems += [f"{path}: {x}" for x in mixed_on(board, active(whole), {})]
@@ -126,6 +136,15 @@ def _gone(board: Path, published: Collection[str]) -> list[str]:
         for run in before
         if run not in published and not (board / "runs" / run).exists()
     ]
+
+
+def _texts(board: Path, dataset: str, runs: Collection[str]) -> list[str]:
+    """Reports that lie on the board of a dataset whose texts are not the project's own."""
+    if dataset in OWN_DATA:
+        return []
+    found = [RunFolder(board / "runs", run) / name for run in runs for name in TEXTS]
+    said = f"reports of {dataset} are not to be published"
+    return [f"{path}: {said}" for path in found if path.exists()]
 
 
 def _run_problems(board: Path, run_id: str) -> list[str]:

@@ -1,8 +1,9 @@
-"""One step of a training on the meta device, before its plan is printed: do its settings fit?
+"""One step of a training before its plan is printed: do its settings fit?
 
 Ranges are checked at composition. What only shows in the model itself (heads that do not divide a
-width, a constructor's own rules, shapes that do not go together) shows here, in tenths of a second
-and without memory; a training would meet it after minutes of preparation.
+width, a constructor's own rules, shapes that do not go together) shows here; a training would meet
+it after minutes of preparation. On the meta device, in tenths of a second and without memory; a
+pretraining that reads texts takes its step on the CPU, with the weights that it begins from.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bench.spec import RunSpec
 from bench.store import RunFolder
 
 STUDIES, WORDS = 2, 6  # of the step: shapes do not depend on more
+_FIT: set[str] = set()  # settings that took their step in this process
 
 
 def refuse_unfit(specs: Iterable[RunSpec], work: Workspace) -> None:
@@ -33,12 +35,11 @@ def refuse_unfit(specs: Iterable[RunSpec], work: Workspace) -> None:
 
     Of the project's own models: one of somebody else may need more than the meta device has.
     """
-    known: set[str] = set()
     for spec in specs:
-        key = digest([spec.model, spec.tokenizer, spec.stages])
-        if key not in known and _is_own(spec) and RunFolder(work.out, spec.run_id).manifest is None:
-            known.add(key)
+        key = digest([spec.model, spec.tokenizer, spec.stages, spec.train.optimizer])
+        if key not in _FIT and _is_own(spec) and RunFolder(work.out, spec.run_id).manifest is None:
             _try(spec, work)
+            _FIT.add(key)
 
 
 def _is_own(spec: RunSpec) -> bool:
@@ -78,10 +79,10 @@ def named(spec: RunSpec) -> Iterator[None]:
 
 
 def built(spec: RunSpec, work: Workspace, ids: int, tokenizer: Any) -> Any:
-    """The model at random weights: of the project's own a shape without values. A pretraining,
-    whose text encoder may be somebody's BERT or learn a vocabulary, is built as it begins."""
-    is_shape = _is_own(spec) and spec.kind != "pretrain"
+    """The model of a trial: of the project's own a shape without values. A pretraining, whose text
+    encoder may be somebody's BERT or learn a vocabulary, is built as it begins."""
     begins = spec.kind == "pretrain"
+    is_shape = _is_own(spec) and not begins
     weights = work.paths(spec.model.weights) if begins else dict.fromkeys(spec.model.weights)
     with torch.device("meta") if is_shape else nullcontext():
         return build_model(spec.model, weights, ids, spec.data.max_length, tokenizer)

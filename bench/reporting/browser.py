@@ -2,7 +2,7 @@
 
 The page's script marks the sentences; here are the data for it, each sentence and each report
 once. Reports are those of a row's first training. Texts and films of a real dataset are in the
-page only where it is written on the machine that has them.
+page only where it is made of one's own runs, on the machine that has them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def browser(suite: Summary) -> str:
     """JSON for the page; "" where no row's reports are here."""
     studies = suite.data.split("test")[:MOST]
     reports = {row: found for row in suite.trained if (found := _reports(suite, row))}
-    if not reports or suite.folds > 1:
+    if not reports or suite.folds > 1 or not suite.shows_data:
         return ""
     known = _Texts()
     data = {

@@ -62,11 +62,12 @@ class Summary:
     data: Dataset
     overlap: float = 0.0  # of folds: test over training studies of one; 0 for one division
     folds: int = 1
-    published: bool = False  # on a board, so that what is drawn of it lies in the repository, too
+    published: bool = False  # read from a board, whose reports are committed
 
     @property
     def shows_data(self) -> bool:
-        """Whether reports and films may be drawn: the project's own, or of one's own runs."""
+        """Whether a page or figure may show reports and films: ours, or where one's own runs are
+        read, whose reports are not committed."""
         return not self.published or self.dataset in OWN_DATA
 
     @property

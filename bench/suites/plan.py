@@ -53,7 +53,7 @@ class Plan:
     threads: int = 0  # of a training at this budget; 0: all
     images: str = ""  # which images its rows see: a file of conf/images
     trials: tuple[RunSpec, ...] = ()  # behind the settings of its rows
-    each: int = 1  # trainings of a row: seeds, in each fold
+    each: int = 1  # runs of a row: seeds times folds
 
     def distinct(self) -> list[Planned]:
         """One entry per run: rows that share a run train it once."""

@@ -85,11 +85,12 @@ def draw(suite: Summary) -> Drawn | None:
         1, len(panels), figsize=(TWO, HEIGHT), squeeze=False, gridspec_kw={"wspace": 0.42}
     )
     shown: list[str] = []
+    texts = _said(suite, list(found))
     for axis, (name, score) in zip(axes[0], panels.items(), strict=True):
         for i, (training, ways) in enumerate(found.items()):
             values = [(w, figures[name, w.row]) for w in ways]
             aside = ASIDE ** (i - (len(found) - 1) / 2)
-            _line(axis, values, aside, COLOURS[i % len(COLOURS)], _said(suite, training))
+            _line(axis, values, aside, COLOURS[i % len(COLOURS)], texts[training])
         if score[0] != DISTINCT:
             shown += bands_across(axis, suite, *score)
         _beams(axis, found)
@@ -154,10 +155,14 @@ def _beams(axis: Any, found: Mapping[str, Sequence[Written]]) -> None:
     axis.set_xlabel("beam size")
 
 
-def _said(suite: Summary, row: str) -> str:
-    """`BASE: 12,000 examples`: the lengths tell the trainings of one model apart."""
-    budget = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0])).budget
-    return f"{row.partition('_')[0]}: {budget.amount:,.0f} {budget.unit}"
+def _said(suite: Summary, rows: Sequence[str]) -> dict[str, str]:
+    """`BASE: 12,000 examples` for BASE_half, where the lengths tell the trainings apart."""
+    budgets = {r: load_spec(RunFolder(suite.contrasts.out, suite.keys[r][0])).budget for r in rows}
+    said = {row: f"{b.amount:,.0f} {b.unit}" for row, b in budgets.items()}
+    short = {row: f"{row.partition('_')[0]}: {text}" for row, text in said.items()}
+    if len(set(short.values())) == len(short):
+        return short
+    return {row: f"{row}: {text}" for row, text in said.items()}
 
 
 def _title(suite: Summary, found: Mapping[str, Sequence[Written]]) -> str:

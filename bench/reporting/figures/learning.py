@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ACROSS = 4  # panels side by side
 RISING = 0.01  # gain over the last part of a training that says that it was not at its end
 LAST = 0.25  # that part
+SINCE = ("in the last quarter of training", "between the first look and the last")
 Curve = tuple[np.ndarray, np.ndarray]  # thousands of examples, validation score
 
 
@@ -58,10 +59,11 @@ def draw(suite: Summary) -> Drawn | None:
         axis.set_title(label(suite, row), pad=2)
     for axis in axes.ravel()[len(known) :]:
         axis.set_visible(False)
-    rising = [row for row, found in known.items() if np.mean([_gain(c) for c in found]) > RISING]
+    late = any(not _before(examples).any() for examples, _ in every)
+    rising = [r for r, found in known.items() if np.mean([_gain(c, late) for c in found]) > RISING]
     said = f"{len(rising)} of {len(known)} rows" if rising else "No row"
     figure.suptitle(
-        f"{said} still gained more than {RISING:g} {_since(every)}",
+        f"{said} still gained more than {RISING:g} {SINCE[late]}",
         x=0.01, y=1 - 0.06 / height, ha="left", va="top",
     )  # fmt: skip
     figure.supxlabel("thousands of examples seen", y=0.08 / height, va="bottom", fontsize=7)
@@ -70,11 +72,11 @@ def draw(suite: Summary) -> Drawn | None:
     return Drawn(figure, _records(known))
 
 
-def _gain(curve: Curve) -> float:
+def _gain(curve: Curve, late: bool) -> float:
     """What the last part of a training has brought, from what the part before had reached; from the
-    first look on where a training is looked at only in its last part (`selection.share`)."""
+    first look on (`late`) where one is looked at only in its last part (`selection.share`)."""
     examples, scores = curve
-    before = scores[: max(1, np.count_nonzero(_before(examples)))]
+    before = scores[:1] if late else scores[_before(examples)]
     return float(scores[-1] - before.max())
 
 
@@ -83,15 +85,10 @@ def _before(examples: np.ndarray) -> np.ndarray:
     return np.asarray(examples <= (1 - LAST) * examples[-1])
 
 
-def _since(known: list[Curve]) -> str:
-    if all(_before(examples).any() for examples, _ in known):
-        return "in the last quarter of training"
-    return "between the first look and the last"
-
-
 def _selected(suite: Summary, row: str) -> str:
     selection = load_spec(RunFolder(suite.contrasts.out, suite.keys[row][0])).selection
-    return f"validation {selection.metric}"
+    negated = ", negated" if selection.metric == "loss" else ""
+    return f"validation {selection.metric}{negated}"
 
 
 def _records(known: dict[str, list[Curve]]) -> list[dict[str, object]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def draw(suite: Summary) -> Drawn | None:
     """Films of the first tokenizer whose weights lie beside the runs; None for a board."""
     folder = next(_tokenizers(suite), None)
-    if folder is None:
+    if folder is None or not suite.shows_data:
         return None
     from bench.pretraining.reconstructions import painted, rows
 

@@ -21,7 +21,7 @@ SHOWN = (*PAPER_ROWS, OURS)
 TOP = 2  # reports a row
 LETTERS = 44  # of a line
 MOST = 9  # lines of a report
-UNSHOWN = "Films and reports of these data are drawn from one's own runs only (`--out`)."
+UNSHOWN = "Films and reports of this dataset are shown only in reports of your own runs (`--out`)."
 LINES = ((GREY, "-"), (ORANGE, "-."), (BLUE, "--"), (INK, "-"))  # of a row: colour, dashes
 
 
@@ -42,7 +42,8 @@ def draw(suite: Summary) -> Drawn | None:
         height = 1.75
         figure = pyplot().figure(figsize=(TWO, height))
         figure.text(0.01, 1 - 0.3 / height, UNSHOWN, va="top", color=GREY)
-    axis = figure.add_axes((0.56, 0.4 / height, 0.42, 0.72 / height))
+    left = 0.56 if suite.shows_data else 0.3
+    axis = figure.add_axes((left, 0.4 / height, 0.98 - left, 0.72 / height))
     _ranks(axis, suite, places, len(studies))
     figure.text(0.01, 0.08 / height, OF_EACH, color=GREY)
     figure.suptitle(_title(places, len(studies)), x=0.01, y=1 - 0.05 / height, ha="left", va="top")
@@ -133,6 +134,11 @@ def _ranks(axis: Any, suite: Summary, places: dict[str, np.ndarray], count: int)
     for (row, x), (colour, dashes) in zip(places.items(), LINES, strict=False):
         axis.step(np.sort(x), shares, color=colour, linestyle=dashes, linewidth=1.0, where="post",
                   label=label(suite, row))  # fmt: skip
-    axis.set(xscale="log", xlabel="rank of the own report (dots: chance)", ylabel="share")
+    axis.set(
+        xscale="log",
+        xlim=(1, count),
+        xlabel="rank of the own report (dots: chance)",
+        ylabel="share",
+    )
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axis.legend(loc="center right", bbox_to_anchor=(-0.16, 0.5))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PAPER_ROWS = ("BASE", "a", "e")  # those of UAR's Figures 3 and 4
 OURS = "d"  # the row that the paper leaves out of them
-OF_EACH = "first training of each row"  # what is drawn of a row, of several or not
+OF_EACH = "first training of each row"  # said where a row may have several
 Arrays = dict[str, np.ndarray]
 
 
@@ -31,10 +31,12 @@ def arrays(suite: Summary, row: str, training: int = 0) -> Arrays:
 
 
 def holding(suite: Summary, name: str, rows: tuple[str, ...] = ()) -> dict[str, Arrays]:
-    """Rows (of `rows`, or one a training) whose first training sealed the array `name`."""
-    every = [group[0] for group in suite.of_one_training(suite.trained)]
-    found = {row: arrays(suite, row) for row in rows or every}
-    return {row: a for row, a in found.items() if name in a}
+    """Rows whose first training sealed the array `name`: of `rows`, or the first row of each
+    training, where several rows are written by one."""
+    found = {row: arrays(suite, row) for row in rows or suite.trained}
+    having = [row for row, a in found.items() if name in a]
+    kept = having if rows else [group[0] for group in suite.of_one_training(having)]
+    return {row: found[row] for row in kept}
 
 
 def shown(suite: Summary, name: str, rows: tuple[str, ...]) -> dict[str, Arrays]:

@@ -71,6 +71,7 @@ LEFT = {
     "bench verify --images": "tests/test_mimic_partial.py",
     "bench pretrain mgca": LONG + "tests/test_mgca_image.py trains it",
     "bench run encoders": "needs weights that CI has not",
+    "bench pretrain mgca dataset=iu_xray budget=iu size=iu": DATA,
     "bench data check iu_xray": DATA,
     "bench run claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,
     "bench board publish claims dataset=iu_xray_folds dataset.fold=all $IU": DATA,

@@ -163,3 +163,16 @@ def test_a_pretraining_is_tried_with_the_weights_that_it_begins_from(
     refuse_unfit([replace(spec, model=part)], work)
     with pytest.raises(BenchError, match="needs a BERT's weights file"):
         refuse_unfit([replace(spec, model=replace(part, weights={}))], work)
+
+
+@pytest.mark.parametrize("size", names("size"))
+@pytest.mark.parametrize("model", ["mgca", "mgca_vit"])
+def test_networks_from_random_weights_have_a_rate_of_their_own(model: str, size: str) -> None:
+    if size == "r2gen":
+        pytest.skip("for R2Gen alone: it has no MGCA")
+    entry = compose([f"model={model}", f"size={size}"])["model"]
+    pretrained = entry["params"]["text"]["source"] == "pretrained"
+    assert (entry["weights"]["text"] is not None) == pretrained
+    small = entry["params"]["encoder"].get("width") is not None
+    assert entry["train"]["rates"]["rest"] == (1e-3 if small else 2e-5)
+    assert pretrained != small

@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Code of the tests' own that specs may name.
 os.environ["BENCH_PACKAGES"] = "toy,toys,reading,test_by_fold,test_execute"
 
+from bench import config
+
 
 @pytest.fixture(scope="module")
 def real() -> Path:
@@ -27,8 +29,11 @@ def real() -> Path:
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """What a training of one test asks of torch is not there for the next one."""
+    """What a training of one test asks of torch is not there for the next one, nor are the import
+    paths that its overrides gave leave to follow."""
+    given = set(config.GIVEN)
     yield
+    config.GIVEN.intersection_update(given)
     if "torch" in sys.modules:
         import torch
 

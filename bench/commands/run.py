@@ -295,10 +295,9 @@ def totals(plan: Plan, work: Workspace) -> str:
     trained = [p for p in runs if p.origin == "trained"]
     budgets = {f"{p.spec.budget.amount:,.0f} {p.spec.budget.unit}" for p in trained}
     each = f" of {' or '.join(sorted(budgets))}" if budgets else ""
-    waiting = len(plan.waiting) * plan.each
-    held = f" ({waiting} wait for a pretraining or trials)" if waiting else ""
+    held = f" ({plan.waits} wait for a pretraining or trials)" if plan.waits else ""
     trainings = len({p.spec.training.run_id for p in trained})
-    parts = [f"{_count(trainings + waiting, 'training')}{each}{held}"]
+    parts = [f"{_count(trainings + plan.waits, 'training')}{each}{held}"]
     if again := len(trained) - trainings:
         parts.append(_count(again, "further row") + " written by them")
     # A pretraining that has not run is named by the rows that wait for it.
@@ -309,7 +308,7 @@ def totals(plan: Plan, work: Workspace) -> str:
         parts.append(_count(len(plan.trials), "trial"))
     parts.append(_count(len(runs) - len(trained), "floor"))
     done = sum(RunFolder(work.out, p.spec.run_id).manifest is not None for p in runs)
-    return f"{', '.join(parts)}; {done} of {len(runs) + waiting} are done."
+    return f"{', '.join(parts)}; {done} of {len(runs) + plan.waits} are done."
 
 
 def _count(number: int, name: str) -> str:

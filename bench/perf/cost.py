@@ -255,12 +255,11 @@ def told(plan: Plan, work: Workspace) -> str:
 
 def _held(plan: Plan, seconds: float, known: int) -> str:
     """What rows that wait will add, if they cost as the others do on average."""
-    waiting = len(plan.waiting) * plan.each
-    if not waiting:
+    if not plan.waits:
         return ""
     return (
-        f"with the {waiting} that wait, at the mean of these: about "
-        f"{_time(seconds * (known + waiting))} here\n"
+        f"with the {plan.waits} that wait, at the mean of these: about "
+        f"{_time(seconds * (known + plan.waits))} here\n"
     )
 
 

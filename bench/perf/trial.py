@@ -36,7 +36,8 @@ def refuse_unfit(specs: Iterable[RunSpec], work: Workspace) -> None:
     Of the project's own models: one of somebody else may need more than the meta device has.
     """
     for spec in specs:
-        key = digest([spec.model, spec.tokenizer, spec.stages, spec.train.optimizer])
+        parts = [spec.model, spec.tokenizer, spec.stages, spec.train.optimizer]
+        key = digest([*parts, spec.data.max_length])
         if key not in _FIT and _is_own(spec) and RunFolder(work.out, spec.run_id).manifest is None:
             _try(spec, work)
             _FIT.add(key)

@@ -55,6 +55,11 @@ class Plan:
     trials: tuple[RunSpec, ...] = ()  # behind the settings of its rows
     each: int = 1  # runs of a row: seeds times folds
 
+    @property
+    def waits(self) -> int:
+        """How many runs the rows that wait will have."""
+        return len(self.waiting) * self.each
+
     def distinct(self) -> list[Planned]:
         """One entry per run: rows that share a run train it once."""
         return list({planned.spec.run_id: planned for planned in self.runs}.values())

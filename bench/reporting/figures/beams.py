@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.figures import GREY, INK, ORANGE, PALE, TWO, pyplot
 from bench.reporting.conclusions import DISTINCT, RAW, distinct, studies
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import bands_across, floor_handles
+from bench.reporting.figures.parts import bands_across, floor_handles, legend_height
 from bench.reporting.tables import Figure
 from bench.spec import TREATMENT, DecodeSpec, RunSpec
 from bench.store import RunFolder, load_spec
@@ -27,7 +26,7 @@ SCORES = {  # panel -> score, and of what text
 COLOURS = (INK, GREY, PALE, ORANGE)  # of trainings; floors have the others
 ASIDE = 1.06  # between lines, of a place on the axis of beams
 MARKERS = ("^", "s", "D", "v")  # of length penalties, in their order
-HEIGHT, LINE, NAMES_A_LINE = 2.3, 0.15, 3  # inches without the legend, and a line of it
+HEIGHT, NAMES_A_LINE = 2.3, 3  # inches without the legend, and a line of it
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def draw(suite: Summary) -> Drawn | None:
     known = dict(zip(names, lines, strict=True))
     handles = [*known.values(), *floor_handles(shown)]
     figure.legend(handles=handles, loc="lower center", ncols=NAMES_A_LINE)
-    below = LINE * math.ceil(len(handles) / NAMES_A_LINE)
+    below = legend_height(len(handles), NAMES_A_LINE)
     height = HEIGHT + below
     figure.set_size_inches(TWO, height)
     figure.suptitle(_title(suite, found), x=0.01, y=1 - 0.07 / height, ha="left", va="top")

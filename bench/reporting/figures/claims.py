@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import ceil, exp
+from math import exp
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import BLUE, GREY, INK, ORANGE, SKY, TWO, pyplot
 from bench.reporting.claims import Entry, ledger
 from bench.reporting.figures import Drawn
-from bench.reporting.figures.parts import dot_handle, row_axis
+from bench.reporting.figures.parts import dot_handle, legend_height, row_axis
 from bench.stats.verdicts import (
     CONFIRMED,
     EXCLUDED,
@@ -32,7 +32,7 @@ STYLES = {  # of a verdict: colour, marker, filled
     ONE_TRAINING: (GREY, "x", True),
 }
 TITLES = {"alignment": "alignment score", "attention-box-gain": "attention in boxes"}
-LINE, NAMES_A_LINE = 0.15, 6  # of the legend: inches, and how many names
+NAMES_A_LINE = 6  # of the legend
 PANELS = ("BLEU-4", "CIDEr", "alignment", "attention-box-gain")
 
 
@@ -46,7 +46,7 @@ def draw(suite: Summary) -> Drawn | None:
     metrics = [m for m in PANELS if any(e.metric == m for e in entries)]
     rows = list(dict.fromkeys(e.claim.rows for e in entries))
     kinds = Counter(e.verdict.kind for e in entries)
-    below = 0.51 + LINE * ceil((1 + len(kinds)) / NAMES_A_LINE)
+    below = 0.51 + legend_height(1 + len(kinds), NAMES_A_LINE)
     height = 0.165 * len(rows) + 0.58 + below
     figure, axes = pyplot().subplots(
         1, len(metrics), figsize=(TWO, height), squeeze=False, gridspec_kw={"wspace": 0.08}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import BLUE, GREEN, INK, PINK, SKY
@@ -19,6 +20,7 @@ DASHES: dict[str, Any] = {
     "constant": "-", "constant_cider": (0, (6, 1.2, 1, 1.2)), "nearest": (0, (4, 2)),
     "frequent": (0, (1, 1.2)),
 }  # fmt: skip
+LEGEND_LINE = 0.15  # inches
 SPELLED = 2  # parts of a row that are named one by one
 
 
@@ -89,6 +91,11 @@ def floor_handles(names: Sequence[str]) -> list[Any]:
         Line2D([], [], color=FLOORS[n], linewidth=1.0, linestyle=DASHES[n], label=floor_title(n))
         for n in dict.fromkeys(names)
     ]
+
+
+def legend_height(names: int, across: int) -> float:
+    """Inches that a legend's lines take, `across` names a line."""
+    return LEGEND_LINE * ceil(names / across)
 
 
 def dot_handle(text: str, colour: str = INK, hollow: bool = False, marker: str = "o") -> Any:
